@@ -1,1 +1,2 @@
-
+//! Rollcall.
+pub mod domain;

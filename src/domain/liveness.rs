@@ -1,0 +1,281 @@
+//! Whether one vehicle is there: the state machine of the status table, and nothing else.
+//!
+//! Fed by the vehicle actor with beats, hints and the passing of time; returns the changes of status and the next
+//! deadline. Picture: a parking meter. Every heartbeat throws in a coin; at the deadline the meter runs out *to the
+//! millisecond*, however late the warden looks. While the warden himself was locked in (a [`Gaps`] interval), nobody is
+//! fined: a meter that ran out meanwhile is `unobserved`, and after he is back everyone gets one full coin.
+
+use super::heartbeat::Heartbeat;
+use super::observation::Gaps;
+use super::policy::{Policy, Rules};
+use super::time::Millis;
+use super::transition::{Cause, Change, Status};
+
+/// What can happen to a vehicle. Time passes with every input; [`Input::Deadline`] is time alone.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Input<'a> {
+    /// A heartbeat arrived.
+    Heartbeat(&'a Heartbeat, Option<u64>),
+    /// A will, or an unclean disconnect, of the given MQTT session where it is known.
+    Hint(Option<u64>),
+    /// The vehicle says that it switches off.
+    Goodbye,
+    /// A timer fired, or we listen again: look at the clock.
+    Deadline,
+    /// Its timeout is another one from now on.
+    Policy,
+}
+
+/// What holds around a vehicle while it is judged.
+#[derive(Debug, Clone, Copy)]
+pub struct Setting<'a> {
+    /// What holds for all.
+    pub rules: &'a Rules,
+    /// This vehicle's timeout.
+    pub policy: Policy,
+    /// When we could not hear.
+    pub gaps: &'a Gaps,
+}
+
+/// What one input did.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Outcome {
+    /// The changes of status, in order; an input that finds an old deadline passed makes more than one.
+    pub changes: Vec<Change>,
+    /// The beat was heard before (same boot and seq): counted, and nothing else.
+    pub duplicate: bool,
+}
+
+/// One vehicle's status with what is needed to judge it.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Liveness {
+    status: Status,
+    since: Option<Millis>,
+    seq: u64,
+    last_seen: Option<Millis>,
+    /// Set while online or unobserved: the instant after which silence is offline.
+    deadline: Option<Millis>,
+    /// Blind intervals that end up to here have had their say about the deadline.
+    judged_until: Millis,
+    hinted: bool,
+    usual_gap: Option<Millis>,
+    session: Option<u64>,
+    heard: Heard,
+}
+
+/// The device's own numbering, to know a beat that comes twice.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+struct Heard {
+    boot: Option<u64>,
+    ts: Option<Millis>,
+    highest: Option<u64>,
+    /// Bit i: `highest - i` was heard. 64 beats back is far beyond what a broker redelivers out of order.
+    window: u64,
+}
+
+impl Liveness {
+    /// A vehicle as it was stored. A deadline is set anew from its last heartbeat.
+    pub fn restored(status: Status, since: Option<Millis>, seq: u64, last_seen: Option<Millis>, policy: Policy) -> Self {
+        let judged = matches!(status, Status::Online | Status::Unobserved);
+        let heard = last_seen.or(since);
+        let deadline = heard.filter(|_| judged).map(|seen| seen + policy.offline_after);
+        Self { status, since, seq, last_seen, deadline, judged_until: heard.unwrap_or(0), ..Self::default() }
+    }
+
+    /// The status as last decided.
+    pub fn status(&self) -> Status {
+        self.status
+    }
+
+    /// Since when the status holds.
+    pub fn since(&self) -> Option<Millis> {
+        self.since
+    }
+
+    /// Number of the last change; 0 when there was none.
+    pub fn seq(&self) -> u64 {
+        self.seq
+    }
+
+    /// Arrival of the last heartbeat.
+    pub fn last_seen(&self) -> Option<Millis> {
+        self.last_seen
+    }
+
+    /// When to look again at the latest; `None` while only an input can change the status.
+    pub fn deadline(&self) -> Option<Millis> {
+        self.deadline
+    }
+
+    /// Usual gap between its heartbeats, milliseconds.
+    pub fn usual_gap(&self) -> Option<Millis> {
+        self.usual_gap
+    }
+
+    /// The MQTT session of its last heartbeat, where known.
+    pub fn session(&self) -> Option<u64> {
+        self.session
+    }
+
+    /// Takes one input that arrived at `now` and says what it did. Every (state, input) pair has a case in the tests (R8).
+    pub fn step(&mut self, now: Millis, input: Input<'_>, setting: Setting<'_>) -> Outcome {
+        let mut outcome = Outcome::default();
+        self.settle(now, setting, &mut outcome.changes);
+        match input {
+            Input::Heartbeat(beat, session) => self.hear(now, beat, session, setting, &mut outcome),
+            Input::Hint(session) => self.shorten(now, session, setting.rules),
+            Input::Goodbye => self.goodbye(now, &mut outcome.changes),
+            Input::Policy => self.reset_deadline(now, setting),
+            Input::Deadline => {}
+        }
+        debug_assert_eq!(self.deadline.is_some(), matches!(self.status, Status::Online | Status::Unobserved));
+        outcome
+    }
+
+    /// Lets time pass up to `now`: walks over the blind intervals since the last heartbeat and finds what the silence
+    /// means. A gap equal to the timeout is still online, so a deadline has passed only when `now` is after it.
+    fn settle(&mut self, now: Millis, setting: Setting<'_>, changes: &mut Vec<Change>) {
+        let Some(mut deadline) = self.deadline else { return };
+        let full_timeout = setting.policy.offline_after;
+        for gap in setting.gaps.after(self.judged_until) {
+            if deadline < gap.from || deadline >= now {
+                break;
+            }
+            if deadline < gap.to {
+                if self.status == Status::Online {
+                    changes.push(self.change(Status::Unobserved, deadline, Cause::Blind));
+                }
+                if gap.to == Millis::MAX {
+                    return;
+                }
+                deadline = gap.to + full_timeout;
+            } else {
+                deadline = deadline.max(gap.to + full_timeout);
+            }
+            self.hinted = false;
+            self.judged_until = gap.to;
+            self.deadline = Some(deadline);
+        }
+        if now > deadline {
+            let cause = if self.hinted { Cause::LastWill } else { Cause::Silence };
+            changes.push(self.change(Status::Offline, deadline, cause));
+        }
+    }
+
+    fn hear(&mut self, now: Millis, beat: &Heartbeat, session: Option<u64>, setting: Setting<'_>, outcome: &mut Outcome) {
+        outcome.duplicate = self.heard.is_repeat(beat);
+        let last_seen = self.last_seen.map_or(now, |seen| seen.max(now));
+        if !outcome.duplicate {
+            self.note_gap(now);
+        }
+        self.last_seen = Some(last_seen);
+        if outcome.duplicate {
+            self.move_deadline(last_seen, beat, setting);
+            return;
+        }
+        self.session = session.or(self.session);
+        if self.status != Status::Online {
+            outcome.changes.push(self.change(Status::Online, now, Cause::Heartbeat));
+        }
+        self.move_deadline(last_seen, beat, setting);
+    }
+
+    /// A planned sleep (`next_in`) is believed up to the policy's cap, and gets a tolerance; it never shortens the timeout.
+    fn move_deadline(&mut self, last_seen: Millis, beat: &Heartbeat, setting: Setting<'_>) {
+        if self.status != Status::Online {
+            return;
+        }
+        let sleep = beat.next_in.map_or(0, |next_in| next_in.min(setting.rules.sleep_max) + setting.rules.sleep_grace);
+        let allowed = setting.policy.offline_after.max(sleep);
+        self.hinted = false;
+        self.judged_until = last_seen;
+        self.deadline = Some(last_seen + allowed);
+    }
+
+    /// Moving average over about eight beats: enough to say "usually every 20 s" beside a silence.
+    fn note_gap(&mut self, now: Millis) {
+        if let (Status::Online, Some(seen)) = (self.status, self.last_seen) {
+            let gap = (now - seen).max(0);
+            self.usual_gap = Some(self.usual_gap.map_or(gap, |usual| usual + (gap - usual) / 8));
+        }
+    }
+
+    /// A hint of an older session is late news and says nothing about the present one (R28, R33).
+    fn shorten(&mut self, now: Millis, session: Option<u64>, rules: &Rules) {
+        let Some(deadline) = self.deadline else { return };
+        if matches!((session, self.session), (Some(hinted), Some(current)) if hinted != current) {
+            return;
+        }
+        if now + rules.will_grace < deadline {
+            self.deadline = Some(now + rules.will_grace);
+            self.judged_until = self.judged_until.max(now);
+            self.hinted = true;
+        }
+    }
+
+    fn goodbye(&mut self, now: Millis, changes: &mut Vec<Change>) {
+        if matches!(self.status, Status::Online | Status::Unobserved) {
+            changes.push(self.change(Status::Offline, now, Cause::Goodbye));
+        }
+    }
+
+    /// The new timeout counts from where the old one did, but the past stays as it was told: never before `now`.
+    fn reset_deadline(&mut self, now: Millis, setting: Setting<'_>) {
+        if self.deadline.is_some() {
+            self.hinted = false;
+            self.deadline = Some((self.judged_until + setting.policy.offline_after).max(now));
+        }
+    }
+
+    fn change(&mut self, to: Status, at: Millis, cause: Cause) -> Change {
+        debug_assert_ne!(self.status, to, "transitions alternate");
+        self.seq += 1;
+        let deadline = self.deadline;
+        let change = Change { seq: self.seq, from: self.status, to, at, cause, last_seen: self.last_seen, deadline };
+        self.status = to;
+        self.since = Some(at);
+        self.deadline = deadline.filter(|_| to == Status::Unobserved);
+        self.hinted = false;
+        change
+    }
+}
+
+impl Heard {
+    /// Notes the beat's number and says whether it was heard before. Without a boot text a counter that starts again
+    /// would look like a repeat, so then only an exact repeat (same seq and same device time) counts as one.
+    fn is_repeat(&mut self, beat: &Heartbeat) -> bool {
+        let Some(seq) = beat.seq else { return false };
+        let same_boot = self.highest.is_some() && self.boot == beat.boot;
+        if !same_boot {
+            *self = Self { boot: beat.boot, ts: beat.ts, highest: Some(seq), window: 1 };
+            return false;
+        }
+        if beat.boot.is_none() {
+            let repeat = self.highest == Some(seq) && self.ts.is_some() && self.ts == beat.ts;
+            *self = Self { boot: None, ts: beat.ts, highest: Some(seq), window: 1 };
+            return repeat;
+        }
+        self.seen_in_window(seq)
+    }
+
+    fn seen_in_window(&mut self, seq: u64) -> bool {
+        let highest = self.highest.unwrap_or(seq);
+        if seq > highest {
+            let ahead = seq - highest;
+            self.window = if ahead < 64 { self.window << ahead | 1 } else { 1 };
+            self.highest = Some(seq);
+            return false;
+        }
+        let behind = highest - seq;
+        if behind >= 64 {
+            return false;
+        }
+        let repeat = self.window & (1 << behind) != 0;
+        self.window |= 1 << behind;
+        repeat
+    }
+}
+
+#[cfg(test)]
+#[path = "liveness_tests.rs"]
+mod tests;
