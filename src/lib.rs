@@ -1,2 +1,4 @@
 //! Rollcall.
+pub mod clock;
 pub mod domain;
+pub mod settings;

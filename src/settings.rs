@@ -1,0 +1,514 @@
+//! Every setting, typed, with its default: built-in < TOML files < environment `ROLLCALL__SECTION__NAME` < flags.
+//! Read by main.rs before anything is bound; a wrong or unknown key is an error that names it and the nearest known one.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::domain::heartbeat::Format;
+use crate::domain::policy::Rules;
+use crate::domain::time::Millis;
+
+/// All settings of the service.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Settings {
+    /// The HTTP door: REST, WebSocket, dashboard.
+    pub http: Http,
+    /// The MQTT door.
+    pub mqtt: Mqtt,
+    /// Where transitions are kept.
+    pub store: Store,
+    /// The vehicles and their timeouts.
+    pub fleet: Fleet,
+    /// The live push.
+    pub live: Live,
+    /// Who may come in.
+    pub auth: Auth,
+    /// What is logged, and how.
+    pub log: Log,
+}
+
+/// The HTTP door.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Http {
+    /// Address and port; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// Serve the dashboard from this folder instead of the binary, for editing it.
+    pub web_dir: Option<PathBuf>,
+}
+
+impl Default for Http {
+    fn default() -> Self {
+        Self { listen: SocketAddr::from(([127, 0, 0, 1], 8080)), web_dir: None }
+    }
+}
+
+/// The MQTT door: an embedded broker, or a connection to an external one.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Mqtt {
+    /// Address and port of the embedded broker; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// External broker (`mqtt://host:1883`); then there is no embedded one.
+    pub broker: Option<String>,
+    /// Client id at the external broker; its persistent session hangs on it, so it must be unique and stable.
+    pub client_id: String,
+    /// User name at the external broker.
+    pub username: Option<String>,
+    /// Password at the external broker.
+    pub password: Secret,
+    /// How long the external broker keeps our session and queues heartbeats while we are away.
+    pub session_expiry: Span,
+    /// Largest packet taken, in bytes.
+    pub packet_bytes_max: u32,
+    /// Most connections to the embedded broker.
+    pub connections_max: usize,
+    /// Publish each transition, retained, on `fleet/{customer}/{vehicle}/status`.
+    pub publish_status: bool,
+    /// Which topics are read, and as what.
+    pub topics: Vec<Topic>,
+}
+
+impl Default for Mqtt {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 1883)),
+            broker: None,
+            client_id: "rollcall".into(),
+            username: None,
+            password: Secret::default(),
+            session_expiry: Span(3_600_000),
+            packet_bytes_max: 65_536,
+            connections_max: 20_000,
+            publish_status: false,
+            topics: [TopicKind::Heartbeat, TopicKind::Will, TopicKind::Goodbye].map(Topic::standard).into(),
+        }
+    }
+}
+
+/// One topic pattern.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Topic {
+    /// Levels with `{customer}` and `{vehicle}` as the named ones; `+` matches any one level.
+    pub pattern: String,
+    /// What a message there means.
+    pub kind: TopicKind,
+    /// How its payload is read.
+    #[serde(default)]
+    pub format: Format,
+    /// The customer of a pattern without `{customer}`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub customer: Option<String>,
+}
+
+impl Topic {
+    fn standard(kind: TopicKind) -> Self {
+        let pattern = format!("fleet/{{customer}}/{{vehicle}}/{}", kind.word());
+        Self { pattern, kind, format: Format::Json, customer: None }
+    }
+}
+
+/// What a message on a topic means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TopicKind {
+    /// The vehicle is there.
+    Heartbeat,
+    /// Its connection broke.
+    Will,
+    /// It switches off as planned.
+    Goodbye,
+}
+
+impl TopicKind {
+    /// The word used in topics and settings.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Heartbeat => "heartbeat",
+            Self::Will => "will",
+            Self::Goodbye => "goodbye",
+        }
+    }
+}
+
+/// Where transitions are kept.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Store {
+    /// `sqlite:PATH`, `sqlite::memory:` or `postgres://...` (may hold a password, so it is masked).
+    pub url: Secret,
+    /// How often what was last heard of each vehicle is written down; after a crash nothing older is known.
+    pub checkpoint_interval: Span,
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Self { url: Secret::from("sqlite:data/rollcall.db"), checkpoint_interval: Span(30_000) }
+    }
+}
+
+/// The vehicles and their timeouts.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Fleet {
+    /// Silence longer than this is offline.
+    pub offline_after: Span,
+    /// After a will or an unclean disconnect a vehicle has this long to speak again.
+    pub will_grace: Span,
+    /// Longest announced sleep (`next_in_s`) that is believed.
+    pub sleep_max: Span,
+    /// Tolerance added to an announced sleep.
+    pub sleep_grace: Span,
+    /// A heartbeat whose device time is older than this is backlog.
+    pub backlog_after: Span,
+    /// A device clock further ahead than this is not believed.
+    pub future_max: Span,
+    /// Most vehicles in all.
+    pub max_vehicles: usize,
+    /// Most vehicles of one customer.
+    pub max_vehicles_per_customer: usize,
+    /// Take vehicles that nobody registered.
+    pub auto_register: bool,
+    /// Threads the vehicles are spread over; 0 takes half the cores.
+    pub shards: usize,
+}
+
+impl Default for Fleet {
+    fn default() -> Self {
+        let rules = Rules::default();
+        Self {
+            offline_after: Span(rules.offline_after),
+            will_grace: Span(rules.will_grace),
+            sleep_max: Span(rules.sleep_max),
+            sleep_grace: Span(rules.sleep_grace),
+            backlog_after: Span(rules.backlog_after),
+            future_max: Span(rules.future_max),
+            max_vehicles: 2_000_000,
+            max_vehicles_per_customer: 2_000_000,
+            auto_register: true,
+            shards: 0,
+        }
+    }
+}
+
+impl Fleet {
+    /// The rules every vehicle is judged by.
+    pub fn rules(&self) -> Rules {
+        Rules {
+            offline_after: self.offline_after.0,
+            will_grace: self.will_grace.0,
+            sleep_max: self.sleep_max.0,
+            sleep_grace: self.sleep_grace.0,
+            backlog_after: self.backlog_after.0,
+            future_max: self.future_max.0,
+        }
+    }
+}
+
+/// The live push.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Live {
+    /// How often changes are pushed to dashboards.
+    pub tick: Span,
+    /// Most dashboards at once.
+    pub dashboards_max: usize,
+}
+
+impl Default for Live {
+    fn default() -> Self {
+        Self { tick: Span(250), dashboards_max: 10_000 }
+    }
+}
+
+/// Who may come in.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Auth {
+    /// Must be `open`, written out, before a listener may be bound to anything but loopback.
+    pub mode: Option<AuthMode>,
+}
+
+/// How callers are known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AuthMode {
+    /// Everybody may do everything: the operator says that the network is the wall.
+    Open,
+}
+
+/// What is logged, and how.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Log {
+    /// Lines for people or for machines.
+    pub format: LogFormat,
+    /// Which targets at which level, as `tracing` reads it.
+    pub filter: String,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { format: LogFormat::Text, filter: "warn,rollcall=info".into() }
+    }
+}
+
+/// The form of log lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// For machines.
+    Json,
+}
+
+/// A duration written as `90s`, `5m`, `250ms`, `1h`, `2d`; kept in milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Span(pub Millis);
+
+impl Span {
+    /// As the standard library's duration.
+    pub fn std(self) -> std::time::Duration {
+        std::time::Duration::from_millis(self.0.max(0) as u64)
+    }
+}
+
+impl std::str::FromStr for Span {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+        let unit = match &text[digits..] {
+            "ms" => 1,
+            "s" => 1_000,
+            "m" => 60_000,
+            "h" => 3_600_000,
+            "d" => 86_400_000,
+            _ => return Err(format!("'{text}' is no duration; write it like 90s, 5m or 250ms")),
+        };
+        let count: Millis = text[..digits].parse().map_err(|_| format!("'{text}' is no duration"))?;
+        count.checked_mul(unit).map(Self).ok_or_else(|| format!("'{text}' is too long"))
+    }
+}
+
+impl fmt::Display for Span {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let units = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1_000, "s")];
+        match units.into_iter().find(|(unit, _)| self.0 >= *unit && self.0 % unit == 0) {
+            Some((unit, name)) => write!(out, "{}{name}", self.0 / unit),
+            None => write!(out, "{}ms", self.0),
+        }
+    }
+}
+
+impl Serialize for Span {
+    fn serialize<S: Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
+        out.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Span {
+    fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+        String::deserialize(input)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// A text that must not be shown: logs, `check` and errors see `***`.
+#[derive(Debug, Clone, Default)]
+pub struct Secret(SecretString);
+
+impl Secret {
+    /// The text itself, for the one place that needs it.
+    pub fn expose(&self) -> &str {
+        self.0.expose_secret()
+    }
+}
+
+impl From<&str> for Secret {
+    fn from(text: &str) -> Self {
+        Self(SecretString::from(text))
+    }
+}
+
+impl Serialize for Secret {
+    /// A text without a password in it (`sqlite:...`) is shown, everything else is masked.
+    fn serialize<S: Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
+        let text = self.expose();
+        out.serialize_str(if text.is_empty() || text.starts_with("sqlite:") { text } else { "***" })
+    }
+}
+
+impl<'de> Deserialize<'de> for Secret {
+    fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+        Ok(Self(SecretString::from(String::deserialize(input)?)))
+    }
+}
+
+/// Reads all layers and checks them.
+///
+/// # Errors
+/// One sentence for each fault, all of them at once.
+pub fn load(
+    files: &[PathBuf],
+    environment: impl IntoIterator<Item = (String, String)>,
+    flags: &[(&str, String)],
+) -> Result<Settings, Vec<String>> {
+    let mut faults = Vec::new();
+    let mut layers = config::Config::builder();
+    for file in files {
+        layers = layers.add_source(config::File::from(file.as_path()).format(config::FileFormat::Toml));
+    }
+    let variables = read_secret_files(environment, &mut faults);
+    let source = config::Environment::with_prefix("ROLLCALL").prefix_separator("__").separator("__");
+    layers = layers.add_source(source.source(Some(variables)));
+    for (key, value) in flags {
+        layers = layers.set_override(*key, value.as_str()).map_err(|error| vec![error.to_string()])?;
+    }
+    let merged = match layers.build() {
+        Ok(merged) => merged,
+        Err(error) => return Err([faults, vec![error.to_string()]].concat()),
+    };
+    faults.extend(unknown_keys(&merged));
+    let settings = merged.try_deserialize::<Settings>().map_err(|error| faults.push(error.to_string()));
+    if let Ok(settings) = &settings {
+        faults.extend(check(settings));
+    }
+    settings.ok().filter(|_| faults.is_empty()).ok_or(faults)
+}
+
+/// `ROLLCALL__STORE__URL_FILE=/run/secrets/url` stands for the content of that file.
+fn read_secret_files(
+    environment: impl IntoIterator<Item = (String, String)>,
+    faults: &mut Vec<String>,
+) -> HashMap<String, String> {
+    let mut variables = HashMap::new();
+    for (name, value) in environment.into_iter().filter(|(name, _)| name.starts_with("ROLLCALL__")) {
+        let Some(stem) = name.strip_suffix("_FILE") else {
+            variables.insert(name, value);
+            continue;
+        };
+        match std::fs::read_to_string(&value) {
+            Ok(content) => drop(variables.insert(stem.to_owned(), content.trim_end().to_owned())),
+            Err(error) => faults.push(format!("cannot read {value}, named by {name}: {error}")),
+        }
+    }
+    variables
+}
+
+fn unknown_keys(merged: &config::Config) -> Vec<String> {
+    let defaults = serde_json::to_value(Settings::default()).unwrap_or_default();
+    let given: serde_json::Value = merged.clone().try_deserialize().unwrap_or_default();
+    let (mut known, mut found) = (Vec::new(), Vec::new());
+    flatten("", &defaults, &mut known);
+    flatten("", &given, &mut found);
+    let unknown = found.into_iter().filter(|key| !known.contains(key));
+    unknown
+        .map(|key| match known.iter().min_by_key(|name| strsim::damerau_levenshtein(name, &key)) {
+            Some(nearest) => format!("unknown setting '{key}'; the nearest known one is '{nearest}'"),
+            None => format!("unknown setting '{key}'"),
+        })
+        .collect()
+}
+
+fn flatten(prefix: &str, value: &serde_json::Value, keys: &mut Vec<String>) {
+    match value.as_object() {
+        Some(object) => {
+            for (name, inner) in object {
+                let dot = if prefix.is_empty() { "" } else { "." };
+                flatten(&format!("{prefix}{dot}{name}"), inner, keys);
+            }
+        }
+        None => keys.push(prefix.to_owned()),
+    }
+}
+
+/// Rules that span settings, checked before anything is bound.
+fn check(settings: &Settings) -> Vec<String> {
+    let mut faults = Vec::new();
+    let listeners = [
+        ("http.listen", settings.http.listen, true),
+        ("mqtt.listen", settings.mqtt.listen, settings.mqtt.broker.is_none()),
+    ];
+    for (name, address, used) in listeners {
+        if used && !address.ip().is_loopback() && settings.auth.mode != Some(AuthMode::Open) {
+            faults.push(format!(
+                "{name} = {address} is not loopback and nobody would be asked for a key; \
+                 bind it to 127.0.0.1, or write auth.mode = \"open\" if your network is the wall"
+            ));
+        }
+    }
+    for (name, span, least) in [
+        ("fleet.offline_after", settings.fleet.offline_after, 100),
+        ("live.tick", settings.live.tick, 20),
+        ("store.checkpoint_interval", settings.store.checkpoint_interval, 100),
+    ] {
+        if span.0 < least {
+            faults.push(format!("{name} = {span} is too short, at least {least}ms"));
+        }
+    }
+    faults
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn env(list: &[(&str, &str)]) -> Vec<(String, String)> {
+        list.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    }
+
+    #[test]
+    fn later_layers_win() {
+        let dir = tempfile::tempdir().expect("folder");
+        let (one, two) = (dir.path().join("1.toml"), dir.path().join("2.toml"));
+        std::fs::write(&one, "[fleet]\noffline_after='1m'\nwill_grace='1s'\nsleep_max='1h'\nauto_register=false").expect("write");
+        std::fs::write(&two, "fleet.will_grace='2s'").expect("write");
+        let variables = env(&[("ROLLCALL__FLEET__SLEEP_MAX", "2h"), ("ROLLCALL__FLEET__MAX_VEHICLES", "7"), ("OTHER", "x")]);
+        let settings = load(&[one, two], variables, &[("http.listen", "127.0.0.1:0".into())]).expect("loads");
+        assert_eq!((settings.fleet.offline_after.0, settings.fleet.will_grace.0, settings.fleet.sleep_max.0), (60_000, 2_000, 7_200_000));
+        assert_eq!((settings.fleet.max_vehicles, settings.fleet.auto_register, settings.http.listen.port()), (7, false, 0));
+    }
+
+    #[test]
+    fn an_unknown_key_is_named_with_the_nearest_known_one() {
+        let faults = load(&[], env(&[("ROLLCALL__FLEET__OFLINE_AFTER", "1s")]), &[]).expect_err("unknown");
+        assert_eq!(faults, ["unknown setting 'fleet.ofline_after'; the nearest known one is 'fleet.offline_after'"]);
+    }
+
+    #[test]
+    fn a_listener_for_the_world_needs_the_operators_word() {
+        let flags = [("http.listen", "0.0.0.0:8080".to_owned())];
+        assert!(load(&[], env(&[]), &flags).expect_err("refused")[0].contains("auth.mode"));
+        assert!(load(&[], env(&[("ROLLCALL__AUTH__MODE", "open")]), &flags).is_ok());
+    }
+
+    #[test]
+    fn secrets_come_from_files_and_are_never_shown() {
+        let file = tempfile::NamedTempFile::new().expect("file");
+        std::fs::write(file.path(), "postgres://u:hunter2@db/x\n").expect("write");
+        let path = file.path().display().to_string();
+        let settings = load(&[], env(&[("ROLLCALL__STORE__URL_FILE", &path)]), &[]).expect("loads");
+        assert_eq!(settings.store.url.expose(), "postgres://u:hunter2@db/x");
+        let shown = format!("{:?}{}", settings, serde_json::to_string(&settings).expect("json"));
+        assert!(!shown.contains("hunter2"), "{shown}");
+        assert!(load(&[], env(&[("ROLLCALL__STORE__URL_FILE", "/no/such")]), &[]).expect_err("none")[0].contains("/no/such"));
+    }
+
+    #[test]
+    fn durations_are_read_and_written_alike() {
+        for text in ["90s", "250ms", "5m", "2h", "1d"] {
+            assert_eq!(text.parse::<Span>().map(|span| span.to_string().parse()), Ok(text.parse()));
+        }
+        for text in ["", "90", "s", "-1s", "1.5s", "99999999999999999999s"] {
+            assert!(text.parse::<Span>().is_err(), "{text}");
+        }
+    }
+}

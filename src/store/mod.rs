@@ -1,0 +1,159 @@
+//! Where transitions are kept: one trait, two stores, each in its own SQL.
+//! Fed by the persister, the only writer; read at start, and by REST for what happened in the past.
+
+mod postgres;
+mod sqlite;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use crate::domain::board::Registered;
+use crate::domain::ids::VehicleKey;
+use crate::domain::latest::Latest;
+use crate::domain::time::Millis;
+use crate::domain::transition::{Status, Transition};
+
+/// A vehicle as it is stored: what is needed to go on with it after a restart.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StoredVehicle {
+    /// Whose row it is.
+    pub key: Arc<VehicleKey>,
+    /// Names and tags, where there are any.
+    pub registered: Option<Box<Registered>>,
+    /// The vehicle's own timeout, milliseconds.
+    pub offline_after: Option<Millis>,
+    /// Status after its last transition.
+    pub status: Status,
+    /// Since when.
+    pub since: Option<Millis>,
+    /// Number of its last transition; 0 when there was none.
+    pub seq: u64,
+    /// Last heartbeat written down.
+    pub last_seen: Option<Millis>,
+    /// Position and gauges written down.
+    pub latest: Latest,
+}
+
+/// A customer as it is stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredCustomer {
+    /// The customer's identifier.
+    pub customer: String,
+    /// Name for people.
+    pub name: Option<String>,
+    /// The customer's own timeout, milliseconds.
+    pub offline_after: Option<Millis>,
+}
+
+/// What was last heard of a vehicle, for the periodic checkpoint.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Checkpoint {
+    /// Whose.
+    pub key: Arc<VehicleKey>,
+    /// Arrival of its last heartbeat.
+    pub last_seen: Millis,
+    /// Position and gauges.
+    pub latest: Latest,
+}
+
+/// One interval in which Rollcall could not hear.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObservationGap {
+    /// What was blind: `process` or `link`.
+    pub scope: String,
+    /// First blind instant.
+    pub from: Millis,
+    /// First instant of hearing again; none while it lasts.
+    pub to: Option<Millis>,
+    /// Why, in a word or two.
+    pub cause: String,
+}
+
+/// Where a list of transitions goes on: strictly older than this one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct After {
+    /// `at` of the last one seen.
+    pub at: Millis,
+    /// Its customer.
+    pub customer: String,
+    /// Its vehicle.
+    pub vehicle: String,
+    /// Its number.
+    pub seq: u64,
+}
+
+/// Which transitions are asked for; newest first, by (at, customer, vehicle, seq) descending.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TransitionQuery {
+    /// Only this customer's.
+    pub customer: Option<String>,
+    /// Only this vehicle's (with its customer).
+    pub vehicle: Option<String>,
+    /// Only those into one of these statuses; empty means all.
+    pub to_status: Vec<Status>,
+    /// `at` not before.
+    pub from: Option<Millis>,
+    /// `at` before.
+    pub to: Option<Millis>,
+    /// Go on after this one.
+    pub after: Option<After>,
+    /// At most so many.
+    pub limit: u32,
+}
+
+/// What the stores of Rollcall can do. Every write may be repeated without a second effect (invariant 5).
+///
+/// No future of these may be dropped midway (an sqlx connection would go back inside an open transaction): callers run
+/// them in tasks of their own.
+#[async_trait]
+pub trait Store: Send + Sync {
+    /// `sqlite` or `postgres`.
+    fn kind(&self) -> &'static str;
+
+    /// Every customer.
+    async fn load_customers(&self) -> anyhow::Result<Vec<StoredCustomer>>;
+
+    /// Every vehicle, handed over one by one, ordered by customer and vehicle (a million of them need no second copy).
+    async fn load_vehicles(&self, each: &mut (dyn FnMut(StoredVehicle) + Send)) -> anyhow::Result<()>;
+
+    /// Until when the last run is known to have listened; none on a fresh store.
+    async fn alive_until(&self) -> anyhow::Result<Option<Millis>>;
+
+    /// Writes transitions, and the vehicles and customers they belong to, in one transaction. A transition that is there
+    /// already, by (customer, vehicle, seq), stays as it is; a vehicle's row only moves forward in seq.
+    async fn commit(&self, transitions: &[Transition]) -> anyhow::Result<()>;
+
+    /// Writes what was last heard (rows move forward in time only), and until when we listened; one transaction.
+    async fn checkpoint(&self, rows: &[Checkpoint], alive_until: Millis) -> anyhow::Result<()>;
+
+    /// Writes a blind interval; the same (scope, from) again updates its end.
+    async fn record_gap(&self, gap: &ObservationGap) -> anyhow::Result<()>;
+
+    /// Ends every blind interval that a crash left open.
+    async fn close_open_gaps(&self, to: Millis) -> anyhow::Result<()>;
+
+    /// Blind intervals that overlap `[from, to)`, oldest first, at most 10,000.
+    async fn gaps(&self, from: Millis, to: Millis) -> anyhow::Result<Vec<ObservationGap>>;
+
+    /// One page of transitions, newest first.
+    async fn transitions(&self, query: &TransitionQuery) -> anyhow::Result<Vec<Transition>>;
+
+    /// Whether the store answers.
+    async fn ping(&self) -> anyhow::Result<()>;
+
+    /// Closes every connection.
+    async fn close(&self);
+}
+
+/// Opens the store a URL names and brings its schema up to date.
+///
+/// # Errors
+/// One sentence saying what failed and what to do; it never holds the URL's password.
+pub async fn open(url: &str) -> anyhow::Result<Arc<dyn Store>> {
+    match url.split_once(':') {
+        Some(("sqlite", path)) => Ok(Arc::new(sqlite::Sqlite::open(path).await?)),
+        Some(("postgres" | "postgresql", _)) => Ok(Arc::new(postgres::Postgres::open(url).await?)),
+        _ => anyhow::bail!("store.url must start with sqlite: or postgres://"),
+    }
+}
