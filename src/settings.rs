@@ -505,7 +505,7 @@ mod tests {
     #[test]
     fn durations_are_read_and_written_alike() {
         for text in ["90s", "250ms", "5m", "2h", "1d"] {
-            assert_eq!(text.parse::<Span>().map(|span| span.to_string().parse()), Ok(text.parse()));
+            assert_eq!(text.parse::<Span>().map(|span| span.to_string()), Ok(text.to_owned()));
         }
         for text in ["", "90", "s", "-1s", "1.5s", "99999999999999999999s"] {
             assert!(text.parse::<Span>().is_err(), "{text}");
