@@ -1,4 +1,6 @@
 //! Rollcall.
 pub mod clock;
 pub mod domain;
+pub mod fleet;
+pub mod ingest;
 pub mod settings;

@@ -1,0 +1,5 @@
+//! The vehicles: one actor each, spread over shards, watched by a supervisor, remembered by a persister.
+//! Fed by ingest through the registry; feeds the hub (live) and the store (durable).
+
+pub mod registry;
+pub mod token;

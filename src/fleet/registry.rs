@@ -1,0 +1,368 @@
+//! Who is known, and the bounded lane to each shard: one lock finds the vehicle, stamps the arrival and queues the input.
+//! Fed by ingest and by start-up; emptied by the shards. Because arrivals are stamped under the lane's lock, a shard that
+//! has emptied its lane knows that it has seen everything that arrived until then; deadlines are judged on that.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, Hash, Hasher};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU32, AtomicUsize, Ordering::Relaxed};
+
+use actix::{Message, Recipient};
+use foldhash::quality::{FixedState, RandomState};
+use hashbrown::HashTable;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use super::token::Token;
+use crate::clock::Clock;
+use crate::domain::board::Slot;
+use crate::domain::heartbeat::{Heartbeat, Refusal};
+use crate::domain::ids::VehicleKey;
+use crate::domain::time::Millis;
+
+/// Inputs a lane holds before ingest has to wait (QoS 1) or drop (QoS 0): about 12 MB, a tenth of a second of the
+/// fastest intake measured.
+pub const LANE_INPUTS_MAX: usize = 65_536;
+
+/// A vehicle that is known, shared by ingest and its actor.
+#[derive(Debug)]
+pub struct Entry {
+    /// Its two names.
+    pub key: Arc<VehicleKey>,
+    /// Its row on the board.
+    pub slot: Slot,
+    /// Its place among the vehicles of its shard.
+    pub local: u32,
+    /// A heartbeat that arrives until then changes no status, so it may be acknowledged at once.
+    steady_until: AtomicI64,
+    /// Queued inputs other than heartbeats; while there are any, nothing is steady.
+    unsteady_inputs: AtomicU32,
+}
+
+impl Entry {
+    /// The actor tells until when a heartbeat cannot change the status.
+    pub fn set_steady_until(&self, instant: Millis) {
+        self.steady_until.store(instant, Relaxed);
+    }
+
+    /// The actor has dealt with a hint or goodbye.
+    pub fn settled_one(&self) {
+        self.unsteady_inputs.fetch_sub(1, Relaxed);
+    }
+
+    fn is_steady_at(&self, arrival: Millis) -> bool {
+        self.unsteady_inputs.load(Relaxed) == 0 && arrival <= self.steady_until.load(Relaxed)
+    }
+}
+
+/// What arrived for a vehicle.
+#[derive(Debug)]
+pub enum Input {
+    /// A heartbeat, and the MQTT session it came by.
+    Heartbeat(Heartbeat, Option<u64>),
+    /// A will or an unclean disconnect of that session.
+    Hint(Option<u64>),
+    /// A planned switch-off.
+    Goodbye,
+}
+
+/// One input on its way to its vehicle.
+#[derive(Debug)]
+pub struct Envelope {
+    /// Whose.
+    pub entry: Arc<Entry>,
+    /// When it arrived, on the steady timeline.
+    pub arrival: Millis,
+    /// What arrived.
+    pub input: Input,
+    /// The sender waits for this, where it waits at all.
+    pub token: Option<Token>,
+}
+
+/// How an input was taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Delivered {
+    /// It changes no status: acknowledge at once. The token was not used.
+    Steady,
+    /// It may change the status: its token tells.
+    Pending,
+}
+
+/// Why an input was not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NotTaken {
+    /// It never will be.
+    Refused(Refusal),
+    /// The lane is full; there is room again after [`Registry::room`].
+    Full,
+}
+
+/// Wakes a shard that has something in its lane; at most one is under way.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Wake;
+
+/// Bounds and rules for new vehicles.
+#[derive(Debug, Clone, Copy)]
+pub struct Admission {
+    /// Most vehicles in all.
+    pub vehicles_max: usize,
+    /// Most vehicles of one customer.
+    pub customer_vehicles_max: usize,
+    /// Take vehicles that nobody registered.
+    pub auto_register: bool,
+}
+
+/// Everybody who is known, in one lane a shard.
+pub struct Registry {
+    lanes: Box<[Lane]>,
+    admission: Admission,
+    clock: Clock,
+    next_slot: AtomicU32,
+    total: AtomicUsize,
+    customers: Mutex<HashMap<Arc<str>, usize>>,
+    hasher: RandomState,
+}
+
+#[derive(Default)]
+struct Lane {
+    inside: Mutex<Inside>,
+    room: Notify,
+}
+
+#[derive(Default)]
+struct Inside {
+    known: HashTable<Arc<Entry>>,
+    queue: Vec<Envelope>,
+    wake_sent: bool,
+    shard: Option<Recipient<Wake>>,
+}
+
+impl Registry {
+    /// An empty registry with one lane a shard.
+    pub fn new(shards: usize, admission: Admission, clock: Clock) -> Self {
+        Self {
+            lanes: (0..shards.max(1)).map(|_| Lane::default()).collect(),
+            admission,
+            clock,
+            next_slot: AtomicU32::new(0),
+            total: AtomicUsize::new(0),
+            customers: Mutex::default(),
+            hasher: RandomState::default(),
+        }
+    }
+
+    /// How many shards there are.
+    pub fn shards(&self) -> usize {
+        self.lanes.len()
+    }
+
+    /// How many vehicles are known.
+    pub fn total(&self) -> usize {
+        self.total.load(Relaxed)
+    }
+
+    /// Inputs that wait in the lanes at this moment.
+    pub fn waiting(&self) -> usize {
+        self.lanes.iter().map(|lane| lane.inside.lock().queue.len()).sum()
+    }
+
+    /// The shard takes its lane: from now on it is woken when something arrives.
+    pub fn attach(&self, shard: usize, wake: Recipient<Wake>) {
+        let mut inside = self.lanes[shard].inside.lock();
+        inside.wake_sent = false;
+        inside.shard = Some(wake);
+        inside.wake();
+    }
+
+    /// Which shard a vehicle belongs to: a pure function of its names, the same in every run.
+    pub fn shard_of(&self, customer: &str, vehicle: &str) -> usize {
+        (hash(&FixedState::default(), customer, vehicle) >> 16) as usize % self.lanes.len()
+    }
+
+    /// A vehicle that was stored. Caps do not apply: it is ours already.
+    pub fn restore(&self, key: Arc<VehicleKey>) -> Arc<Entry> {
+        let hash = hash(&self.hasher, &key.customer, &key.vehicle);
+        let lane = &self.lanes[self.shard_of(&key.customer, &key.vehicle)];
+        *self.customers.lock().entry(Arc::clone(&key.customer)).or_default() += 1;
+        self.total.fetch_add(1, Relaxed);
+        lane.inside.lock().insert(hash, key, &self.next_slot, &self.hasher)
+    }
+
+    /// Queues an input for its vehicle, registering it when it is new and may come. `token` is called only when the sender
+    /// has to wait.
+    ///
+    /// # Errors
+    /// [`NotTaken`], with the input given back to nobody: it was refused or there is no room.
+    pub fn deliver(
+        &self,
+        customer: &str,
+        vehicle: &str,
+        input: Input,
+        token: impl FnOnce() -> Option<Token>,
+    ) -> Result<Delivered, NotTaken> {
+        let hash = hash(&self.hasher, customer, vehicle);
+        let mut inside = self.lanes[self.shard_of(customer, vehicle)].inside.lock();
+        if inside.queue.len() >= LANE_INPUTS_MAX {
+            return Err(NotTaken::Full);
+        }
+        let found = inside.known.find(hash, |entry| *entry.key.vehicle == *vehicle && *entry.key.customer == *customer);
+        let entry = match found {
+            Some(entry) => Arc::clone(entry),
+            None => {
+                let key = self.admit(customer, vehicle).map_err(NotTaken::Refused)?;
+                inside.insert(hash, Arc::new(key), &self.next_slot, &self.hasher)
+            }
+        };
+        let arrival = self.clock.now();
+        let steady = matches!(input, Input::Heartbeat(..)) && entry.is_steady_at(arrival);
+        if !matches!(input, Input::Heartbeat(..)) {
+            entry.unsteady_inputs.fetch_add(1, Relaxed);
+        }
+        let token = if steady { None } else { token() };
+        inside.queue.push(Envelope { entry, arrival, input, token });
+        inside.wake();
+        Ok(if steady { Delivered::Steady } else { Delivered::Pending })
+    }
+
+    /// Empties a lane into `batch` and says up to when everything that arrived is in it or was before.
+    pub fn take(&self, shard: usize, batch: &mut Vec<Envelope>) -> Millis {
+        debug_assert!(batch.is_empty());
+        let mut inside = self.lanes[shard].inside.lock();
+        let was_full = inside.queue.len() >= LANE_INPUTS_MAX;
+        std::mem::swap(&mut inside.queue, batch);
+        inside.wake_sent = false;
+        let until = self.clock.now();
+        drop(inside);
+        if was_full {
+            self.lanes[shard].room.notify_waiters();
+        }
+        until
+    }
+
+    /// The present instant if nothing waits in the lane: then everything that arrived before it was taken.
+    pub fn horizon_if_empty(&self, shard: usize) -> Option<Millis> {
+        let inside = self.lanes[shard].inside.lock();
+        inside.queue.is_empty().then(|| self.clock.now())
+    }
+
+    /// Returns when the lane of this vehicle has room (or at once when it has).
+    pub async fn room(&self, customer: &str, vehicle: &str) {
+        let lane = &self.lanes[self.shard_of(customer, vehicle)];
+        let room = lane.room.notified();
+        if lane.inside.lock().queue.len() >= LANE_INPUTS_MAX {
+            room.await;
+        }
+    }
+
+    fn admit(&self, customer: &str, vehicle: &str) -> Result<VehicleKey, Refusal> {
+        if !self.admission.auto_register {
+            return Err(Refusal::UnknownVehicle);
+        }
+        let mut customers = self.customers.lock();
+        if self.total.load(Relaxed) >= self.admission.vehicles_max {
+            return Err(Refusal::FleetFull);
+        }
+        let (name, count) = match customers.get_key_value(customer) {
+            Some((name, count)) => (Arc::clone(name), *count),
+            None => (Arc::from(customer), 0),
+        };
+        if count >= self.admission.customer_vehicles_max {
+            return Err(Refusal::CustomerFull);
+        }
+        let key = VehicleKey { customer: Arc::clone(&name), vehicle: vehicle.into() };
+        customers.insert(name, count + 1);
+        self.total.fetch_add(1, Relaxed);
+        Ok(key)
+    }
+}
+
+impl Inside {
+    fn insert(&mut self, hash: u64, key: Arc<VehicleKey>, next_slot: &AtomicU32, hasher: &RandomState) -> Arc<Entry> {
+        let entry = Arc::new(Entry {
+            key,
+            slot: next_slot.fetch_add(1, Relaxed),
+            local: self.known.len() as u32,
+            steady_until: AtomicI64::new(Millis::MIN),
+            unsteady_inputs: AtomicU32::new(0),
+        });
+        let rehash = |known: &Arc<Entry>| self::hash(hasher, &known.key.customer, &known.key.vehicle);
+        self.known.insert_unique(hash, Arc::clone(&entry), rehash);
+        entry
+    }
+
+    fn wake(&mut self) {
+        if !self.wake_sent
+            && let Some(shard) = &self.shard
+        {
+            // One message at most is under way, so the mailbox needs no bound of its own.
+            shard.do_send(Wake);
+            self.wake_sent = true;
+        }
+    }
+}
+
+fn hash(state: &impl BuildHasher, customer: &str, vehicle: &str) -> u64 {
+    let mut hasher = state.build_hasher();
+    customer.hash(&mut hasher);
+    vehicle.hash(&mut hasher);
+    hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn registry(admission: Admission) -> Registry {
+        Registry::new(2, admission, Clock::start())
+    }
+
+    const OPEN: Admission = Admission { vehicles_max: 3, customer_vehicles_max: 2, auto_register: true };
+
+    fn beat(registry: &Registry, customer: &str, vehicle: &str) -> Result<Delivered, NotTaken> {
+        registry.deliver(customer, vehicle, Input::Heartbeat(Heartbeat::default(), None), || None)
+    }
+
+    #[test]
+    fn caps_refuse_new_vehicles_and_leave_known_ones_alone() {
+        let full = registry(OPEN);
+        for (customer, vehicle) in [("a", "1"), ("a", "2"), ("b", "1"), ("a", "1")] {
+            assert_eq!(beat(&full, customer, vehicle), Ok(Delivered::Pending));
+        }
+        assert_eq!(beat(&full, "b", "2"), Err(NotTaken::Refused(Refusal::FleetFull)));
+        let full = registry(Admission { vehicles_max: 9, ..OPEN });
+        beat(&full, "a", "1").and(beat(&full, "a", "2")).expect("room");
+        assert_eq!(beat(&full, "a", "3"), Err(NotTaken::Refused(Refusal::CustomerFull)));
+        let closed = registry(Admission { auto_register: false, ..OPEN });
+        assert_eq!(beat(&closed, "a", "1"), Err(NotTaken::Refused(Refusal::UnknownVehicle)));
+        closed.restore(Arc::new(VehicleKey::parse("a", "1").expect("key")));
+        assert!(beat(&closed, "a", "1").is_ok());
+    }
+
+    #[test]
+    fn a_steady_vehicle_makes_nobody_wait_unless_something_else_is_queued() {
+        let registry = registry(OPEN);
+        let entry = registry.restore(Arc::new(VehicleKey::parse("a", "1").expect("key")));
+        assert_eq!(beat(&registry, "a", "1"), Ok(Delivered::Pending));
+        entry.set_steady_until(Millis::MAX);
+        assert_eq!(beat(&registry, "a", "1"), Ok(Delivered::Steady));
+        assert_eq!(registry.deliver("a", "1", Input::Goodbye, || None), Ok(Delivered::Pending));
+        assert_eq!(beat(&registry, "a", "1"), Ok(Delivered::Pending));
+        entry.settled_one();
+        assert_eq!(beat(&registry, "a", "1"), Ok(Delivered::Steady));
+    }
+
+    #[test]
+    fn a_full_lane_says_so_and_has_room_after_it_was_taken() {
+        let registry = Registry::new(1, OPEN, Clock::start());
+        for _ in 0..LANE_INPUTS_MAX {
+            beat(&registry, "a", "1").expect("room");
+        }
+        assert_eq!(beat(&registry, "a", "1"), Err(NotTaken::Full));
+        assert_eq!(registry.horizon_if_empty(0), None);
+        let mut batch = Vec::new();
+        let until = registry.take(0, &mut batch);
+        assert!(batch.iter().all(|envelope| envelope.arrival <= until) && batch.len() == LANE_INPUTS_MAX);
+        assert!(beat(&registry, "a", "1").is_ok());
+    }
+}

@@ -1,0 +1,153 @@
+//! Which vehicle a topic speaks of, and what a message there means, by the patterns of the settings.
+//! Fed by the door with each message's topic.
+
+use crate::domain::heartbeat::Format;
+use crate::settings::{Topic, TopicKind};
+
+/// The patterns, compiled.
+#[derive(Debug)]
+pub struct Topics {
+    patterns: Vec<Pattern>,
+}
+
+#[derive(Debug)]
+struct Pattern {
+    levels: Vec<Level>,
+    kind: TopicKind,
+    format: Format,
+    customer: Option<String>,
+}
+
+#[derive(Debug, PartialEq)]
+enum Level {
+    Literal(String),
+    Customer,
+    Vehicle,
+    Any,
+}
+
+/// What a topic says.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Address<'a> {
+    /// The customer's name, unchecked.
+    pub customer: &'a str,
+    /// The vehicle's name, unchecked.
+    pub vehicle: &'a str,
+    /// What a message there means.
+    pub kind: TopicKind,
+    /// How its payload is read.
+    pub format: Format,
+}
+
+impl Topics {
+    /// Compiles the patterns.
+    ///
+    /// # Errors
+    /// A sentence naming the pattern that cannot be used.
+    pub fn compile(topics: &[Topic]) -> Result<Self, String> {
+        let patterns = topics.iter().map(Pattern::compile).collect::<Result<Vec<_>, _>>()?;
+        if patterns.is_empty() { Err("mqtt.topics is empty: nothing would be heard".into()) } else { Ok(Self { patterns }) }
+    }
+
+    /// The address in a topic; `None` when no pattern matches.
+    pub fn resolve<'a>(&'a self, topic: &'a str) -> Option<Address<'a>> {
+        self.patterns.iter().find_map(|pattern| pattern.resolve(topic))
+    }
+
+    /// The subscriptions that bring every message some pattern matches.
+    pub fn filters(&self) -> Vec<String> {
+        let mut filters: Vec<String> = self.patterns.iter().map(Pattern::filter).collect();
+        filters.sort();
+        filters.dedup();
+        filters
+    }
+}
+
+impl Pattern {
+    fn compile(topic: &Topic) -> Result<Self, String> {
+        let wrong = |problem: &str| format!("mqtt.topics pattern '{}' {problem}", topic.pattern);
+        let levels: Vec<Level> = topic.pattern.split('/').map(Level::read).collect();
+        let count = |wanted: Level| levels.iter().filter(|level| **level == wanted).count();
+        if count(Level::Vehicle) != 1 {
+            return Err(wrong("must name {vehicle} once"));
+        }
+        match (count(Level::Customer), &topic.customer) {
+            (1, None) | (0, Some(_)) => {}
+            _ => return Err(wrong("must name {customer} once, or have a fixed customer")),
+        }
+        let literal = |level: &Level| matches!(level, Level::Literal(text) if text.contains(['#', '+', '{', '}']));
+        if levels.iter().any(literal) {
+            return Err(wrong("holds a '#', '+', '{' or '}' inside a level; only a whole level '+' may stand for anything"));
+        }
+        Ok(Self { levels, kind: topic.kind, format: topic.format, customer: topic.customer.clone() })
+    }
+
+    fn resolve<'a>(&'a self, topic: &'a str) -> Option<Address<'a>> {
+        let (mut customer, mut vehicle) = (self.customer.as_deref(), None);
+        let mut parts = topic.split('/');
+        for level in &self.levels {
+            let part = parts.next()?;
+            match level {
+                Level::Literal(text) if text != part => return None,
+                Level::Literal(_) | Level::Any => {}
+                Level::Customer => customer = Some(part),
+                Level::Vehicle => vehicle = Some(part),
+            }
+        }
+        let address = Address { customer: customer?, vehicle: vehicle?, kind: self.kind, format: self.format };
+        parts.next().is_none().then_some(address)
+    }
+
+    fn filter(&self) -> String {
+        let levels = self.levels.iter().map(|level| match level {
+            Level::Literal(text) => text.as_str(),
+            _ => "+",
+        });
+        levels.collect::<Vec<_>>().join("/")
+    }
+}
+
+impl Level {
+    fn read(text: &str) -> Self {
+        match text {
+            "{customer}" => Self::Customer,
+            "{vehicle}" => Self::Vehicle,
+            "+" => Self::Any,
+            literal => Self::Literal(literal.to_owned()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::Mqtt;
+
+    #[test]
+    fn the_standard_topics_are_understood() {
+        let topics = Topics::compile(&Mqtt::default().topics).expect("compiles");
+        let address = topics.resolve("fleet/acme/MTA NYCT_7326/will").expect("matches");
+        assert_eq!((address.customer, address.vehicle, address.kind), ("acme", "MTA NYCT_7326", TopicKind::Will));
+        for other in ["fleet/acme/heartbeat", "fleet/a/b/c/heartbeat", "Fleet/a/b/heartbeat", "fleet/a/b/heartbeat/", "", "/"] {
+            assert_eq!(topics.resolve(other), None, "{other}");
+        }
+        assert_eq!(topics.filters(), ["fleet/+/+/goodbye", "fleet/+/+/heartbeat", "fleet/+/+/will"]);
+    }
+
+    #[test]
+    fn a_pattern_may_fix_the_customer_and_skip_levels() {
+        let pattern = |text: &str, customer: Option<&str>| Topic {
+            pattern: text.into(),
+            kind: TopicKind::Heartbeat,
+            format: Format::Any,
+            customer: customer.map(str::to_owned),
+        };
+        let topics = Topics::compile(&[pattern("devices/+/{vehicle}", Some("acme"))]).expect("compiles");
+        let address = topics.resolve("devices/x/7").expect("matches");
+        assert_eq!((address.customer, address.vehicle, address.format), ("acme", "7", Format::Any));
+        for bad in ["{vehicle}", "a/{customer}", "{customer}/{vehicle}/#", "{customer}/{vehicle}/a+b", "{customer}/{customer}/{vehicle}"] {
+            assert!(Topics::compile(&[pattern(bad, None)]).is_err(), "{bad}");
+        }
+        assert!(Topics::compile(&[]).is_err());
+    }
+}
