@@ -64,7 +64,7 @@ try_doors() {
   mosquitto_pub "${at[@]}" -u acme -P acme-password -q 1 -r -t fleet/acme/truck-1/heartbeat -m '{}' || return
   mosquitto_pub "${at[@]}" -u acme -P acme-password -q 1 -r -t fleet/acme/truck-1/status -m '{}' || return
   mosquitto_pub "${at[@]}" -u acme -P acme-password -q 1 -r -t fleet/other/truck-1/heartbeat -m '{}' || return
-  heard=$(mosquitto_sub "${at[@]}" -u rollcall -P rollcall-password -q 1 -t 'fleet/#' -W 2 -F '%t' || true)
+  heard=$(mosquitto_sub "${at[@]}" -u rollcall -P rollcall-password -q 1 -t 'fleet/#' -W 2 -F '%t' 2>/dev/null || true)
   echo "heard by rollcall: $heard"
   [[ $heard == "fleet/acme/truck-1/heartbeat" ]]
 }

@@ -25,10 +25,10 @@ postgres_bin() {
   fi
 }
 
-# browser_bin: a Chromium or Chrome, or nothing. ROLLCALL_TEST_CHROMIUM names another one.
+# browser_bin: a Chromium or Chrome, or nothing. CHROMIUM names another one.
 browser_bin() {
   local name
-  for name in "${ROLLCALL_TEST_CHROMIUM:-}" chromium chromium-browser google-chrome google-chrome-stable; do
+  for name in "${CHROMIUM:-}" chromium chromium-browser google-chrome google-chrome-stable; do
     if [[ -n $name ]] && have "$name"; then
       command -v "$name"
       return
@@ -70,8 +70,9 @@ missing_packages() {
 install_missing() {
   local packages
   packages=$(missing_packages "${1:-}" | tr '\n' ' ')
-  [[ -n ${packages// /} ]] || return 0
-  heading "installing: $packages"
+  packages=${packages% }
+  [[ -n $packages ]] || return 0
+  heading "missing packages: $packages"
   if ((EUID != 0)) || ! have apt-get; then
     echo "not root on Debian or Ubuntu, so nothing is installed. To run every suite:"
     echo "    sudo apt-get update && sudo apt-get install -y --no-install-recommends $packages"

@@ -108,7 +108,7 @@ start_postgres() {
     if await_service "$pid" postgres_ready "$data/postmaster.pid"; then
       service_pids="$pid $service_pids"
       export ROLLCALL_TEST_POSTGRES="postgres://rollcall:$password@127.0.0.1:$port/postgres"
-      echo "postgres $("$bin/postgres" --version | sed 's/.* //') on 127.0.0.1:$port"
+      echo "postgres $("$bin/postgres" --version | awk '{print $3}') on 127.0.0.1:$port"
       return 0
     fi
     end_process "$pid"
