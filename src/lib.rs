@@ -3,4 +3,5 @@ pub mod clock;
 pub mod domain;
 pub mod fleet;
 pub mod ingest;
+pub mod live;
 pub mod settings;

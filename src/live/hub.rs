@@ -1,0 +1,173 @@
+//! The hub: the one writer of the board, and the pulse of the live push.
+//!
+//! Owns: the right to write the feed. Receives: updates from shards, durable transitions from the persister, whether we
+//! hear from the supervisor. Sends: `Tick` to sessions. Bound: a shard has one `Updates` under way (it answers when taken),
+//! the persister one batch; a session's mailbox holds one tick, a second one is dropped, for the next frame says it all.
+//! On death: the process ends, as there is no truth to show without it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::prelude::*;
+
+use super::feed::{Feed, Observation};
+use crate::domain::board::{Registered, Slot, Update};
+use crate::domain::ids::VehicleKey;
+use crate::domain::transition::Transition;
+
+/// A vehicle new to the board.
+#[derive(Debug)]
+pub struct Joined {
+    /// Whose row it will be.
+    pub key: Arc<VehicleKey>,
+    /// Names and tags.
+    pub registered: Option<Box<Registered>>,
+    /// Its state on arrival.
+    pub state: Update,
+}
+
+/// What a shard has to tell since last time; answered when it is on the board.
+#[derive(Debug, Default, Message)]
+#[rtype(result = "()")]
+pub struct Updates {
+    /// New vehicles.
+    pub joined: Vec<Joined>,
+    /// Newest states, one a vehicle.
+    pub changed: Vec<Update>,
+    /// Vehicles that left for good.
+    pub removed: Vec<Slot>,
+}
+
+/// Transitions that are durable now.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Durable(pub Vec<Arc<Transition>>);
+
+/// Whether we hear.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Observed(pub Observation);
+
+/// There may be something new to send.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub struct Tick;
+
+/// Close the connection and say why.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub struct Farewell(pub &'static str);
+
+/// A session follows from now on; answers its number, or nothing when there are too many.
+#[derive(Message)]
+#[rtype(result = "Option<u64>")]
+pub struct Follow(pub Recipient<Tick>, pub Recipient<Farewell>);
+
+/// A session is gone.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Unfollow(pub u64);
+
+/// Every session is told to close.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct CloseAll(pub &'static str);
+
+/// The writer of the board.
+pub struct Hub {
+    feed: Arc<Feed>,
+    tick: Duration,
+    sessions_max: usize,
+    sessions: HashMap<u64, (Recipient<Tick>, Recipient<Farewell>)>,
+    last_session: u64,
+}
+
+impl Hub {
+    /// A hub over this feed.
+    pub fn new(feed: Arc<Feed>, tick: Duration, sessions_max: usize) -> Self {
+        Self { feed, tick, sessions_max, sessions: HashMap::new(), last_session: 0 }
+    }
+
+    fn pulse(&mut self, _: &mut Context<Self>) {
+        self.feed.publish();
+        for (tick, _) in self.sessions.values() {
+            let _ = tick.try_send(Tick);
+        }
+    }
+}
+
+impl Actor for Hub {
+    type Context = Context<Self>;
+
+    fn started(&mut self, context: &mut Self::Context) {
+        context.run_interval(self.tick, Self::pulse);
+    }
+}
+
+impl Handler<Updates> for Hub {
+    type Result = ();
+
+    fn handle(&mut self, updates: Updates, _: &mut Self::Context) {
+        let mut board = self.feed.board_mut();
+        for joined in updates.joined {
+            board.join(joined.key, joined.registered, joined.state);
+        }
+        for update in updates.changed {
+            board.apply(update);
+        }
+        for slot in updates.removed {
+            board.remove(slot);
+        }
+    }
+}
+
+impl Handler<Durable> for Hub {
+    type Result = ();
+
+    fn handle(&mut self, Durable(transitions): Durable, _: &mut Self::Context) {
+        self.feed.push_transitions(transitions);
+    }
+}
+
+impl Handler<Observed> for Hub {
+    type Result = ();
+
+    fn handle(&mut self, Observed(observation): Observed, _: &mut Self::Context) {
+        self.feed.set_observation(observation);
+    }
+}
+
+impl Handler<Follow> for Hub {
+    type Result = Option<u64>;
+
+    fn handle(&mut self, Follow(tick, farewell): Follow, _: &mut Self::Context) -> Option<u64> {
+        if self.sessions.len() >= self.sessions_max {
+            return None;
+        }
+        self.last_session += 1;
+        self.sessions.insert(self.last_session, (tick, farewell));
+        self.feed.set_dashboards(self.sessions.len());
+        Some(self.last_session)
+    }
+}
+
+impl Handler<Unfollow> for Hub {
+    type Result = ();
+
+    fn handle(&mut self, Unfollow(number): Unfollow, _: &mut Self::Context) {
+        self.sessions.remove(&number);
+        self.feed.set_dashboards(self.sessions.len());
+    }
+}
+
+impl Handler<CloseAll> for Hub {
+    type Result = ();
+
+    fn handle(&mut self, CloseAll(reason): CloseAll, _: &mut Self::Context) {
+        for (_, farewell) in self.sessions.values() {
+            // Not bounded by the mailbox: it is the last message a session gets, and there is one.
+            farewell.do_send(Farewell(reason));
+        }
+    }
+}
