@@ -5,3 +5,5 @@ pub mod fleet;
 pub mod ingest;
 pub mod live;
 pub mod settings;
+pub mod store;
+pub mod telemetry;

@@ -469,12 +469,20 @@ mod tests {
     fn later_layers_win() {
         let dir = tempfile::tempdir().expect("folder");
         let (one, two) = (dir.path().join("1.toml"), dir.path().join("2.toml"));
-        std::fs::write(&one, "[fleet]\noffline_after='1m'\nwill_grace='1s'\nsleep_max='1h'\nauto_register=false").expect("write");
+        std::fs::write(&one, "[fleet]\noffline_after='1m'\nwill_grace='1s'\nsleep_max='1h'\nauto_register=false")
+            .expect("write");
         std::fs::write(&two, "fleet.will_grace='2s'").expect("write");
-        let variables = env(&[("ROLLCALL__FLEET__SLEEP_MAX", "2h"), ("ROLLCALL__FLEET__MAX_VEHICLES", "7"), ("OTHER", "x")]);
+        let variables =
+            env(&[("ROLLCALL__FLEET__SLEEP_MAX", "2h"), ("ROLLCALL__FLEET__MAX_VEHICLES", "7"), ("OTHER", "x")]);
         let settings = load(&[one, two], variables, &[("http.listen", "127.0.0.1:0".into())]).expect("loads");
-        assert_eq!((settings.fleet.offline_after.0, settings.fleet.will_grace.0, settings.fleet.sleep_max.0), (60_000, 2_000, 7_200_000));
-        assert_eq!((settings.fleet.max_vehicles, settings.fleet.auto_register, settings.http.listen.port()), (7, false, 0));
+        assert_eq!(
+            (settings.fleet.offline_after.0, settings.fleet.will_grace.0, settings.fleet.sleep_max.0),
+            (60_000, 2_000, 7_200_000)
+        );
+        assert_eq!(
+            (settings.fleet.max_vehicles, settings.fleet.auto_register, settings.http.listen.port()),
+            (7, false, 0)
+        );
     }
 
     #[test]
@@ -499,7 +507,10 @@ mod tests {
         assert_eq!(settings.store.url.expose(), "postgres://u:hunter2@db/x");
         let shown = format!("{:?}{}", settings, serde_json::to_string(&settings).expect("json"));
         assert!(!shown.contains("hunter2"), "{shown}");
-        assert!(load(&[], env(&[("ROLLCALL__STORE__URL_FILE", "/no/such")]), &[]).expect_err("none")[0].contains("/no/such"));
+        assert!(
+            load(&[], env(&[("ROLLCALL__STORE__URL_FILE", "/no/such")]), &[]).expect_err("none")[0]
+                .contains("/no/such")
+        );
     }
 
     #[test]

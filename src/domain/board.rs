@@ -220,6 +220,11 @@ impl Board {
         self.version
     }
 
+    /// One more than the highest slot ever used.
+    pub fn slots(&self) -> Slot {
+        self.rows.len() as Slot
+    }
+
     /// The row in a slot, while the vehicle is there.
     pub fn row(&self, slot: Slot) -> Option<&Row> {
         self.rows.get(slot as usize)?.as_ref()

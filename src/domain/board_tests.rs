@@ -64,13 +64,17 @@ fn moving_orders_are_told_with_ties_by_key() {
 fn names_and_tags_are_found() {
     let mut board = small();
     let key = Arc::new(VehicleKey::parse("c", "X-1").expect("key"));
-    let registered = Registered { name: Some("Night Owl".into()), tags: ["reefer".into()].into(), ..Default::default() };
+    let registered =
+        Registered { name: Some("Night Owl".into()), tags: ["reefer".into()].into(), ..Default::default() };
     board.join(key, Some(registered.into()), update(4, Status::NeverSeen, 0));
     let find = |text: Option<&str>, tag: Option<&str>| {
         let (text, tag) = (text.map(str::to_owned), tag.map(str::to_owned));
         board.page(&Query { text, tag, ..Query::default() }, None, 10)
     };
-    assert_eq!((find(Some("t ow"), None), find(None, Some("reefer")), find(Some("1"), None)), (vec![4], vec![4], vec![3, 2, 4]));
+    assert_eq!(
+        (find(Some("t ow"), None), find(None, Some("reefer")), find(Some("1"), None)),
+        (vec![4], vec![4], vec![3, 2, 4])
+    );
     assert!(find(Some("x"), Some("dry")).is_empty());
 }
 

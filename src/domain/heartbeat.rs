@@ -317,7 +317,8 @@ mod tests {
 
     #[test]
     fn a_full_heartbeat_is_read() {
-        let payload = br#"{"ts":"2026-01-31T08:15:00.123Z","seq":7,"boot":"b\u0031","lat":53.4,"lon":-2.9,"speed_kmh":48.5,
+        let payload =
+            br#"{"ts":"2026-01-31T08:15:00.123Z","seq":7,"boot":"b\u0031","lat":53.4,"lon":-2.9,"speed_kmh":48.5,
             "heading_deg":360,"battery_pct":81,"odometer_km":120345.6,"ignition":true,"next_in_s":600,
             "metrics":{"rpm":1500,"temp":-3.5},"unknown":{"deep":[1,2,{}]}}"#;
         let beat = decode(Format::Json, payload).expect("decodes");
@@ -337,9 +338,23 @@ mod tests {
 
     #[test]
     fn what_is_no_heartbeat_is_refused_by_name() {
-        for payload in ["nonsense", "[]", "1", "\"x\"", "{", r#"{"lat":"53"}"#, r#"{"lat":NaN}"#, r#"{"seq":-1}"#, r#"{"seq":1.5}"#,
-            r#"{"ts":"soon"}"#, r#"{"ignition":1}"#, r#"{"metrics":[1]}"#, r#"{"metrics":{"a":"b"}}"#, "{}{}", "null"]
-        {
+        for payload in [
+            "nonsense",
+            "[]",
+            "1",
+            "\"x\"",
+            "{",
+            r#"{"lat":"53"}"#,
+            r#"{"lat":NaN}"#,
+            r#"{"seq":-1}"#,
+            r#"{"seq":1.5}"#,
+            r#"{"ts":"soon"}"#,
+            r#"{"ignition":1}"#,
+            r#"{"metrics":[1]}"#,
+            r#"{"metrics":{"a":"b"}}"#,
+            "{}{}",
+            "null",
+        ] {
             assert_eq!(refusal(payload).reason, Refusal::BadPayload, "{payload}");
         }
         for (payload, field) in [

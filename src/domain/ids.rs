@@ -77,7 +77,10 @@ mod tests {
     #[test]
     fn real_identifiers_are_taken_as_they_are() {
         for (customer, vehicle) in [("acme", "TRK-1"), ("A.b_c-9", "MTA NYCT_7326"), ("7", "Über-Bus 4")] {
-            assert_eq!(VehicleKey::parse(customer, vehicle).map(|key| key.to_string()), Ok(format!("{customer}/{vehicle}")));
+            assert_eq!(
+                VehicleKey::parse(customer, vehicle).map(|key| key.to_string()),
+                Ok(format!("{customer}/{vehicle}"))
+            );
         }
     }
 

@@ -75,7 +75,13 @@ struct Heard {
 
 impl Liveness {
     /// A vehicle as it was stored. A deadline is set anew from its last heartbeat.
-    pub fn restored(status: Status, since: Option<Millis>, seq: u64, last_seen: Option<Millis>, policy: Policy) -> Self {
+    pub fn restored(
+        status: Status,
+        since: Option<Millis>,
+        seq: u64,
+        last_seen: Option<Millis>,
+        policy: Policy,
+    ) -> Self {
         let judged = matches!(status, Status::Online | Status::Unobserved);
         let heard = last_seen.or(since);
         let deadline = heard.filter(|_| judged).map(|seen| seen + policy.offline_after);
@@ -162,7 +168,14 @@ impl Liveness {
         }
     }
 
-    fn hear(&mut self, now: Millis, beat: &Heartbeat, session: Option<u64>, setting: Setting<'_>, outcome: &mut Outcome) {
+    fn hear(
+        &mut self,
+        now: Millis,
+        beat: &Heartbeat,
+        session: Option<u64>,
+        setting: Setting<'_>,
+        outcome: &mut Outcome,
+    ) {
         outcome.duplicate = self.heard.is_repeat(beat);
         let last_seen = self.last_seen.map_or(now, |seen| seen.max(now));
         if !outcome.duplicate {

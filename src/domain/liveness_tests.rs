@@ -211,7 +211,9 @@ fn an_announced_sleep_moves_the_deadline_up_to_the_cap() {
 fn a_repeated_beat_changes_nothing_but_last_seen() {
     let beat = |seq| Heartbeat { boot: Some(1), seq: Some(seq), ..Heartbeat::default() };
     let mut bench = Bench::new();
-    for (now, seq, duplicate) in [(10, 5, false), (20, 5, true), (30, 7, false), (40, 6, false), (50, 6, true), (60, 7, true)] {
+    for (now, seq, duplicate) in
+        [(10, 5, false), (20, 5, true), (30, 7, false), (40, 6, false), (50, 6, true), (60, 7, true)]
+    {
         let outcome = bench.full_step(now, Input::Heartbeat(&beat(seq), None));
         assert_eq!(outcome.duplicate, duplicate, "seq {seq} at {now}");
         assert_eq!(bench.vehicle.last_seen(), Some(now));

@@ -96,7 +96,10 @@ mod tests {
         search.set(0, ["TRK-1", "Zoë's Truck"]);
         search.set(1, ["trk-11"]);
         let find = |needle: &str| search.find(needle);
-        assert_eq!((find("trk-1"), find("zoë's"), find("k-11"), find("trk-1zo")), (vec![0, 1], vec![0], vec![1], vec![]));
+        assert_eq!(
+            (find("trk-1"), find("zoë's"), find("k-11"), find("trk-1zo")),
+            (vec![0, 1], vec![0], vec![1], vec![])
+        );
     }
 
     proptest! {

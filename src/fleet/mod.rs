@@ -1,5 +1,10 @@
 //! The vehicles: one actor each, spread over shards, watched by a supervisor, remembered by a persister.
 //! Fed by ingest through the registry; feeds the hub (live) and the store (durable).
 
+pub mod outbox;
+pub mod persister;
 pub mod registry;
+pub mod shard;
+pub mod supervisor;
 pub mod token;
+pub mod vehicle;

@@ -128,6 +128,8 @@ pub struct Registry {
 struct Lane {
     inside: Mutex<Inside>,
     room: Notify,
+    /// Everything that arrived until then is on the board.
+    on_board_until: AtomicI64,
 }
 
 #[derive(Default)]
@@ -253,6 +255,16 @@ impl Registry {
         if lane.inside.lock().queue.len() >= LANE_INPUTS_MAX {
             room.await;
         }
+    }
+
+    /// The shard tells that everything that arrived until then is on the board.
+    pub fn report_on_board(&self, shard: usize, until: Millis) {
+        self.lanes[shard].on_board_until.store(until, Relaxed);
+    }
+
+    /// Everything that arrived until then, in any lane, is on the board.
+    pub fn on_board_until(&self) -> Millis {
+        self.lanes.iter().map(|lane| lane.on_board_until.load(Relaxed)).min().unwrap_or(0)
     }
 
     fn admit(&self, customer: &str, vehicle: &str) -> Result<VehicleKey, Refusal> {

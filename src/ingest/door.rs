@@ -74,12 +74,15 @@ impl Door {
 
     fn try_take(&self, message: Message<'_>, token: impl FnOnce() -> Token) -> Result<Taken, Refused> {
         let address = self.topics.resolve(message.topic);
-        let address = address.ok_or_else(|| Refused::new(Refusal::UnknownTopic, "no pattern of mqtt.topics matches"))?;
+        let address =
+            address.ok_or_else(|| Refused::new(Refusal::UnknownTopic, "no pattern of mqtt.topics matches"))?;
         if message.retain {
             return Err(Refused::new(Refusal::Retained, "a retained message says nothing about now"));
         }
         let input = match address.kind {
-            TopicKind::Heartbeat => Input::Heartbeat(heartbeat::decode(address.format, message.payload)?, message.session),
+            TopicKind::Heartbeat => {
+                Input::Heartbeat(heartbeat::decode(address.format, message.payload)?, message.session)
+            }
             TopicKind::Will => Input::Hint(message.session),
             TopicKind::Goodbye => Input::Goodbye,
         };

@@ -46,7 +46,13 @@ impl RefusedLog {
         let Some(mut samples) = self.samples.try_lock() else { return };
         let payload = String::from_utf8_lossy(&payload[..payload.len().min(SAMPLE_TEXT_MAX)]).into_owned();
         let topic = topic.chars().take(SAMPLE_TEXT_MAX).collect();
-        samples.push_front(Sample { at, reason: refused.reason.word(), detail: refused.detail.clone(), topic, payload });
+        samples.push_front(Sample {
+            at,
+            reason: refused.reason.word(),
+            detail: refused.detail.clone(),
+            topic,
+            payload,
+        });
         samples.truncate(SAMPLES_MAX);
     }
 

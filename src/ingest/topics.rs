@@ -46,7 +46,11 @@ impl Topics {
     /// A sentence naming the pattern that cannot be used.
     pub fn compile(topics: &[Topic]) -> Result<Self, String> {
         let patterns = topics.iter().map(Pattern::compile).collect::<Result<Vec<_>, _>>()?;
-        if patterns.is_empty() { Err("mqtt.topics is empty: nothing would be heard".into()) } else { Ok(Self { patterns }) }
+        if patterns.is_empty() {
+            Err("mqtt.topics is empty: nothing would be heard".into())
+        } else {
+            Ok(Self { patterns })
+        }
     }
 
     /// The address in a topic; `None` when no pattern matches.
@@ -77,7 +81,9 @@ impl Pattern {
         }
         let literal = |level: &Level| matches!(level, Level::Literal(text) if text.contains(['#', '+', '{', '}']));
         if levels.iter().any(literal) {
-            return Err(wrong("holds a '#', '+', '{' or '}' inside a level; only a whole level '+' may stand for anything"));
+            return Err(wrong(
+                "holds a '#', '+', '{' or '}' inside a level; only a whole level '+' may stand for anything",
+            ));
         }
         Ok(Self { levels, kind: topic.kind, format: topic.format, customer: topic.customer.clone() })
     }
@@ -128,7 +134,9 @@ mod tests {
         let topics = Topics::compile(&Mqtt::default().topics).expect("compiles");
         let address = topics.resolve("fleet/acme/MTA NYCT_7326/will").expect("matches");
         assert_eq!((address.customer, address.vehicle, address.kind), ("acme", "MTA NYCT_7326", TopicKind::Will));
-        for other in ["fleet/acme/heartbeat", "fleet/a/b/c/heartbeat", "Fleet/a/b/heartbeat", "fleet/a/b/heartbeat/", "", "/"] {
+        for other in
+            ["fleet/acme/heartbeat", "fleet/a/b/c/heartbeat", "Fleet/a/b/heartbeat", "fleet/a/b/heartbeat/", "", "/"]
+        {
             assert_eq!(topics.resolve(other), None, "{other}");
         }
         assert_eq!(topics.filters(), ["fleet/+/+/goodbye", "fleet/+/+/heartbeat", "fleet/+/+/will"]);
@@ -145,7 +153,13 @@ mod tests {
         let topics = Topics::compile(&[pattern("devices/+/{vehicle}", Some("acme"))]).expect("compiles");
         let address = topics.resolve("devices/x/7").expect("matches");
         assert_eq!((address.customer, address.vehicle, address.format), ("acme", "7", Format::Any));
-        for bad in ["{vehicle}", "a/{customer}", "{customer}/{vehicle}/#", "{customer}/{vehicle}/a+b", "{customer}/{customer}/{vehicle}"] {
+        for bad in [
+            "{vehicle}",
+            "a/{customer}",
+            "{customer}/{vehicle}/#",
+            "{customer}/{vehicle}/a+b",
+            "{customer}/{customer}/{vehicle}",
+        ] {
             assert!(Topics::compile(&[pattern(bad, None)]).is_err(), "{bad}");
         }
         assert!(Topics::compile(&[]).is_err());

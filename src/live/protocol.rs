@@ -257,7 +257,8 @@ impl SnapshotPlan {
     /// Writes one part. Rows that left meanwhile, or no longer pass `wanted`, are left out: the next delta says so too.
     pub fn encode(&self, board: &Board, part: usize, wanted: impl Fn(&Row) -> bool) -> ByteString {
         let from = part.checked_sub(1).map_or(0, |before| self.ends[before]);
-        let rows = self.slots[from..self.ends[part]].iter().filter_map(|slot| board.row(*slot)).filter(|row| wanted(row));
+        let rows =
+            self.slots[from..self.ends[part]].iter().filter_map(|slot| board.row(*slot)).filter(|row| wanted(row));
         let vehicles = Listed(rows.map(VehicleView::whole));
         let part = Snapshot { kind: "snapshot", version: self.version, part: part + 1, parts: self.parts(), vehicles };
         serde_json::to_string(&part).unwrap_or_else(|_| "{}".into()).into()

@@ -13,8 +13,10 @@ fn board(rows: u32, metrics: usize) -> Board {
     let mut board = Board::default();
     for slot in 0..rows {
         let name = "\u{1f}\"\\".repeat(60);
-        let list = (0..metrics).map(|i| (format!("{}{i}", "\"".repeat(60)).into(), -1.234_567_890_123_456_7e-200)).collect();
-        let position = Position { lat: -89.123_456_789_012_3, lon: -179.1, at_ms: 1, speed_kmh: Some(1.1), heading_deg: None };
+        let list =
+            (0..metrics).map(|i| (format!("{}{i}", "\"".repeat(60)).into(), -1.234_567_890_123_456_7e-200)).collect();
+        let position =
+            Position { lat: -89.123_456_789_012_3, lon: -179.1, at_ms: 1, speed_kmh: Some(1.1), heading_deg: None };
         let latest = Latest {
             position: Some(position),
             odometer_km: Some(12_345.678_901_234),
@@ -56,7 +58,10 @@ fn snapshot_parts_fit_and_hold_every_row_once() {
         let mut seen = 0;
         for part in 0..plan.parts() {
             let frame = json(&plan.encode(&board, part, |_| true));
-            assert_eq!((frame["part"].as_u64(), frame["parts"].as_u64()), (Some(part as u64 + 1), Some(plan.parts() as u64)));
+            assert_eq!(
+                (frame["part"].as_u64(), frame["parts"].as_u64()),
+                (Some(part as u64 + 1), Some(plan.parts() as u64))
+            );
             seen += frame["vehicles"].as_array().map_or(0, Vec::len);
         }
         assert_eq!(seen, rows as usize);
@@ -95,7 +100,8 @@ fn client_messages_are_read_and_strange_ones_refused() {
     assert_eq!(read(r#"{"type":"ack","version":3}"#).expect("reads"), ClientMessage::Ack { version: 3 });
     let filter = ClientMessage::Filter { customer: vec!["a".into()], status: vec![Status::Offline] };
     assert_eq!(read(r#"{"type":"filter","customer":["a"],"status":["offline"]}"#).expect("reads"), filter);
-    for bad in [r#"{"type":"drop"}"#, "[]", r#"{"type":"ack","version":-1}"#, r#"{"type":"filter","status":["late"]}"#] {
+    for bad in [r#"{"type":"drop"}"#, "[]", r#"{"type":"ack","version":-1}"#, r#"{"type":"filter","status":["late"]}"#]
+    {
         assert!(read(bad).is_err(), "{bad}");
     }
 }

@@ -43,10 +43,7 @@ pub fn start(
     filter: Filter,
 ) -> Result<HttpResponse, actix_web::Error> {
     let session = Session::new(feed, hub, filter);
-    ws::WsResponseBuilder::new(session, request, body)
-        .protocols(&[SUBPROTOCOL])
-        .frame_size(CLIENT_FRAME_BYTES)
-        .start()
+    ws::WsResponseBuilder::new(session, request, body).protocols(&[SUBPROTOCOL]).frame_size(CLIENT_FRAME_BYTES).start()
 }
 
 struct Session {

@@ -1,0 +1,156 @@
+//! What the vehicles of one shard share: the rules they are judged by, and what they have to tell.
+//! Written by vehicles; emptied by their shard. Lives on one thread, so nothing here is locked. Bound: one update and one
+//! decision under way a vehicle, since a later update overwrites the earlier one in place.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use super::persister::Decided;
+use super::registry::{Entry, Registry};
+use crate::clock::Clock;
+use crate::domain::board::{Registered, Update};
+use crate::domain::observation::Gaps;
+use crate::domain::policy::Rules;
+use crate::domain::time::Millis;
+use crate::live::hub::{Joined, Updates};
+use crate::telemetry::DetectionLag;
+
+/// Counters of all shards.
+#[derive(Debug, Default)]
+pub struct FleetCounters {
+    /// Beats that came twice.
+    pub duplicates: AtomicU64,
+    /// Beats that had waited somewhere.
+    pub backlog: AtomicU64,
+    /// Vehicles whose actor panicked and was made anew.
+    pub restarts: AtomicU64,
+    /// Changes of status decided.
+    pub transitions: AtomicU64,
+    /// How late decisions were.
+    pub detection_lag: DetectionLag,
+}
+
+/// Where a vehicle's update stands in the outbox: (generation, index).
+pub type Mark = (u32, u32);
+
+/// What the vehicles of one shard share.
+pub struct Outbox {
+    /// What holds for all vehicles.
+    pub rules: Rules,
+    /// When we could not hear.
+    pub gaps: Gaps,
+    /// The clock decisions are dated by.
+    pub clock: Clock,
+    /// Counters of all shards.
+    pub counters: Arc<FleetCounters>,
+    /// Vehicles whose deadline has passed by the clock, but not yet by what was heard.
+    pub held: Vec<u32>,
+    /// Vehicles that cannot be judged before we hear again.
+    pub parked: Vec<u32>,
+    /// Vehicles whose actor panicked.
+    pub fallen: Vec<Arc<Entry>>,
+    shard: usize,
+    registry: Arc<Registry>,
+    /// Everything that arrived until then has been handled.
+    horizon: Millis,
+    busy: bool,
+    updates: Updates,
+    generation: u32,
+    decided: Vec<Decided>,
+}
+
+impl Outbox {
+    /// An empty one for this shard.
+    pub fn new(
+        shard: usize,
+        registry: Arc<Registry>,
+        rules: Rules,
+        gaps: Gaps,
+        clock: Clock,
+        counters: Arc<FleetCounters>,
+    ) -> Self {
+        Self {
+            rules,
+            gaps,
+            clock,
+            counters,
+            held: Vec::new(),
+            parked: Vec::new(),
+            fallen: Vec::new(),
+            shard,
+            registry,
+            horizon: clock.now(),
+            busy: false,
+            updates: Updates::default(),
+            generation: 1,
+            decided: Vec::new(),
+        }
+    }
+
+    /// Up to when everything that arrived has been handled; deadlines are judged by it, never by the clock alone, so that
+    /// a beat which waits in the lane is not overtaken by its vehicle's timer.
+    pub fn horizon(&mut self) -> Millis {
+        if !self.busy
+            && let Some(now) = self.registry.horizon_if_empty(self.shard)
+        {
+            self.horizon = now;
+        }
+        self.horizon
+    }
+
+    /// A batch is on its way to its vehicles.
+    pub fn batch_begins(&mut self) {
+        self.busy = true;
+    }
+
+    /// Every input of the batch has been handled; it held all that arrived until `horizon`.
+    pub fn batch_done(&mut self, horizon: Millis) {
+        self.busy = false;
+        self.horizon = horizon;
+    }
+
+    /// A vehicle new to the board.
+    pub fn join(&mut self, entry: &Entry, registered: Option<Box<Registered>>, state: Update) {
+        self.updates.joined.push(Joined { key: Arc::clone(&entry.key), registered, state });
+    }
+
+    /// The newest state of a vehicle; the older one, if it is still here, is overwritten.
+    pub fn update(&mut self, mark: &mut Mark, state: Update) {
+        if mark.0 == self.generation {
+            self.updates.changed[mark.1 as usize] = state;
+        } else {
+            *mark = (self.generation, self.updates.changed.len() as u32);
+            self.updates.changed.push(state);
+        }
+    }
+
+    /// A decision; `true` when the shard has to be told, because it is the first since the last flush.
+    pub fn decide(&mut self, decided: Decided) -> bool {
+        let change = &decided.transition.change;
+        self.counters.transitions.fetch_add(1, Relaxed);
+        if change.deadline == Some(change.at) && change.at > self.clock.started_at() {
+            self.counters.detection_lag.note(decided.transition.decided_at - change.at);
+        }
+        self.decided.push(decided);
+        self.decided.len() == 1
+    }
+
+    /// Takes what the board has to be told; nothing when there is nothing.
+    pub fn take_updates(&mut self) -> Option<Updates> {
+        let empty = self.updates.joined.is_empty() && self.updates.changed.is_empty();
+        (!empty).then(|| {
+            self.generation = self.generation.wrapping_add(1).max(1);
+            std::mem::take(&mut self.updates)
+        })
+    }
+
+    /// Nothing is left to tell.
+    pub fn is_empty(&self) -> bool {
+        self.decided.is_empty() && self.updates.joined.is_empty() && self.updates.changed.is_empty()
+    }
+
+    /// Takes the decisions.
+    pub fn take_decided(&mut self) -> Vec<Decided> {
+        std::mem::take(&mut self.decided)
+    }
+}

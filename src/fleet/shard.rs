@@ -1,0 +1,340 @@
+//! One shard: the thread a part of the vehicles lives on, and the flow of inputs to them.
+//!
+//! Owns: the addresses of its vehicles and their outbox. Receives: `Wake` from its lane, `BatchDone` when every input of a
+//! batch was dealt with, `Flush` from vehicles, `Restore` and `Observe` from the supervisor. Sends: `Heard` and `Look` to
+//! vehicles, `Updates` to the hub, decisions to the persister. Bound: one batch (a full lane) under way; no new batch is
+//! taken while the persister has no room, so a store that hangs fills the lane, and then ingest waits. On death: the
+//! process ends; a vehicle that panics is made anew here from the board.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use actix::prelude::*;
+
+use super::outbox::{FleetCounters, Outbox};
+use super::persister::Persister;
+use super::registry::{Entry, Envelope, Registry, Wake};
+use super::vehicle::{Heard, Look, Origin, Standing, Vehicle};
+use crate::clock::Clock;
+use crate::domain::latest::Latest;
+use crate::domain::liveness::Liveness;
+use crate::domain::observation::Gaps;
+use crate::domain::policy::{Policy, Rules};
+use crate::domain::time::Millis;
+use crate::live::feed::Feed;
+use crate::live::hub::Hub;
+
+/// How often the board is told. Small against the dashboards' tick of 250 ms, large against the cost of a message.
+const TELL_EVERY: Duration = Duration::from_millis(50);
+/// How soon to ask again whether the persister has room.
+const ROOM_AGAIN: Duration = Duration::from_millis(20);
+
+/// Every input of a batch was dealt with.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct BatchDone;
+
+/// There are decisions in the outbox, or vehicles that fell.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Flush;
+
+/// Vehicles as they were stored; answered when they live.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Restore(pub Vec<Origin>);
+
+/// When we could not hear, as of now.
+#[derive(Clone, Message)]
+#[rtype(result = "()")]
+pub struct Observe(pub Gaps);
+
+/// Tell what there is to tell; answers whether everything that was taken has been dealt with and told.
+#[derive(Message)]
+#[rtype(result = "bool")]
+pub struct Drain;
+
+/// Counts the inputs of a batch that are not dealt with yet.
+struct Flight {
+    outstanding: AtomicUsize,
+    shard: Addr<Shard>,
+}
+
+/// Held by an input until it is dealt with, even if its vehicle dies over it.
+pub struct Ticket(Arc<Flight>);
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        if self.0.outstanding.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.shard.do_send(BatchDone);
+        }
+    }
+}
+
+/// What a shard is made of.
+#[derive(Clone)]
+pub struct Parts {
+    /// The lanes.
+    pub registry: Arc<Registry>,
+    /// What holds for all vehicles.
+    pub rules: Rules,
+    /// When we could not hear.
+    pub gaps: Gaps,
+    /// The clock.
+    pub clock: Clock,
+    /// Counters of all shards.
+    pub counters: Arc<FleetCounters>,
+    /// The board.
+    pub feed: Arc<Feed>,
+    /// Its writer.
+    pub hub: Addr<Hub>,
+    /// Where decisions go.
+    pub persister: Persister,
+}
+
+/// One shard.
+pub struct Shard {
+    index: usize,
+    parts: Parts,
+    outbox: Rc<RefCell<Outbox>>,
+    vehicles: Vec<Option<Addr<Vehicle>>>,
+    batch: Vec<Envelope>,
+    batch_until: Millis,
+    flight: Arc<Flight>,
+    /// Inputs for vehicles that are being made anew.
+    waiting: Vec<(Envelope, Ticket)>,
+    telling: bool,
+}
+
+impl Shard {
+    /// Starts a shard on a thread of its own.
+    pub fn start_on(arbiter: &ArbiterHandle, index: usize, parts: Parts) -> Addr<Self> {
+        Self::start_in_arbiter(arbiter, move |context| {
+            let Parts { registry, rules, gaps, clock, counters, .. } = parts.clone();
+            let outbox = Outbox::new(index, registry, rules, gaps, clock, counters);
+            let flight = Flight { outstanding: AtomicUsize::new(0), shard: context.address() };
+            Self {
+                index,
+                outbox: Rc::new(RefCell::new(outbox)),
+                vehicles: Vec::new(),
+                batch: Vec::new(),
+                batch_until: parts.clock.now(),
+                flight: Arc::new(flight),
+                waiting: Vec::new(),
+                telling: false,
+                parts,
+            }
+        })
+    }
+
+    fn is_busy(&self) -> bool {
+        self.flight.outstanding.load(Ordering::Acquire) > 0
+    }
+
+    /// Takes the next batch, if the last one is done and what it decides can be kept.
+    fn work(&mut self, context: &mut Context<Self>) {
+        if self.is_busy() {
+            return;
+        }
+        if !self.parts.persister.has_room() {
+            context.notify_later(Wake, ROOM_AGAIN);
+            return;
+        }
+        let mut batch = std::mem::take(&mut self.batch);
+        self.batch_until = self.parts.registry.take(self.index, &mut batch);
+        if !batch.is_empty() {
+            self.outbox.borrow_mut().batch_begins();
+            self.flight.outstanding.store(batch.len(), Ordering::Release);
+            for envelope in batch.drain(..) {
+                self.hand_over(envelope, Ticket(Arc::clone(&self.flight)), context);
+            }
+        }
+        self.batch = batch;
+    }
+
+    fn hand_over(&mut self, envelope: Envelope, ticket: Ticket, context: &Context<Self>) {
+        let local = envelope.entry.local as usize;
+        if self.vehicles.len() <= local {
+            self.vehicles.resize(local + 1, None);
+        }
+        if self.vehicles[local].is_none() {
+            if self.is_fallen(&envelope.entry) {
+                self.waiting.push((envelope, ticket));
+                return;
+            }
+            self.welcome(newcomer(Arc::clone(&envelope.entry), &self.parts.rules), context);
+        }
+        let Envelope { arrival, input, token, .. } = envelope;
+        if let Some(vehicle) = &self.vehicles[local] {
+            // Not bounded by the mailbox: a batch is bounded, and there is one under way.
+            vehicle.do_send(Heard { arrival, input, token, ticket });
+        }
+    }
+
+    fn welcome(&mut self, origin: Origin, context: &Context<Self>) {
+        let local = origin.entry.local as usize;
+        if self.vehicles.len() <= local {
+            self.vehicles.resize(local + 1, None);
+        }
+        let vehicle = Vehicle::new(origin, Rc::clone(&self.outbox), context.address());
+        self.vehicles[local] = Some(vehicle.start());
+    }
+
+    fn is_fallen(&self, entry: &Arc<Entry>) -> bool {
+        self.outbox.borrow().fallen.iter().any(|fallen| Arc::ptr_eq(fallen, entry))
+    }
+
+    /// Hands the decisions over and looks after vehicles that fell.
+    fn flush(&mut self, context: &mut Context<Self>) {
+        let decided = self.outbox.borrow_mut().take_decided();
+        if !decided.is_empty() {
+            self.parts.persister.submit(decided);
+        }
+        let fallen = self.outbox.borrow().fallen.clone();
+        if !fallen.is_empty() {
+            fallen.iter().for_each(|entry| self.vehicles[entry.local as usize] = None);
+            self.tell(context);
+        }
+    }
+
+    /// Tells the board what is new; when it is there, vehicles that fell are made anew from it.
+    fn tell(&mut self, context: &mut Context<Self>) {
+        if self.telling {
+            return;
+        }
+        let horizon = self.outbox.borrow_mut().horizon();
+        let updates = self.outbox.borrow_mut().take_updates();
+        if updates.is_none() && self.outbox.borrow().fallen.is_empty() {
+            self.parts.registry.report_on_board(self.index, horizon);
+            return;
+        }
+        self.telling = true;
+        let told = self.parts.hub.send(updates.unwrap_or_default()).into_actor(self);
+        context.spawn(told.map(move |_, shard, context| {
+            shard.telling = false;
+            shard.parts.registry.report_on_board(shard.index, horizon);
+            shard.raise_fallen(context);
+        }));
+    }
+
+    fn raise_fallen(&mut self, context: &mut Context<Self>) {
+        let fallen = std::mem::take(&mut self.outbox.borrow_mut().fallen);
+        for entry in fallen {
+            tracing::error!(vehicle = %entry.key, "the vehicle's actor panicked; it is made anew from the board");
+            self.parts.counters.restarts.fetch_add(1, Ordering::Relaxed);
+            let origin =
+                from_board(&self.parts.feed, Arc::clone(&entry)).unwrap_or_else(|| newcomer(entry, &self.parts.rules));
+            self.welcome(origin, context);
+        }
+        for (envelope, ticket) in std::mem::take(&mut self.waiting) {
+            self.hand_over(envelope, ticket, context);
+        }
+    }
+
+    /// Vehicles that could not be judged look again.
+    fn release_held(&mut self) {
+        let held = std::mem::take(&mut self.outbox.borrow_mut().held);
+        self.call(held);
+    }
+
+    fn call(&self, held: Vec<u32>) {
+        for vehicle in held.into_iter().filter_map(|local| self.vehicles[local as usize].as_ref()) {
+            vehicle.do_send(Look);
+        }
+    }
+}
+
+fn newcomer(entry: Arc<Entry>, rules: &Rules) -> Origin {
+    let (liveness, latest, policy) = (Liveness::default(), Latest::default(), Policy::resolve(rules, None, None));
+    Origin { entry, registered: None, liveness, latest, policy, standing: Standing::New }
+}
+
+fn from_board(feed: &Feed, entry: Arc<Entry>) -> Option<Origin> {
+    let board = feed.board();
+    let state = &board.row(entry.slot)?.state;
+    let liveness = Liveness::restored(state.status, state.since, state.seq, state.last_seen, state.policy);
+    Some(Origin {
+        entry,
+        registered: None,
+        liveness,
+        latest: state.latest.clone(),
+        policy: state.policy,
+        standing: Standing::OnBoard,
+    })
+}
+
+impl Actor for Shard {
+    type Context = Context<Self>;
+
+    fn started(&mut self, context: &mut Self::Context) {
+        self.parts.registry.attach(self.index, context.address().recipient());
+        context.run_interval(TELL_EVERY, |shard, context| {
+            shard.tell(context);
+            shard.release_held();
+        });
+    }
+}
+
+impl Handler<Wake> for Shard {
+    type Result = ();
+
+    fn handle(&mut self, _: Wake, context: &mut Self::Context) {
+        self.work(context);
+    }
+}
+
+impl Handler<BatchDone> for Shard {
+    type Result = ();
+
+    fn handle(&mut self, _: BatchDone, context: &mut Self::Context) {
+        self.outbox.borrow_mut().batch_done(self.batch_until);
+        self.flush(context);
+        self.release_held();
+        self.work(context);
+    }
+}
+
+impl Handler<Flush> for Shard {
+    type Result = ();
+
+    fn handle(&mut self, _: Flush, context: &mut Self::Context) {
+        self.flush(context);
+    }
+}
+
+impl Handler<Restore> for Shard {
+    type Result = ();
+
+    fn handle(&mut self, Restore(origins): Restore, context: &mut Self::Context) {
+        origins.into_iter().for_each(|origin| self.welcome(origin, context));
+    }
+}
+
+impl Handler<Observe> for Shard {
+    type Result = ();
+
+    fn handle(&mut self, Observe(gaps): Observe, _: &mut Self::Context) {
+        self.outbox.borrow_mut().gaps = gaps;
+        let parked = std::mem::take(&mut self.outbox.borrow_mut().parked);
+        self.call(parked);
+        self.release_held();
+    }
+}
+
+impl Handler<Drain> for Shard {
+    type Result = bool;
+
+    fn handle(&mut self, _: Drain, context: &mut Self::Context) -> bool {
+        self.flush(context);
+        self.tell(context);
+        let lane_empty = self.parts.registry.horizon_if_empty(self.index).is_some();
+        lane_empty && !self.is_busy() && !self.telling && self.outbox.borrow().is_empty()
+    }
+}
+
+#[cfg(test)]
+#[path = "shard_tests.rs"]
+mod tests;

@@ -1,0 +1,272 @@
+//! Tests of the actors together: lane, shard, vehicle, persister, hub, over a store in memory that can be made to fail.
+//! Reads every file of this folder; R2, R12, R22, R27.
+
+use super::*;
+use std::sync::atomic::AtomicBool;
+
+use async_trait::async_trait;
+use parking_lot::Mutex;
+
+use crate::domain::heartbeat::Heartbeat;
+use crate::domain::ids::VehicleKey;
+use crate::domain::transition::{Status, Transition};
+use crate::fleet::registry::{Admission, Delivered, Input, LANE_INPUTS_MAX, NotTaken};
+use crate::fleet::supervisor::{Hearing, Plan, Supervisor};
+use crate::fleet::token::Token;
+use crate::fleet::vehicle::Sabotage;
+use crate::store::{Checkpoint, ObservationGap, Store, StoredCustomer, StoredVehicle, TransitionQuery};
+
+#[derive(Default)]
+struct Memory {
+    broken: AtomicBool,
+    alive_until: Option<Millis>,
+    vehicles: Vec<StoredVehicle>,
+    transitions: Mutex<Vec<Transition>>,
+}
+
+impl Memory {
+    fn answer(&self) -> anyhow::Result<()> {
+        anyhow::ensure!(!self.broken.load(Ordering::Relaxed), "broken on purpose");
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Store for Memory {
+    fn kind(&self) -> &'static str {
+        "memory"
+    }
+    async fn load_customers(&self) -> anyhow::Result<Vec<StoredCustomer>> {
+        Ok(Vec::new())
+    }
+    async fn load_vehicles(&self, each: &mut (dyn FnMut(StoredVehicle) + Send)) -> anyhow::Result<()> {
+        self.vehicles.iter().cloned().for_each(each);
+        Ok(())
+    }
+    async fn alive_until(&self) -> anyhow::Result<Option<Millis>> {
+        Ok(self.alive_until)
+    }
+    async fn commit(&self, transitions: &[Transition]) -> anyhow::Result<()> {
+        self.answer()?;
+        self.transitions.lock().extend_from_slice(transitions);
+        Ok(())
+    }
+    async fn checkpoint(&self, _: &[Checkpoint], _: Millis) -> anyhow::Result<()> {
+        self.answer()
+    }
+    async fn record_gap(&self, _: &ObservationGap) -> anyhow::Result<()> {
+        self.answer()
+    }
+    async fn close_open_gaps(&self, _: Millis) -> anyhow::Result<()> {
+        self.answer()
+    }
+    async fn gaps(&self, _: Millis, _: Millis) -> anyhow::Result<Vec<ObservationGap>> {
+        Ok(Vec::new())
+    }
+    async fn transitions(&self, _: &TransitionQuery) -> anyhow::Result<Vec<Transition>> {
+        Ok(self.transitions.lock().clone())
+    }
+    async fn ping(&self) -> anyhow::Result<()> {
+        self.answer()
+    }
+    async fn close(&self) {}
+}
+
+struct Fleet {
+    registry: Arc<Registry>,
+    feed: Arc<Feed>,
+    store: Arc<Memory>,
+    counters: Arc<FleetCounters>,
+    supervisor: Addr<Supervisor>,
+    persister: Persister,
+    clock: Clock,
+}
+
+async fn fleet(store: Memory, offline_after: Millis) -> Fleet {
+    let (clock, store) = (Clock::start(), Arc::new(store));
+    let admission = Admission { vehicles_max: 10_000, customer_vehicles_max: 10_000, auto_register: true };
+    let registry = Arc::new(Registry::new(2, admission, clock));
+    let feed = Arc::new(Feed::new(clock, 20));
+    let hub = Hub::new(Arc::clone(&feed), Duration::from_millis(20), 10).start();
+    let persister = Persister::start(
+        Arc::clone(&store) as Arc<dyn Store>,
+        Arc::clone(&feed),
+        hub.clone(),
+        Arc::clone(&registry),
+        Duration::from_millis(100),
+    );
+    let counters = Arc::<FleetCounters>::default();
+    let plan = Plan {
+        store: Arc::clone(&store) as Arc<dyn Store>,
+        registry: Arc::clone(&registry),
+        rules: Rules { offline_after, ..Rules::default() },
+        clock,
+        counters: Arc::clone(&counters),
+        feed: Arc::clone(&feed),
+        hub,
+        persister: persister.clone(),
+    };
+    let supervisor = Supervisor::start_fleet(plan).await.expect("starts");
+    Fleet { registry, feed, store, counters, supervisor, persister, clock }
+}
+
+impl Fleet {
+    async fn hear(&self) {
+        self.supervisor.send(Hearing { scope: "process", blind: None }).await.expect("alive");
+    }
+
+    fn beat(&self, vehicle: &str, token: impl FnOnce() -> Option<Token>) -> Result<Delivered, NotTaken> {
+        self.registry.deliver("acme", vehicle, Input::Heartbeat(Heartbeat::default(), None), token)
+    }
+
+    fn status(&self, vehicle: &str) -> Option<Status> {
+        self.feed.board().find("acme", vehicle).map(|row| row.state.status)
+    }
+
+    fn stored(&self) -> Vec<(u64, Status)> {
+        self.store.transitions.lock().iter().map(|t| (t.change.seq, t.change.to)).collect()
+    }
+}
+
+async fn until(what: &str, condition: impl Fn() -> bool) {
+    for _ in 0..1_000 {
+        if condition() {
+            return;
+        }
+        actix::clock::sleep(Duration::from_millis(10)).await; // poll:
+    }
+    panic!("waited 10 s for: {what}");
+}
+
+fn token(told: &Arc<AtomicBool>) -> Option<Token> {
+    let told = Arc::clone(told);
+    Some(Token::new(move || told.store(true, Ordering::Relaxed)))
+}
+
+#[actix::test]
+async fn a_vehicle_comes_online_falls_silent_and_is_stored_and_shown() {
+    let fleet = fleet(Memory::default(), 300).await;
+    fleet.hear().await;
+    let before = fleet.clock.now();
+    fleet.beat("1", || None).expect("taken");
+    until("online", || fleet.status("1") == Some(Status::Online)).await;
+    until("offline", || fleet.status("1") == Some(Status::Offline)).await;
+    until("stored", || fleet.stored() == [(1, Status::Online), (2, Status::Offline)]).await;
+    let at: Vec<Millis> = fleet.store.transitions.lock().iter().map(|t| t.change.at).collect();
+    assert_eq!(at[1] - at[0], 300, "offline to the millisecond");
+    assert!(at[0] >= before);
+}
+
+/// DESIGN 3.2: a beat that changes the status is acknowledged once that is durable, any other at once.
+#[actix::test]
+async fn a_sender_is_told_only_when_the_transition_is_durable() {
+    let fleet = fleet(Memory::default(), 60_000).await;
+    fleet.hear().await;
+    fleet.store.broken.store(true, Ordering::Relaxed);
+    let told = Arc::<AtomicBool>::default();
+    assert_eq!(fleet.beat("1", || token(&told)), Ok(Delivered::Pending));
+    until("online on the board though the store is broken", || fleet.status("1") == Some(Status::Online)).await;
+    until("the fault is known", || fleet.persister.health().fault().is_some()).await;
+    assert!(!told.load(Ordering::Relaxed) && fleet.persister.health().pending() == 1);
+    until("steady", || fleet.beat("1", || None) == Ok(Delivered::Steady)).await;
+    fleet.store.broken.store(false, Ordering::Relaxed);
+    until("told", || told.load(Ordering::Relaxed)).await;
+    assert_eq!(fleet.stored(), [(1, Status::Online)]);
+}
+
+/// R22: what the store says was online before we were deaf is not called offline for it.
+#[actix::test]
+async fn a_restart_makes_nobody_offline() {
+    let now = Clock::start().now();
+    let stored = |vehicle: &str, ago: Millis| StoredVehicle {
+        key: Arc::new(VehicleKey::parse("acme", vehicle).expect("key")),
+        registered: None,
+        offline_after: None,
+        status: Status::Online,
+        since: Some(now - 60_000),
+        seq: 7,
+        last_seen: Some(now - ago),
+        latest: Latest::default(),
+    };
+    let vehicles = vec![stored("speaks", 20_000), stored("silent", 20_000), stored("dead before", 40_000)];
+    let fleet = fleet(Memory { vehicles, alive_until: Some(now - 20_000), ..Memory::default() }, 1_000).await;
+    until("judged", || fleet.status("dead before") == Some(Status::Offline)).await;
+    until("judged", || fleet.status("speaks") == Some(Status::Unobserved)).await;
+    fleet.hear().await;
+    fleet.beat("speaks", || None).expect("taken");
+    until("online", || fleet.status("speaks") == Some(Status::Online)).await;
+    assert_eq!(fleet.status("silent"), Some(Status::Unobserved), "it still has its full timeout");
+    until("offline", || fleet.status("silent") == Some(Status::Offline)).await;
+}
+
+#[actix::test]
+async fn a_vehicle_that_panics_is_made_anew_and_counted() {
+    let fleet = fleet(Memory::default(), 60_000).await;
+    fleet.hear().await;
+    let outbox_fleet = &fleet;
+    fleet.beat("1", || None).expect("taken");
+    until("online", || outbox_fleet.status("1") == Some(Status::Online)).await;
+    fleet.supervisor.send(Strike("acme", "1")).await.expect("alive");
+    until("made anew", || fleet.counters.restarts.load(Ordering::Relaxed) == 1).await;
+    let told = Arc::<AtomicBool>::default();
+    fleet.registry.deliver("acme", "1", Input::Goodbye, || token(&told)).expect("taken");
+    until("the next input works", || told.load(Ordering::Relaxed)).await;
+    assert_eq!(fleet.stored(), [(1, Status::Online), (2, Status::Offline)]);
+}
+
+/// R27: everybody falls silent at once.
+#[actix::test]
+async fn five_thousand_vehicles_silent_at_once_are_five_thousand_transitions() {
+    let fleet = fleet(Memory::default(), 400).await;
+    fleet.hear().await;
+    for vehicle in 0..5_000 {
+        fleet.beat(&vehicle.to_string(), || None).expect("taken");
+    }
+    until("all stored", || fleet.stored().len() == 10_000).await;
+    until("all shown", || fleet.feed.board().counts(&Default::default()).of(Status::Offline) == 5_000).await;
+    let mut keys: Vec<_> = fleet.store.transitions.lock().iter().map(|t| (t.key.to_string(), t.change.seq)).collect();
+    keys.sort();
+    keys.dedup();
+    assert_eq!(keys.len(), 10_000, "each once");
+}
+
+#[actix::test]
+async fn a_flood_is_bounded_and_handled() {
+    let fleet = fleet(Memory::default(), 60_000).await;
+    fleet.hear().await;
+    let (mut taken, mut full) = (0, 0);
+    for i in 0..4 * LANE_INPUTS_MAX {
+        match fleet.beat(&(i % 100).to_string(), || None) {
+            Ok(_) => taken += 1,
+            Err(NotTaken::Full) => full += 1,
+            Err(refused) => panic!("{refused:?}"),
+        }
+    }
+    assert_eq!(taken + full, 4 * LANE_INPUTS_MAX);
+    until("the lanes are empty", || fleet.registry.waiting() == 0).await;
+    until("all online", || fleet.feed.board().counts(&Default::default()).of(Status::Online) == 100).await;
+    assert_eq!(fleet.stored().len(), 100);
+}
+
+/// Finds a vehicle's actor and makes it panic.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Strike(&'static str, &'static str);
+
+impl Handler<Strike> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, strike: Strike, _: &mut Self::Context) {
+        self.shards().iter().for_each(|shard| shard.do_send(Strike(strike.0, strike.1)));
+    }
+}
+
+impl Handler<Strike> for Shard {
+    type Result = ();
+
+    fn handle(&mut self, strike: Strike, _: &mut Self::Context) {
+        if self.parts.registry.shard_of(strike.0, strike.1) == self.index {
+            self.vehicles.iter().flatten().for_each(|vehicle| vehicle.do_send(Sabotage));
+        }
+    }
+}

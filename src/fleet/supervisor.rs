@@ -1,0 +1,186 @@
+//! The supervisor: brings the fleet to life from the store, and knows whether Rollcall hears.
+//!
+//! Owns: the shards and the list of blind intervals. Receives: `Hearing` from the intakes. Sends: `Restore` and `Observe`
+//! to shards, `Observed` to the hub, gaps to the persister. Bound: intakes speak only when their state changes. On death:
+//! the process ends.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::prelude::*;
+
+use super::outbox::FleetCounters;
+use super::persister::Persister;
+use super::registry::Registry;
+use super::shard::{Drain, Observe, Parts, Restore, Shard};
+use super::vehicle::{Origin, Standing};
+use crate::clock::Clock;
+use crate::domain::liveness::Liveness;
+use crate::domain::observation::Gaps;
+use crate::domain::policy::{Policy, Rules};
+use crate::domain::time::Millis;
+use crate::live::feed::{Feed, Observation};
+use crate::live::hub::{Hub, Observed};
+use crate::store::{ObservationGap, Store, StoredVehicle};
+
+/// Vehicles restored in one message to a shard.
+const RESTORE_CHUNK: usize = 5_000;
+/// How soon a shard that is not done is asked again at the end.
+const DRAIN_AGAIN: Duration = Duration::from_millis(10);
+
+/// An intake hears, or does not.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Hearing {
+    /// Which part it is about: `process` or `link`.
+    pub scope: &'static str,
+    /// Why it does not hear; nothing when it does.
+    pub blind: Option<String>,
+}
+
+/// The supervisor.
+pub struct Supervisor {
+    shards: Vec<Addr<Shard>>,
+    hub: Addr<Hub>,
+    persister: Persister,
+    clock: Clock,
+    gaps: Gaps,
+    /// The scopes that are blind, since when and why.
+    blind: BTreeMap<&'static str, (Millis, String)>,
+}
+
+/// What the supervisor is made of.
+pub struct Plan {
+    /// Where the fleet is stored.
+    pub store: Arc<dyn Store>,
+    /// The lanes.
+    pub registry: Arc<Registry>,
+    /// What holds for all vehicles.
+    pub rules: Rules,
+    /// The clock.
+    pub clock: Clock,
+    /// Counters of all shards.
+    pub counters: Arc<FleetCounters>,
+    /// The board.
+    pub feed: Arc<Feed>,
+    /// Its writer.
+    pub hub: Addr<Hub>,
+    /// The writer of the store.
+    pub persister: Persister,
+}
+
+impl Supervisor {
+    /// Starts the shards, restores every stored vehicle and starts the supervisor. Until an intake hears, all are judged
+    /// as by the blind: a deadline that passed since the last run was alive makes a vehicle unobserved, never offline.
+    ///
+    /// # Errors
+    /// The store cannot be read, or a shard died over its vehicles.
+    pub async fn start_fleet(plan: Plan) -> anyhow::Result<Addr<Self>> {
+        let Plan { store, registry, rules, clock, counters, feed, hub, persister } = plan;
+        let blind_from = store.alive_until().await?.unwrap_or_else(|| clock.now()).min(clock.now());
+        let mut gaps = Gaps::default();
+        gaps.open(blind_from);
+        let parts = Parts { registry, rules, gaps, clock, counters, feed, hub, persister };
+        let shards: Vec<Addr<Shard>> = (0..parts.registry.shards())
+            .map(|index| Shard::start_on(&Arbiter::new().handle(), index, parts.clone()))
+            .collect();
+        restore(&store, &parts, &shards).await?;
+        let Parts { gaps, hub, persister, .. } = parts;
+        let blind = BTreeMap::from([("process", (blind_from, "start".to_owned()))]);
+        Ok(Self { shards, hub, persister, clock, gaps, blind }.start())
+    }
+
+    #[cfg(test)]
+    pub(super) fn shards(&self) -> &[Addr<Shard>] {
+        &self.shards
+    }
+
+    fn tell(&self) {
+        self.shards.iter().for_each(|shard| shard.do_send(Observe(self.gaps.clone())));
+        let cause = self.blind.values().next().map_or_else(String::new, |(_, cause)| cause.clone());
+        let observation = Observation { listening: self.blind.is_empty(), since: self.gaps.since(), cause };
+        self.hub.do_send(Observed(observation));
+    }
+}
+
+async fn restore(store: &Arc<dyn Store>, parts: &Parts, shards: &[Addr<Shard>]) -> anyhow::Result<()> {
+    let customers = store.load_customers().await?.into_iter();
+    let timeouts: BTreeMap<String, Option<Millis>> = customers.map(|row| (row.customer, row.offline_after)).collect();
+    let mut chunks: Vec<Vec<Origin>> = shards.iter().map(|_| Vec::new()).collect();
+    let mut sent = Vec::new();
+    let mut each = |stored: StoredVehicle| {
+        let theirs = timeouts.get(&*stored.key.customer).copied().flatten();
+        let shard = parts.registry.shard_of(&stored.key.customer, &stored.key.vehicle);
+        chunks[shard].push(origin(stored, theirs, parts));
+        if chunks[shard].len() == RESTORE_CHUNK {
+            sent.push(shards[shard].send(Restore(std::mem::take(&mut chunks[shard]))));
+        }
+    };
+    store.load_vehicles(&mut each).await?;
+    for (shard, chunk) in shards.iter().zip(chunks) {
+        sent.push(shard.send(Restore(chunk)));
+    }
+    for restored in sent {
+        restored.await?;
+    }
+    Ok(())
+}
+
+fn origin(stored: StoredVehicle, customers: Option<Millis>, parts: &Parts) -> Origin {
+    let policy = Policy::resolve(&parts.rules, customers, stored.offline_after);
+    let StoredVehicle { key, registered, status, since, seq, last_seen, latest, .. } = stored;
+    let liveness = Liveness::restored(status, since, seq, last_seen, policy);
+    Origin { entry: parts.registry.restore(key), registered, liveness, latest, policy, standing: Standing::Stored }
+}
+
+impl Actor for Supervisor {
+    type Context = Context<Self>;
+}
+
+impl Handler<Hearing> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, Hearing { scope, blind }: Hearing, _: &mut Self::Context) {
+        let now = self.clock.now();
+        let gap = |from, to, cause| ObservationGap { scope: scope.to_owned(), from, to, cause };
+        match blind {
+            Some(cause) if !self.blind.contains_key(scope) => {
+                tracing::warn!(scope, cause, "not listening: no vehicle is called offline meanwhile");
+                self.persister.record_gap(gap(now, None, cause.clone()));
+                self.blind.insert(scope, (now, cause));
+                self.gaps.open(now);
+            }
+            None => {
+                let Some((from, cause)) = self.blind.remove(scope) else { return };
+                self.persister.record_gap(gap(from, Some(now), cause));
+                if self.blind.is_empty() {
+                    self.gaps.close(now);
+                    tracing::info!(blind_ms = now - from, "listening");
+                }
+            }
+            Some(_) => return,
+        }
+        self.tell();
+    }
+}
+
+/// Inputs that were taken are dealt with and told to board and persister; answered when done.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct DrainAll;
+
+impl Handler<DrainAll> for Supervisor {
+    type Result = ResponseFuture<()>;
+
+    fn handle(&mut self, _: DrainAll, _: &mut Self::Context) -> Self::Result {
+        let shards = self.shards.clone();
+        Box::pin(async move {
+            for shard in shards {
+                while !shard.send(Drain).await.unwrap_or(true) {
+                    actix::clock::sleep(DRAIN_AGAIN).await;
+                }
+            }
+        })
+    }
+}

@@ -1,0 +1,264 @@
+//! One vehicle: an actor around its `Liveness`, with its own timer.
+//!
+//! Owns: the vehicle's status and newest facts. Receives: `Heard` from its shard, `Look` from its timer or shard. Sends:
+//! updates and decisions into the shard's outbox. Bound: its mailbox holds part of one batch; the shard takes no second
+//! batch before the first is handled. On death by panic: its shard makes it anew from the board.
+//!
+//! The timer is lazy: a heartbeat only moves the deadline; when the timer fires early, it is set again for the rest.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use actix::prelude::*;
+
+use super::outbox::{Mark, Outbox};
+use super::persister::Decided;
+use super::registry::{Entry, Input};
+use super::shard::{Flush, Shard, Ticket};
+use super::token::Token;
+use crate::domain::board::{Registered, Update};
+use crate::domain::latest::{self, Latest};
+use crate::domain::liveness::{self, Liveness, Outcome, Setting};
+use crate::domain::policy::Policy;
+use crate::domain::time::Millis;
+use crate::domain::transition::{Change, Evidence, Status, Transition};
+
+/// An input that arrived for this vehicle.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Heard {
+    /// When it arrived.
+    pub arrival: Millis,
+    /// What arrived.
+    pub input: Input,
+    /// The sender waits for this, where it waits at all.
+    pub token: Option<Token>,
+    /// Tells the shard that this input was dealt with.
+    pub ticket: Ticket,
+}
+
+/// Time has passed: look whether the deadline has.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Look;
+
+/// What a vehicle starts from.
+pub struct Origin {
+    /// Who it is.
+    pub entry: Arc<Entry>,
+    /// Names and tags, where there are any.
+    pub registered: Option<Box<Registered>>,
+    /// Its status as last known.
+    pub liveness: Liveness,
+    /// Its facts as last known.
+    pub latest: Latest,
+    /// Its timeout.
+    pub policy: Policy,
+    /// What the board knows of it.
+    pub standing: Standing,
+}
+
+/// What the board knows of a vehicle when its actor starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// Nothing, and its first input is about to come.
+    New,
+    /// Nothing yet: it comes from the store.
+    Stored,
+    /// Its row: the actor is made anew.
+    OnBoard,
+}
+
+/// One vehicle.
+pub struct Vehicle {
+    entry: Arc<Entry>,
+    registered: Option<Box<Registered>>,
+    liveness: Liveness,
+    latest: Latest,
+    policy: Policy,
+    standing: Standing,
+    mark: Mark,
+    outbox: Rc<RefCell<Outbox>>,
+    shard: Addr<Shard>,
+    /// When the timer fires, and its handle.
+    timer: Option<(Millis, SpawnHandle)>,
+}
+
+impl Vehicle {
+    /// A vehicle of this shard.
+    pub fn new(origin: Origin, outbox: Rc<RefCell<Outbox>>, shard: Addr<Shard>) -> Self {
+        let Origin { entry, registered, liveness, latest, policy, standing } = origin;
+        let (mark, timer) = (Mark::default(), None);
+        Self { entry, registered, liveness, latest, policy, standing, mark, outbox, shard, timer }
+    }
+
+    fn step(&mut self, now: Millis, input: liveness::Input<'_>) -> Outcome {
+        let outbox = self.outbox.borrow();
+        self.liveness.step(now, input, Setting { rules: &outbox.rules, policy: self.policy, gaps: &outbox.gaps })
+    }
+
+    fn hear(&mut self, arrival: Millis, input: Input) -> Vec<Change> {
+        match input {
+            Input::Heartbeat(mut beat, session) => {
+                let outcome = self.step(arrival, liveness::Input::Heartbeat(&beat, session));
+                let outbox = self.outbox.borrow();
+                if outcome.duplicate {
+                    outbox.counters.duplicates.fetch_add(1, Relaxed);
+                } else {
+                    let backlog = latest::is_backlog(&beat, arrival, &outbox.rules);
+                    outbox.counters.backlog.fetch_add(u64::from(backlog), Relaxed);
+                    self.latest.apply(&mut beat, arrival, &outbox.rules);
+                }
+                outcome.changes
+            }
+            Input::Hint(session) => self.step(arrival, liveness::Input::Hint(session)).changes,
+            Input::Goodbye => self.step(arrival, liveness::Input::Goodbye).changes,
+        }
+    }
+
+    /// Tells the board, hands over the decisions, and the sender's token with the last of them.
+    fn tell(&mut self, changes: Vec<Change>, mut token: Option<Token>) {
+        let mut outbox = self.outbox.borrow_mut();
+        let state = Update::of(self.entry.slot, &self.liveness, &self.latest, self.policy);
+        if self.standing == Standing::OnBoard {
+            outbox.update(&mut self.mark, state);
+        } else {
+            outbox.join(&self.entry, self.registered.take(), state);
+            self.standing = Standing::OnBoard;
+        }
+        let last = changes.len().wrapping_sub(1);
+        for (i, change) in changes.into_iter().enumerate() {
+            let transition = Arc::new(self.transition(change, outbox.clock.now()));
+            let token = if i == last { token.take() } else { None };
+            if outbox.decide(Decided { transition, token }) {
+                // One at most is under way: the outbox says so only for its first decision.
+                self.shard.do_send(Flush);
+            }
+        }
+        if let Some(token) = token {
+            token.accept();
+        }
+    }
+
+    fn transition(&self, change: Change, decided_at: Millis) -> Transition {
+        let evidence = Evidence {
+            last_seen_ms: change.last_seen,
+            deadline_ms: change.deadline,
+            offline_after_ms: self.policy.offline_after,
+            policy_source: self.policy.source,
+            position: self.latest.position,
+            usual_gap_ms: self.liveness.usual_gap(),
+            session: self.liveness.session(),
+            clock_skew_ms: self.latest.clock_skew,
+        };
+        Transition { key: Arc::clone(&self.entry.key), change, decided_at, evidence }
+    }
+
+    /// Sees to it that the deadline is looked at when it passes, and tells ingest until when nothing can happen.
+    fn watch(&mut self, context: &mut Context<Self>) {
+        let online = self.liveness.status() == Status::Online;
+        let Some(deadline) = self.liveness.deadline() else {
+            self.entry.set_steady_until(Millis::MIN);
+            return;
+        };
+        self.entry.set_steady_until(if online { deadline } else { Millis::MIN });
+        if self.timer.is_some_and(|(at, _)| at <= deadline) {
+            return;
+        }
+        if let Some((_, handle)) = self.timer.take() {
+            context.cancel_future(handle);
+        }
+        let mut outbox = self.outbox.borrow_mut();
+        let now = outbox.clock.now();
+        if deadline < now {
+            // Passed by the clock, but we are blind, or it has not passed by what was heard. The shard calls back.
+            let blind = !outbox.gaps.listening();
+            if blind {
+                outbox.parked.push(self.entry.local)
+            } else {
+                outbox.held.push(self.entry.local)
+            }
+            return;
+        }
+        // A gap equal to the timeout is still online: look one millisecond after.
+        let wait = Duration::from_millis((deadline - now) as u64 + 1);
+        self.timer = Some((deadline, context.notify_later(Look, wait)));
+    }
+}
+
+impl Actor for Vehicle {
+    type Context = Context<Self>;
+
+    fn started(&mut self, context: &mut Self::Context) {
+        if self.standing == Standing::Stored {
+            let horizon = self.outbox.borrow_mut().horizon();
+            let changes = self.step(horizon, liveness::Input::Deadline).changes;
+            self.tell(changes, None);
+        }
+        self.watch(context);
+    }
+}
+
+impl Handler<Heard> for Vehicle {
+    type Result = ();
+
+    fn handle(&mut self, heard: Heard, context: &mut Self::Context) {
+        let Heard { arrival, input, token, ticket } = heard;
+        let steady = matches!(input, Input::Heartbeat(..));
+        let changes = self.hear(arrival, input);
+        self.tell(changes, token);
+        self.watch(context);
+        if !steady {
+            self.entry.settled_one();
+        }
+        drop(ticket);
+    }
+}
+
+impl Handler<Look> for Vehicle {
+    type Result = ();
+
+    fn handle(&mut self, _: Look, context: &mut Self::Context) {
+        // A timer that has fired is no timer; one that is still set stays unless it is too late.
+        let clock_now = self.outbox.borrow().clock.now();
+        if self.timer.is_some_and(|(at, _)| at < clock_now) {
+            self.timer = None;
+        }
+        let horizon = self.outbox.borrow_mut().horizon();
+        let changes = self.step(horizon, liveness::Input::Deadline).changes;
+        if !changes.is_empty() {
+            self.tell(changes, None);
+        }
+        self.watch(context);
+    }
+}
+
+impl Drop for Vehicle {
+    /// A panic in a handler ends here: the shard is told who has to be made anew.
+    fn drop(&mut self) {
+        if std::thread::panicking()
+            && let Ok(mut outbox) = self.outbox.try_borrow_mut()
+        {
+            outbox.fallen.push(Arc::clone(&self.entry));
+            self.shard.do_send(Flush);
+        }
+    }
+}
+
+/// A message that makes the handler panic, to prove what happens then.
+#[cfg(test)]
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Sabotage;
+
+#[cfg(test)]
+impl Handler<Sabotage> for Vehicle {
+    type Result = ();
+
+    fn handle(&mut self, _: Sabotage, _: &mut Self::Context) {
+        panic!("sabotage");
+    }
+}
