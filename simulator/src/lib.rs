@@ -18,7 +18,12 @@
 //! 4. The task that polls a connection waits for nothing but the network.
 
 mod atlas;
+mod burst;
+mod device;
 mod dice;
 mod geo;
 mod journey;
 mod names;
+mod payload;
+mod plan;
+mod truth;
