@@ -18,12 +18,18 @@
 //! 4. The task that polls a connection waits for nothing but the network.
 
 mod atlas;
+mod backoff;
 mod burst;
 mod device;
 mod dice;
+mod duration;
 mod geo;
 mod journey;
+mod lane;
+mod ledger;
 mod names;
+mod options;
 mod payload;
 mod plan;
+mod session;
 mod truth;
