@@ -17,19 +17,37 @@
 //! 3. The truth shares no code with the service under test.
 //! 4. The task that polls a connection waits for nothing but the network.
 
+pub mod flags;
+pub mod options;
+
+mod duration;
+
 mod atlas;
-mod backoff;
 mod burst;
 mod device;
 mod dice;
-mod duration;
 mod geo;
 mod journey;
-mod lane;
-mod ledger;
 mod names;
-mod options;
 mod payload;
 mod plan;
-mod session;
 mod truth;
+
+mod backoff;
+mod control;
+mod fleet;
+mod lane;
+mod ledger;
+mod progress;
+mod report;
+mod session;
+mod verify;
+
+pub use burst::Burst;
+pub use control::Control;
+pub use fleet::{run, start};
+pub use ledger::Counts;
+pub use options::{Broker, Options, Qos, Verify};
+pub use plan::{Behaviour, Shares};
+pub use report::{Report, TruthCounts};
+pub use verify::verdict::{Percentiles, Verdict};
