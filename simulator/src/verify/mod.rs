@@ -22,7 +22,7 @@ use crate::{control::Name, ledger::Ledger, options::Options, truth::Status};
 
 /// History is written a moment after it is decided: the final reading is repeated this often while something is missing.
 const READINGS_MAX: u32 = 5;
-const READING_PAUSE: Duration = Duration::from_secs(2);
+const READING_PAUSE: Duration = Duration::from_secs(1);
 /// The live list is compared at most this often.
 const BOARD_PAUSE_MIN: Duration = Duration::from_secs(2);
 
