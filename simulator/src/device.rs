@@ -33,6 +33,11 @@ pub struct FleetFacts {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Message {
     Beat(Vec<u8>),
+    /// The last beat before a planned sleep, which it announces.
+    Nap {
+        payload: Vec<u8>,
+        next_in_ms: u64,
+    },
     /// A beat recorded earlier, sent late.
     Backlog(Vec<u8>),
     Goodbye(Vec<u8>),
@@ -134,8 +139,13 @@ impl Device {
         self.away = true;
         match self.behaviour {
             Behaviour::Goodbye => {
-                let last_words = self.record(now_ms, false);
+                let last_words = self.record(now_ms, false, None);
                 out.push(Message::Goodbye(last_words));
+            }
+            Behaviour::Nap => {
+                let next_in_ms = self.announced_ms(now_ms);
+                let payload = self.record(now_ms, false, Some(next_in_ms));
+                out.push(Message::Nap { payload, next_in_ms });
             }
             Behaviour::Will => out.push(Message::Vanish),
             _ => {}
@@ -154,7 +164,7 @@ impl Device {
 
     /// A beat is due: say it, or remember it in a tunnel.
     fn tick(&mut self, now_ms: u64, out: &mut Vec<Message>) {
-        let beat = self.record(now_ms, true);
+        let beat = self.record(now_ms, true, None);
         if self.away {
             self.backlog.push_back(beat);
             if self.backlog.len() > BACKLOG_MAX {
@@ -170,14 +180,20 @@ impl Device {
         self.next_beat_ms = burst::next_beat_ms(base_ms, self.interval_ms, self.burst.as_ref(), spread).max(now_ms + 1);
     }
 
+    /// How long the vehicle says it will sleep. One in three sleeps is longer than announced.
+    fn announced_ms(&mut self, now_ms: u64) -> u64 {
+        let length_ms = self.absence.map_or(0, |absence| absence.until_ms.saturating_sub(now_ms));
+        if self.dice.chance(0.33) { length_ms / 4 } else { length_ms }
+    }
+
     /// `running` is false for the last words of a vehicle that is switched off: it stands, with the key turned.
-    fn record(&mut self, now_ms: u64, running: bool) -> Vec<u8> {
+    fn record(&mut self, now_ms: u64, running: bool, next_in_ms: Option<u64>) -> Vec<u8> {
         let mut pose = self.journey.at(now_ms as i64);
         if !running {
             (pose.speed_kmh, pose.ignition) = (0.0, false);
         }
         let stamp = Stamp { ts_ms: self.clock_offset_ms + now_ms as i64, seq: self.seq, boot: &self.boot };
-        let bytes = payload::heartbeat(stamp, &pose);
+        let bytes = payload::heartbeat(stamp, &pose, next_in_ms);
         self.seq += 1;
         bytes
     }
@@ -256,7 +272,7 @@ mod tests {
 
     #[test]
     fn goodbye_and_will_are_followed_by_silence_then_a_return() {
-        for behaviour in [Behaviour::Goodbye, Behaviour::Will] {
+        for behaviour in [Behaviour::Goodbye, Behaviour::Nap, Behaviour::Will] {
             let said = drive(device(3, behaviour), 300_000);
             let end = said.iter().position(|(_, message)| !matches!(message, Message::Beat(_))).unwrap();
             assert!(said[end + 1].0 - said[end].0 >= 15_000, "{behaviour:?} returns too soon");

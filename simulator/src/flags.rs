@@ -60,6 +60,9 @@ pub struct Flags {
     /// Share that says goodbye, and returns
     #[arg(long, value_name = "X", default_value_t = 0.0)]
     goodbye_share: f64,
+    /// Share that announces a planned sleep, and sometimes oversleeps
+    #[arg(long, value_name = "X", default_value_t = 0.0)]
+    nap_share: f64,
     /// Share that loses its connection, so that the broker publishes its last will; needs one connection a vehicle
     #[arg(long, value_name = "X", default_value_t = 0.0)]
     will_share: f64,
@@ -72,6 +75,9 @@ pub struct Flags {
     /// How long the service waits after a last will
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration::parse)]
     will_grace: Duration,
+    /// How much later than announced the service lets a sleeping vehicle return
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration::parse)]
+    sleep_grace: Duration,
     /// Compare with the service at this address, such as http://127.0.0.1:8080; exit 1 on any error
     #[arg(long, value_name = "URL", value_parser = http)]
     verify: Option<String>,
@@ -98,6 +104,7 @@ impl From<Flags> for Options {
             burst: flags.burst,
             offline_after: flags.offline_after,
             will_grace: flags.will_grace,
+            sleep_grace: flags.sleep_grace,
             verify: flags.verify.map(|url| Verify { url, tolerance: flags.tolerance }),
             report: flags.report,
             progress: true,
@@ -114,6 +121,7 @@ impl Flags {
             skew: self.skew_share,
             clone: self.clone_share,
             goodbye: self.goodbye_share,
+            nap: self.nap_share,
             will: self.will_share,
         }
     }

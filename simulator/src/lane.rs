@@ -121,6 +121,7 @@ impl Lane {
         for message in messages {
             match message {
                 Message::Beat(payload) => self.send(index, payload, NoteKind::Beat).await,
+                Message::Nap { payload, next_in_ms } => self.send(index, payload, NoteKind::Nap { next_in_ms }).await,
                 Message::Backlog(payload) => self.send(index, payload, NoteKind::Backlog).await,
                 Message::Goodbye(payload) => self.say_goodbye(index, payload).await,
                 Message::Vanish => self.vanish(index).await,

@@ -57,6 +57,10 @@ pub struct Note {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NoteKind {
     Beat,
+    /// A beat that announces a sleep.
+    Nap {
+        next_in_ms: u64,
+    },
     Backlog,
     Goodbye,
 }
@@ -115,12 +119,13 @@ impl Ledger {
         let mut truth = self.truth(note.vehicle);
         match note.kind {
             NoteKind::Beat => truth.beat(now_ms),
+            NoteKind::Nap { next_in_ms } => truth.nap(now_ms, next_in_ms),
             NoteKind::Backlog => truth.backlog(now_ms),
             NoteKind::Goodbye => truth.goodbye(now_ms),
         }
         drop(truth);
         bump(match note.kind {
-            NoteKind::Beat => &self.counters.beats,
+            NoteKind::Beat | NoteKind::Nap { .. } => &self.counters.beats,
             NoteKind::Backlog => &self.counters.backlog,
             NoteKind::Goodbye => &self.counters.goodbyes,
         });

@@ -60,6 +60,8 @@ pub struct Options {
     pub offline_after: Duration,
     /// How long the service waits after a last will.
     pub will_grace: Duration,
+    /// How much later than announced the service lets a sleeping vehicle return.
+    pub sleep_grace: Duration,
     pub verify: Option<Verify>,
     pub report: Option<PathBuf>,
     /// Draw a progress line on stderr (only ever done on a terminal).
@@ -81,6 +83,7 @@ impl Default for Options {
             burst: None,
             offline_after: Duration::from_secs(90),
             will_grace: Duration::from_secs(10),
+            sleep_grace: Duration::from_secs(10),
             verify: None,
             report: None,
             progress: false,
@@ -100,7 +103,16 @@ impl Options {
             vehicles,
             customers,
             interval: Duration::from_secs(2),
-            shares: Shares { silence: 0.12, tunnel: 0.05, flap: 0.04, skew: 0.03, clone: 0.02, goodbye: 0.05, will },
+            shares: Shares {
+                silence: 0.12,
+                tunnel: 0.05,
+                flap: 0.04,
+                skew: 0.03,
+                clone: 0.02,
+                goodbye: 0.05,
+                nap: 0.03,
+                will,
+            },
             offline_after: Duration::from_secs(10),
             ..Self::default()
         }
@@ -155,6 +167,7 @@ impl Options {
         Rules {
             offline_after_ms: self.offline_after.as_millis() as u64,
             will_grace_ms: self.will_grace.as_millis() as u64,
+            sleep_grace_ms: self.sleep_grace.as_millis() as u64,
             tolerance_ms: tolerance.as_millis() as u64,
         }
     }

@@ -25,10 +25,12 @@ struct Heartbeat<'a> {
     battery_pct: f64,
     odometer_km: f64,
     ignition: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_in_s: Option<f64>,
 }
 
-/// The bytes of one heartbeat, about 200.
-pub fn heartbeat(stamp: Stamp<'_>, pose: &Pose) -> Vec<u8> {
+/// The bytes of one heartbeat, about 200. `next_in_ms` announces a planned sleep.
+pub fn heartbeat(stamp: Stamp<'_>, pose: &Pose, next_in_ms: Option<u64>) -> Vec<u8> {
     let heartbeat = Heartbeat {
         ts: stamp.ts_ms,
         seq: stamp.seq,
@@ -41,6 +43,7 @@ pub fn heartbeat(stamp: Stamp<'_>, pose: &Pose) -> Vec<u8> {
         battery_pct: round(pose.battery_pct, 10.0),
         odometer_km: round(pose.odometer_km, 1e3),
         ignition: pose.ignition,
+        next_in_s: next_in_ms.map(|ms| ms as f64 / 1e3),
     };
     serde_json::to_vec(&heartbeat).expect("plain numbers and text always serialise")
 }
@@ -59,7 +62,7 @@ mod tests {
         let at = Point { lat: 52.123_456_78, lon: 13.0 };
         let pose =
             Pose { at, speed_kmh: 81.26, heading_deg: 359.99, battery_pct: 77.0, odometer_km: 10.0, ignition: true };
-        let bytes = heartbeat(Stamp { ts_ms: 1_700_000_000_000, seq: 5, boot: "b1" }, &pose);
+        let bytes = heartbeat(Stamp { ts_ms: 1_700_000_000_000, seq: 5, boot: "b1" }, &pose, None);
         let text = String::from_utf8(bytes).unwrap();
         assert_eq!(
             text,

@@ -24,12 +24,14 @@ pub enum Behaviour {
     Clone,
     /// Says goodbye, disconnects, returns with a new boot.
     Goodbye,
+    /// Announces how long it will sleep, and now and then oversleeps.
+    Nap,
     /// Loses its connection without a word, so that the broker publishes its last will.
     Will,
 }
 
 impl Behaviour {
-    pub const ALL: [Behaviour; 8] = [
+    pub const ALL: [Behaviour; 9] = [
         Behaviour::Steady,
         Behaviour::Silence,
         Behaviour::Tunnel,
@@ -37,6 +39,7 @@ impl Behaviour {
         Behaviour::Skew,
         Behaviour::Clone,
         Behaviour::Goodbye,
+        Behaviour::Nap,
         Behaviour::Will,
     ];
 }
@@ -50,12 +53,13 @@ pub struct Shares {
     pub skew: f64,
     pub clone: f64,
     pub goodbye: f64,
+    pub nap: f64,
     pub will: f64,
 }
 
 impl Shares {
     /// Every share with its behaviour, in the order in which they are dealt out.
-    pub fn each(&self) -> [(Behaviour, f64); 7] {
+    pub fn each(&self) -> [(Behaviour, f64); 8] {
         [
             (Behaviour::Silence, self.silence),
             (Behaviour::Tunnel, self.tunnel),
@@ -63,6 +67,7 @@ impl Shares {
             (Behaviour::Skew, self.skew),
             (Behaviour::Clone, self.clone),
             (Behaviour::Goodbye, self.goodbye),
+            (Behaviour::Nap, self.nap),
             (Behaviour::Will, self.will),
         ]
     }
@@ -129,7 +134,7 @@ impl Iterator for Absences {
             Behaviour::Steady | Behaviour::Skew | Behaviour::Clone => return None,
             Behaviour::Silence => self.lengths(offline_after_ms, (1.5, 3.5), (2.0, 6.0)),
             Behaviour::Tunnel => self.lengths(offline_after_ms, (1.3, 2.5), (2.0, 6.0)),
-            Behaviour::Goodbye => self.lengths(offline_after_ms, (1.5, 4.0), (3.0, 8.0)),
+            Behaviour::Goodbye | Behaviour::Nap => self.lengths(offline_after_ms, (1.5, 4.0), (3.0, 8.0)),
             Behaviour::Will => self.lengths(offline_after_ms.min(will_grace_ms), (1.5, 4.0), (3.0, 8.0)),
             Behaviour::Flap => {
                 let back_ms = self.dice.times_ms(interval_ms, 0.2, 5.0);

@@ -28,6 +28,8 @@ pub enum Cause {
 pub struct Rules {
     pub offline_after_ms: u64,
     pub will_grace_ms: u64,
+    /// How much later than announced a sleeping vehicle may return.
+    pub sleep_grace_ms: u64,
     /// Closer to the deadline than this nobody can tell which side a beat fell on: either verdict is right.
     pub tolerance_ms: u64,
 }
@@ -64,12 +66,21 @@ impl Truth {
 
     /// A live beat was sent.
     pub fn beat(&mut self, now_ms: u64) {
+        self.speak(now_ms, self.rules.offline_after_ms);
+    }
+
+    /// A beat was sent that announced the next one in `next_in_ms`: longer patience, never shorter.
+    pub fn nap(&mut self, now_ms: u64, next_in_ms: u64) {
+        self.speak(now_ms, self.rules.offline_after_ms.max(next_in_ms + self.rules.sleep_grace_ms));
+    }
+
+    fn speak(&mut self, now_ms: u64, patience_ms: u64) {
         self.settle(now_ms);
         match self.status {
             Status::Online => self.note_near_miss(now_ms),
             Status::NeverSeen | Status::Offline => self.come_online(now_ms),
         }
-        self.deadline_ms = now_ms + self.rules.offline_after_ms;
+        self.deadline_ms = now_ms + patience_ms;
         self.deadline_cause = Cause::Silence;
     }
 
@@ -165,7 +176,8 @@ mod tests {
 
     use super::*;
 
-    const RULES: Rules = Rules { offline_after_ms: 10_000, will_grace_ms: 4_000, tolerance_ms: 500 };
+    const RULES: Rules =
+        Rules { offline_after_ms: 10_000, will_grace_ms: 4_000, sleep_grace_ms: 3_000, tolerance_ms: 500 };
 
     fn story(tell: impl Fn(&mut Truth)) -> Vec<(Status, u64, bool)> {
         let mut truth = Truth::new(RULES);
@@ -229,6 +241,19 @@ mod tests {
             t.settle(11_000);
         });
         assert_eq!(seen.len(), 1);
+    }
+
+    #[test]
+    fn announced_sleep_lengthens_the_timeout_and_never_shortens_it() {
+        let seen = story(|t| {
+            t.nap(0, 20_000);
+            t.beat(22_000);
+            t.nap(23_000, 1_000);
+            t.beat(32_000);
+            t.nap(33_000, 20_000);
+            t.settle(90_000);
+        });
+        assert_eq!(seen, [(Status::Online, 0, false), (Status::Offline, 56_000, false)]);
     }
 
     #[test]

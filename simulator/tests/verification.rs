@@ -10,7 +10,7 @@ use support::{
     monitor::{self, Fault, Timeouts},
 };
 
-const TIMEOUTS: Timeouts = Timeouts { offline_after_ms: 2_000, will_grace_ms: 1_000 };
+const TIMEOUTS: Timeouts = Timeouts { offline_after_ms: 2_000, will_grace_ms: 1_000, sleep_grace_ms: 1_000 };
 
 /// Runs a small fleet of every behaviour before a monitor with a fault; nothing where there is no broker.
 async fn verify(fault: Fault) -> Option<(Report, Verdict)> {
@@ -21,9 +21,19 @@ async fn verify(fault: Fault) -> Option<(Report, Verdict)> {
         vehicles: 40,
         interval: Duration::from_millis(300),
         duration: Some(Duration::from_secs(11)),
-        shares: Shares { silence: 0.2, tunnel: 0.1, flap: 0.1, skew: 0.1, clone: 0.1, goodbye: 0.1, will: 0.1 },
+        shares: Shares {
+            silence: 0.2,
+            tunnel: 0.1,
+            flap: 0.1,
+            skew: 0.1,
+            clone: 0.1,
+            goodbye: 0.1,
+            nap: 0.1,
+            will: 0.1,
+        },
         offline_after: Duration::from_millis(TIMEOUTS.offline_after_ms),
         will_grace: Duration::from_millis(TIMEOUTS.will_grace_ms),
+        sleep_grace: Duration::from_millis(TIMEOUTS.sleep_grace_ms),
         verify: Some(Verify { url: format!("http://{monitor}/"), tolerance: Duration::from_millis(500) }),
         ..Options::default()
     };

@@ -35,6 +35,7 @@ pub enum Fault {
 pub struct Timeouts {
     pub offline_after_ms: u64,
     pub will_grace_ms: u64,
+    pub sleep_grace_ms: u64,
 }
 
 /// Rows a page, small so that every reading needs several.
@@ -82,23 +83,26 @@ async fn hear(monitor: Arc<Monitor>, _client: AsyncClient, mut events: EventLoop
         if let Ok(event) = timeout(Duration::from_millis(10), events.poll()).await
             && let Event::Incoming(Packet::Publish(publish)) = event.unwrap()
         {
-            monitor.heard(&publish.topic);
+            monitor.heard(&publish.topic, &publish.payload);
         }
         monitor.expire();
     }
 }
 
 impl Monitor {
-    fn heard(&self, topic: &str) {
+    fn heard(&self, topic: &str, payload: &[u8]) {
         let levels: Vec<&str> = topic.split('/').collect();
         let key = (levels[1].to_owned(), levels[2].to_owned());
         let now = now_ms();
-        let offline_after = self.timeouts.offline_after_ms + if let Fault::Late(ms) = self.fault { ms } else { 0 };
+        let late_ms = if let Fault::Late(ms) = self.fault { ms } else { 0 };
+        let next_in_s = serde_json::from_slice::<Value>(payload).unwrap()["next_in_s"].as_f64();
+        let sleep_ms = next_in_s.map_or(0, |s| (s * 1e3) as u64 + self.timeouts.sleep_grace_ms);
+        let patience_ms = self.timeouts.offline_after_ms.max(sleep_ms) + late_ms;
         let mut book = self.book.lock().unwrap();
         let vehicle = book.vehicles.entry(key.clone()).or_default();
         match levels[3] {
             "heartbeat" => {
-                vehicle.deadline_ms = now + offline_after;
+                vehicle.deadline_ms = now + patience_ms;
                 if !vehicle.online {
                     self.write(&mut book, &key, true, now);
                 }
