@@ -179,7 +179,7 @@ impl Lane {
             }
             Err(error) => {
                 tracing::debug!(client.id = %self.link.client_id, error = format!("{error:#}"), "no connection");
-                bump(&self.ledger.counters.connect_errors);
+                self.ledger.connect_failed(&error);
                 self.drop_session();
             }
         }

@@ -4,7 +4,7 @@
 
 use std::{
     sync::{
-        Mutex, MutexGuard, PoisonError,
+        Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, SystemTime},
@@ -104,13 +104,14 @@ pub struct Counts {
 pub struct Ledger {
     pub clock: Clock,
     pub counters: Counters,
+    first_connect_error: OnceLock<String>,
     truths: Vec<Mutex<Truth>>,
 }
 
 impl Ledger {
     pub fn new(clock: Clock, vehicles: u32, rules: Rules) -> Self {
         let truths = (0..vehicles).map(|_| Mutex::new(Truth::new(rules))).collect();
-        Self { clock, counters: Counters::default(), truths }
+        Self { clock, counters: Counters::default(), first_connect_error: OnceLock::new(), truths }
     }
 
     /// A message left for the broker just now.
@@ -134,6 +135,16 @@ impl Ledger {
     /// The own connection of `vehicle` broke just now without a DISCONNECT: the broker publishes its last will.
     pub fn connection_broke(&self, vehicle: u32) {
         self.truth(vehicle).will(self.clock.epoch_ms());
+    }
+
+    /// An attempt to connect failed. The first reason is kept: it usually explains all the others.
+    pub fn connect_failed(&self, error: &anyhow::Error) {
+        bump(&self.counters.connect_errors);
+        self.first_connect_error.get_or_init(|| format!("{error:#}"));
+    }
+
+    pub fn first_connect_error(&self) -> Option<&str> {
+        self.first_connect_error.get().map(String::as_str)
     }
 
     /// The truth about one vehicle. A poisoned lock is taken all the same: the truth has no half-done state worth losing.

@@ -24,6 +24,8 @@ pub struct Report {
     pub qos: u8,
     pub ran_ms: u64,
     pub counts: Counts,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first_connect_error: Option<String>,
     /// Live heartbeats a second, over the whole run.
     pub achieved_per_s: f64,
     pub behaviours: BTreeMap<Behaviour, u32>,
@@ -60,6 +62,7 @@ impl Report {
             qos: if options.qos == Qos::AtMostOnce { 0 } else { 1 },
             ran_ms: ran.as_millis() as u64,
             counts,
+            first_connect_error: ledger.first_connect_error().map(str::to_owned),
             achieved_per_s: counts.beats as f64 / ran.as_secs_f64().max(0.001),
             behaviours: counted,
             truth: TruthCounts::of(ledger, options.vehicles),
@@ -79,6 +82,12 @@ impl Report {
             "sent {beats} heartbeats ({:.0}/s) and {backlog} buffered, {acked} acknowledged, {unsent} unsent, {connections_lost} connections lost",
             self.achieved_per_s
         );
+        if let Some(error) = &self.first_connect_error {
+            line.push_str(&format!(
+                "; {} attempts to connect failed, at first because: {error}",
+                self.counts.connect_errors
+            ));
+        }
         if let Some(verdict) = &self.verify {
             line.push_str("; ");
             line.push_str(&verdict.summary());
