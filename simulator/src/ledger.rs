@@ -13,7 +13,7 @@ use std::{
 use serde::Serialize;
 use tokio::time::Instant;
 
-use crate::truth::{Rules, Truth};
+use crate::truth::{Rules, Truth, TruthCounts};
 
 /// Monotonic time since the start of the run, and the wall clock read once at its start.
 #[derive(Debug, Clone, Copy)]
@@ -150,6 +150,18 @@ impl Ledger {
     /// The truth about one vehicle. A poisoned lock is taken all the same: the truth has no half-done state worth losing.
     pub fn truth(&self, vehicle: u32) -> MutexGuard<'_, Truth> {
         self.truths[vehicle as usize].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The transitions of the whole fleet up to now.
+    pub fn truth_counts(&self) -> TruthCounts {
+        let mut total = TruthCounts::default();
+        let now_ms = self.clock.epoch_ms();
+        for vehicle in 0..self.truths.len() as u32 {
+            let mut truth = self.truth(vehicle);
+            truth.settle(now_ms);
+            total.add(truth.counts());
+        }
+        total
     }
 
     pub fn counts(&self) -> Counts {

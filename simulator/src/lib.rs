@@ -49,5 +49,6 @@ pub use fleet::{run, start};
 pub use ledger::Counts;
 pub use options::{Broker, Options, Qos, Verify};
 pub use plan::{Behaviour, Shares};
-pub use report::{Report, TruthCounts};
+pub use report::Report;
+pub use truth::TruthCounts;
 pub use verify::verdict::{Percentiles, Verdict};

@@ -1,7 +1,11 @@
 //! The `simulator` binary: flags in, exit code out. 0: all well; 1: the environment failed or the verification found
 //! errors; 2: the flags make no sense.
 
-use std::{io::Write, path::Path, process::ExitCode};
+use std::{
+    io::{IsTerminal, Write},
+    path::Path,
+    process::ExitCode,
+};
 
 use anyhow::Context;
 use clap::Parser;
@@ -31,7 +35,11 @@ fn drive(options: Options) -> anyhow::Result<Report> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start")?;
     let file = options.report.clone();
     let report = runtime.block_on(run(options, interrupted()))?;
-    eprintln!("\rsimulator: {}", report.summary());
+    if std::io::stderr().is_terminal() {
+        // The progress line has done its work.
+        eprint!("\r\x1b[K");
+    }
+    eprintln!("simulator: {}", report.summary());
     for finding in report.verify.iter().flat_map(|verdict| &verdict.findings) {
         eprintln!("  {finding}");
     }

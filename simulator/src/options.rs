@@ -163,12 +163,15 @@ impl Options {
     }
 
     pub fn rules(&self) -> Rules {
+        // Without a verification nobody asks for the past; a demo may run for weeks.
+        let remember = self.verify.is_some();
         let tolerance = self.verify.as_ref().map_or(Duration::from_secs(1), |verify| verify.tolerance);
         Rules {
             offline_after_ms: self.offline_after.as_millis() as u64,
             will_grace_ms: self.will_grace.as_millis() as u64,
             sleep_grace_ms: self.sleep_grace.as_millis() as u64,
             tolerance_ms: tolerance.as_millis() as u64,
+            remember,
         }
     }
 }

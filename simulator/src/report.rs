@@ -8,7 +8,7 @@ use crate::{
     ledger::{Counts, Ledger},
     options::{Options, Qos},
     plan::Behaviour,
-    truth::{Cause, Status},
+    truth::TruthCounts,
     verify::verdict::Verdict,
 };
 
@@ -29,20 +29,10 @@ pub struct Report {
     /// Live heartbeats a second, over the whole run.
     pub achieved_per_s: f64,
     pub behaviours: BTreeMap<Behaviour, u32>,
+    /// Transitions that truly happened until the fleet was stopped.
     pub truth: TruthCounts,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub verify: Option<Verdict>,
-}
-
-/// Transitions that truly happened until the fleet was stopped.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-pub struct TruthCounts {
-    pub online: u64,
-    pub offline_silence: u64,
-    pub offline_goodbye: u64,
-    pub offline_last_will: u64,
-    /// Of all these, too close to the deadline to say.
-    pub too_close_to_call: u64,
 }
 
 impl Report {
@@ -65,7 +55,7 @@ impl Report {
             first_connect_error: ledger.first_connect_error().map(str::to_owned),
             achieved_per_s: counts.beats as f64 / ran.as_secs_f64().max(0.001),
             behaviours: counted,
-            truth: TruthCounts::of(ledger, options.vehicles),
+            truth: ledger.truth_counts(),
             verify: None,
         }
     }
@@ -93,26 +83,5 @@ impl Report {
             line.push_str(&verdict.summary());
         }
         line
-    }
-}
-
-impl TruthCounts {
-    fn of(ledger: &Ledger, vehicles: u32) -> Self {
-        let mut counts = Self::default();
-        let now_ms = ledger.clock.epoch_ms();
-        for vehicle in 0..vehicles {
-            let mut truth = ledger.truth(vehicle);
-            truth.settle(now_ms);
-            for expected in truth.expected() {
-                counts.too_close_to_call += u64::from(expected.optional);
-                match (expected.to, expected.cause) {
-                    (Status::Offline, Cause::Goodbye) => counts.offline_goodbye += 1,
-                    (Status::Offline, Cause::LastWill) => counts.offline_last_will += 1,
-                    (Status::Offline, _) => counts.offline_silence += 1,
-                    _ => counts.online += 1,
-                }
-            }
-        }
-        counts
     }
 }

@@ -32,6 +32,8 @@ pub struct Rules {
     pub sleep_grace_ms: u64,
     /// Closer to the deadline than this nobody can tell which side a beat fell on: either verdict is right.
     pub tolerance_ms: u64,
+    /// Keep every expected transition, for a verification; otherwise only the latest few.
+    pub remember: bool,
 }
 
 /// One transition that should be seen.
@@ -46,6 +48,20 @@ pub struct Expected {
     pub optional: bool,
 }
 
+/// Transitions that truly happened.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct TruthCounts {
+    pub online: u64,
+    pub offline_silence: u64,
+    pub offline_goodbye: u64,
+    pub offline_last_will: u64,
+    /// Of all these, too close to the deadline to say.
+    pub too_close_to_call: u64,
+}
+
+/// What is kept of the past when nobody will ask for it.
+const FORGETFUL_LOG_MAX: usize = 8;
+
 /// The truth about one vehicle so far.
 #[derive(Debug, Clone)]
 pub struct Truth {
@@ -56,12 +72,14 @@ pub struct Truth {
     /// Buffered beats were heard from this instant on, while offline.
     backlog_from_ms: Option<u64>,
     log: Vec<Expected>,
+    counts: TruthCounts,
 }
 
 impl Truth {
     pub fn new(rules: Rules) -> Self {
         let (status, deadline_cause) = (Status::NeverSeen, Cause::Silence);
-        Self { rules, status, deadline_ms: u64::MAX, deadline_cause, backlog_from_ms: None, log: Vec::new() }
+        let (log, counts) = (Vec::new(), TruthCounts::default());
+        Self { rules, status, deadline_ms: u64::MAX, deadline_cause, backlog_from_ms: None, log, counts }
     }
 
     /// A live beat was sent.
@@ -117,6 +135,10 @@ impl Truth {
         }
     }
 
+    pub fn counts(&self) -> TruthCounts {
+        self.counts
+    }
+
     /// The transitions expected so far, in order.
     pub fn expected(&self) -> &[Expected] {
         &self.log
@@ -138,6 +160,7 @@ impl Truth {
         let optional = self.last_outage_was_doubtful(now_ms);
         if optional && let Some(offline) = self.log.last_mut() {
             offline.optional = true;
+            self.counts.too_close_to_call += 1;
         }
         self.push(Status::Online, earliest_ms, now_ms, Cause::Heartbeat, optional);
     }
@@ -165,8 +188,33 @@ impl Truth {
 
     fn push(&mut self, to: Status, earliest_ms: u64, at_ms: u64, cause: Cause, optional: bool) {
         debug_assert!(self.log.last().is_none_or(|last| last.to != to), "expected transitions alternate");
+        if !self.rules.remember && self.log.len() == FORGETFUL_LOG_MAX {
+            self.log.drain(..FORGETFUL_LOG_MAX / 2);
+        }
+        self.counts.note(to, cause, optional);
         self.log.push(Expected { to, earliest_ms, at_ms, cause, optional });
         self.status = to;
+    }
+}
+
+impl TruthCounts {
+    fn note(&mut self, to: Status, cause: Cause, optional: bool) {
+        self.too_close_to_call += u64::from(optional);
+        match (to, cause) {
+            (Status::Offline, Cause::Goodbye) => self.offline_goodbye += 1,
+            (Status::Offline, Cause::LastWill) => self.offline_last_will += 1,
+            (Status::Offline, _) => self.offline_silence += 1,
+            _ => self.online += 1,
+        }
+    }
+
+    /// Adds another vehicle's.
+    pub fn add(&mut self, other: TruthCounts) {
+        self.online += other.online;
+        self.offline_silence += other.offline_silence;
+        self.offline_goodbye += other.offline_goodbye;
+        self.offline_last_will += other.offline_last_will;
+        self.too_close_to_call += other.too_close_to_call;
     }
 }
 
@@ -176,8 +224,13 @@ mod tests {
 
     use super::*;
 
-    const RULES: Rules =
-        Rules { offline_after_ms: 10_000, will_grace_ms: 4_000, sleep_grace_ms: 3_000, tolerance_ms: 500 };
+    const RULES: Rules = Rules {
+        offline_after_ms: 10_000,
+        will_grace_ms: 4_000,
+        sleep_grace_ms: 3_000,
+        tolerance_ms: 500,
+        remember: true,
+    };
 
     fn story(tell: impl Fn(&mut Truth)) -> Vec<(Status, u64, bool)> {
         let mut truth = Truth::new(RULES);
@@ -265,6 +318,14 @@ mod tests {
         truth.beat(30_200);
         let back = truth.expected()[2];
         assert_eq!((back.to, back.earliest_ms, back.at_ms), (Status::Online, 30_000, 30_200));
+    }
+
+    #[test]
+    fn forgetful_truth_stays_small_and_still_counts() {
+        let mut truth = Truth::new(Rules { remember: false, ..RULES });
+        (1..=1_000).for_each(|round| truth.beat(round * 20_000));
+        assert!(truth.expected().len() <= FORGETFUL_LOG_MAX);
+        assert_eq!((truth.counts().online, truth.counts().offline_silence), (1_000, 999));
     }
 
     proptest! {

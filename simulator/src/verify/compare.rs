@@ -182,8 +182,13 @@ mod tests {
     use super::*;
     use crate::truth::{Rules, Truth};
 
-    const RULES: Rules =
-        Rules { offline_after_ms: 10_000, will_grace_ms: 10_000, sleep_grace_ms: 10_000, tolerance_ms: 1_000 };
+    const RULES: Rules = Rules {
+        offline_after_ms: 10_000,
+        will_grace_ms: 10_000,
+        sleep_grace_ms: 10_000,
+        tolerance_ms: 1_000,
+        remember: true,
+    };
 
     /// Online at 1 s, offline at 21 s, online at 40 s, beating to 60 s.
     fn truth() -> Truth {
