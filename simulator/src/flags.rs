@@ -40,11 +40,8 @@ pub struct Flags {
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
     /// Share of vehicles (0 to 1) that fall silent and return
-    #[arg(long, value_name = "X", default_value_t = 0.0)]
-    silence_share: f64,
-    /// The same under the name of the contract
-    #[arg(long, value_name = "X", hide = true, conflicts_with = "silence_share")]
-    silent_share: Option<f64>,
+    #[arg(long, visible_alias = "silence-share", value_name = "X", default_value_t = 0.0)]
+    silent_share: f64,
     /// Share that falls silent and sends its recorded heartbeats on return
     #[arg(long, value_name = "X", default_value_t = 0.0)]
     tunnel_share: f64,
@@ -115,7 +112,7 @@ impl From<Flags> for Options {
 impl Flags {
     fn shares(&self) -> Shares {
         Shares {
-            silence: self.silent_share.unwrap_or(self.silence_share),
+            silence: self.silent_share,
             tunnel: self.tunnel_share,
             flap: self.flap_share,
             skew: self.skew_share,
