@@ -149,7 +149,7 @@ export class FakeServer {
       rows.forEach((row) => this.heartbeat(row));
       return json(202, { accepted: rows.length, refused: [] });
     }
-    if (pathname === "/api/v1/vehicles") return json(200, { items: [...this.vehicles.values()], next_cursor: null, total: this.vehicles.size });
+    if (pathname === "/api/v1/vehicles") return json(200, { items: [...this.vehicles.values()], next_cursor: null, total: this.vehicles.size, counts: this.counts() });
     const found = /^\/api\/v1\/customers\/([^/]+)\/vehicles\/([^/]+)\/transitions$/.exec(pathname);
     const items = found && this.transitions.get(`${decodeURIComponent(found[1])}/${decodeURIComponent(found[2])}`);
     return items ? json(200, { items: items.slice(0, 20), next_cursor: null }) : json(404, { title: "Not found", status: 404, detail: `nothing at ${pathname}` });
@@ -172,6 +172,11 @@ async function main() {
   const offline_after_ms = 1_000 * parseInt(values["offline-after"] ?? "90", 10);
   const server = await new FakeServer({ offline_after_ms }).start(Number((values.http ?? ":8080").split(":").pop()));
   console.log(`ready http=127.0.0.1:${server.port} mqtt=127.0.0.1:1 store=sqlite`);
+  process.once("SIGTERM", async () => {
+    server.send({ type: "bye", reason: "shutting down" });
+    for (const socket of server.sockets.clients) socket.close();
+    await server.stop();
+  });
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) await main();

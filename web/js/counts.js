@@ -7,7 +7,7 @@ import { STATUS_WORDS, whole } from "./words.js";
 export class Counts {
   /** @param {HTMLElement} root @param {(status: string) => void} on_pick "" means all */
   constructor(root, on_pick) {
-    /** @type {{status: string, button: HTMLButtonElement, number: Text, word: string}[]} */
+    /** @type {{status: string, button: HTMLButtonElement, number: Text}[]} */
     this.chips = [];
     root.replaceChildren();
     this.#add(root, on_pick, "", "All", "", "Every vehicle");
@@ -16,14 +16,12 @@ export class Counts {
 
   /** @param {number[]|null} tally in the order of STATUS_WORDS; null while unknown @param {string[]} chosen */
   draw(tally, chosen) {
-    this.chips.forEach(({ status, button, number, word }, index) => {
+    this.chips.forEach(({ status, button, number }, index) => {
       const count = tally === null ? NaN : index === 0 ? tally.reduce((sum, each) => sum + each, 0) : tally[index - 1];
       const text = Number.isNaN(count) ? "–" : whole(count);
       const pressed = String(status === "" ? chosen.length === 0 : chosen.includes(status));
       if (button.ariaPressed !== pressed) button.ariaPressed = pressed;
-      if (number.nodeValue === text) return;
-      number.nodeValue = text;
-      button.ariaLabel = `${word} ${text}`;
+      if (number.nodeValue !== text) number.nodeValue = text;
     });
   }
 
@@ -37,10 +35,12 @@ export class Counts {
     button.addEventListener("click", () => on_pick(status));
     const number = document.createTextNode("");
     for (const [name, content] of /** @type {[string, string|Text][]} */ ([["shape", shape], ["word", word], ["number", number]])) {
-      const span = button.appendChild(document.createElement("span"));
+      const span = document.createElement("span");
       span.className = name;
       span.append(content);
+      if (name === "shape") span.ariaHidden = "true"; // the word says it
+      button.append(span, " "); // read out as "Online 5"
     }
-    this.chips.push({ status, button, number, word });
+    this.chips.push({ status, button, number });
   }
 }
