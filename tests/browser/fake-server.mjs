@@ -87,7 +87,7 @@ export class FakeServer {
   #turn(known, to, at, cause) {
     const { customer, vehicle, status: from, last_seen } = known;
     Object.assign(known, { status: to, status_since: time(at), seq: known.seq + 1 });
-    const transition = { seq: known.seq, from, to, at: time(at), decided_at: time(Date.now()), cause, evidence: { last_seen } };
+    const transition = { seq: known.seq, from, to, at: time(at), decided_at: time(Date.now()), cause, evidence: { last_seen_ms: Date.parse(last_seen) || null } };
     this.transitions.get(`${customer}/${vehicle}`).unshift(transition);
     this.changed.add(known);
     this.send({ type: "transition", customer, vehicle, ...transition });

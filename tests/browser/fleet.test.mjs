@@ -160,6 +160,19 @@ describe("the fleet page on the real service", { skip: skip_reason() }, () => {
     assert.deepEqual([box.width, box.height], [390, 844]);
   });
 
+  test("the theme is chosen by hand and remembered", async () => {
+    const page = await open("/", { colorScheme: "dark" });
+    const ground = () => page.evaluate(() => getComputedStyle(document.body).backgroundColor);
+    const dark = await ground();
+    await page.getByRole("button", { name: "Theme: system" }).click();
+    await page.getByRole("button", { name: "Theme: dark" }).click();
+    await page.getByRole("button", { name: "Theme: light" }).waitFor();
+    const light = await ground();
+    assert.notEqual(light, dark);
+    await page.reload();
+    assert.equal(await ground(), light);
+  });
+
   test("no page asked another host for anything, and none had an error", () => {
     assert.ok(opened.length > 0);
     const hosts = new Set(opened.flatMap(({ requests }) => requests).map((url) => new URL(url).host));

@@ -115,7 +115,7 @@ function draw_soon() {
 function draw() {
   frame_asked = false;
   const now = performance.now();
-  if (order_due && now - ordered_at >= REORDER_EVERY_MS) reorder(false);
+  if (order_due && (now - ordered_at >= REORDER_EVERY_MS || first_rows())) reorder(false);
   const server_now = state.server_now(now);
   const { fleet } = state;
   const narrow = filters.customer !== "" || filters.q.trim() !== "";
@@ -127,6 +127,9 @@ function draw() {
   drawer.draw(fleet, fleet.slots.get(filters.v), server_now);
   draw_hints();
 }
+
+/** The first vehicles of an empty fleet are shown at once: nobody is reading rows yet. */
+const first_rows = () => table.order.length === 0 && !narrowed(filters);
 
 function draw_hints() {
   const { count } = state.fleet;

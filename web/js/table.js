@@ -7,7 +7,7 @@ import { STATUS_WORDS, age, measure, moment, place } from "./words.js";
 import { moved, scroll_to_row, window_of } from "./windowing.js";
 
 /** @typedef {import("./fleet.js").Fleet} Fleet */
-/** @typedef {{element: HTMLElement, texts: Text[], shown: string[], status: number, slot: number, at: number}} Row */
+/** @typedef {{element: HTMLElement, texts: Text[], shown: string[], status: number, slot: number, at: number, top: number}} Row */
 
 const CELLS = ["vehicle", "customer", "status", "since", "seen", "place", "speed"];
 /** Vehicle and status carry a second text: the name, and the shape. */
@@ -26,6 +26,7 @@ export class VehicleTable {
     this.active_key = "";
     this.on_scroll = () => {};
     this.pointer_inside = false;
+    this.height = -1;
     this.row_height = 36;
     this.head_height = 36;
     this.measure();
@@ -61,26 +62,27 @@ export class VehicleTable {
     if (fleet === null) return;
     const view_height = grid.clientHeight - this.head_height;
     const view = window_of(order.length, this.row_height, view_height, grid.scrollTop);
-    this.sizer.style.height = `${view.height}px`;
-    grid.setAttribute("aria-rowcount", String(order.length + 1));
+    if (view.height !== this.height) this.sizer.style.height = `${this.height = view.height}px`;
+    set(grid, "aria-rowcount", String(order.length + 1));
     while (this.pool.length < view.last - view.first) this.pool.push(this.#new_row());
     const active = fleet.slots.get(this.active_key);
+    const open = fleet.slots.get(open_key);
     let active_id = "";
-    const used = new Set();
     for (let at = view.first; at < view.last; at++) {
       // Row r always sits on element r mod pool, so scrolling by one row rewrites one element.
       const row = this.pool[at % this.pool.length];
       const slot = order[at];
       this.#place(row, at, view.shift);
       this.#write(row, fleet, slot, server_now);
-      const is_active = slot === active;
-      if (is_active) active_id = row.element.id;
-      row.element.classList.toggle("active", is_active);
-      row.element.setAttribute("aria-selected", String(keyOf(fleet.customer[slot], fleet.vehicle[slot]) === open_key));
-      used.add(row);
+      if (slot === active) active_id = row.element.id;
+      row.element.classList.toggle("active", slot === active);
+      set(row.element, "aria-selected", String(slot === open));
     }
-    for (const row of this.pool) row.element.hidden = !used.has(row);
-    if (active_id) grid.setAttribute("aria-activedescendant", active_id);
+    for (const row of this.pool) {
+      const unused = row.at < view.first || row.at >= view.last;
+      if (row.element.hidden !== unused) row.element.hidden = unused;
+    }
+    if (active_id) set(grid, "aria-activedescendant", active_id);
     else grid.removeAttribute("aria-activedescendant");
   }
 
@@ -106,12 +108,13 @@ export class VehicleTable {
       element.append(cell);
     });
     this.sizer.append(element);
-    return { element, texts, shown: texts.map(() => ""), status: -1, slot: -1, at: -1 };
+    return { element, texts, shown: texts.map(() => ""), status: -1, slot: -1, at: -1, top: -1 };
   }
 
   /** @param {Row} row @param {number} at @param {number} shift */
   #place(row, at, shift) {
-    row.element.style.transform = `translateY(${at * this.row_height + shift}px)`;
+    const top = at * this.row_height + shift;
+    if (row.top !== top) row.element.style.transform = `translateY(${row.top = top}px)`;
     if (row.at === at) return;
     row.at = at;
     row.element.setAttribute("aria-rowindex", String(at + 2)); // the header is row 1
@@ -176,6 +179,11 @@ export class VehicleTable {
     this.active_key = keyOf(this.fleet.customer[row.slot], this.fleet.vehicle[row.slot]);
     this.on_open(this.active_key);
   }
+}
+
+/** Writing the value it already has would still wake the style engine. @param {HTMLElement} element @param {string} name @param {string} value */
+function set(element, name, value) {
+  if (element.getAttribute(name) !== value) element.setAttribute(name, value);
 }
 
 /** The texts of one row, in the order of CELLS. @param {Fleet} fleet @param {number} slot @param {number} server_now */

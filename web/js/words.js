@@ -29,7 +29,7 @@ export const spaced = (cause) => cause.replaceAll("_", " ");
 /** The cause of a transition in words. @param {import("./state.js").Transition} transition */
 export function cause_in_words({ cause, at, evidence }) {
   const words = CAUSES[cause] ?? spaced(cause);
-  const silent_ms = Date.parse(at) - Date.parse(evidence?.last_seen ?? "");
+  const silent_ms = Date.parse(at) - (evidence?.last_seen_ms ?? NaN);
   return cause === "silence" && silent_ms > 0 ? `no heartbeat for ${duration(silent_ms)}` : words;
 }
 
