@@ -90,7 +90,8 @@ export class FakeServer {
     const transition = { seq: known.seq, from, to, at: time(at), decided_at: time(Date.now()), cause, evidence: { last_seen_ms: Date.parse(last_seen) || null } };
     this.transitions.get(`${customer}/${vehicle}`).unshift(transition);
     this.changed.add(known);
-    this.send({ type: "transition", customer, vehicle, ...transition });
+    const { evidence, ...shown } = transition; // live frames carry none
+    this.send({ type: "transition", customer, vehicle, ...shown });
   }
 
   // --- the live socket
@@ -115,7 +116,7 @@ export class FakeServer {
   }
 
   counts() {
-    const counts = { type: "counts", version: this.version, online: 0, offline: 0, unobserved: 0, never_seen: 0 };
+    const counts = { type: "counts", version: this.version, online: 0, offline: 0, unobserved: 0, never_seen: 0, server_time: time(Date.now()) };
     for (const { status } of this.vehicles.values()) counts[status] += 1;
     return counts;
   }
@@ -131,8 +132,8 @@ export class FakeServer {
   send_snapshot(sockets = this.sockets.clients) {
     const all = [...this.vehicles.values()];
     const parts = Math.max(1, Math.ceil(all.length / PART_ROWS));
-    for (let part = 0; part < parts; part++) {
-      const vehicles = all.slice(part * PART_ROWS, (part + 1) * PART_ROWS);
+    for (let part = 1; part <= parts; part++) {
+      const vehicles = all.slice((part - 1) * PART_ROWS, part * PART_ROWS);
       this.send({ type: "snapshot", version: this.version, part, parts, vehicles }, sockets);
     }
   }

@@ -45,7 +45,7 @@ test("on a later snapshot the old fleet stays in sight until the new one is whol
   const state = loaded(truck(1), truck(2));
   state.apply(snapshot([truck(3)], { version: 5, part: 0, parts: 2 }), NOW);
   assert.equal(state.fleet.count, 2);
-  assert.equal(state.resume_point(), null, "half a snapshot is no place to resume from");
+  assert.equal(state.resume_point().version, 1, "what is in sight is still whole");
 });
 
 test("a delta changes only the fields it carries", () => {
@@ -66,6 +66,13 @@ test("a delta adds and removes vehicles, and the tally follows", () => {
   assert.equal(state.fleet.count, 2);
 });
 
+test("a vehicle that left and came back within one delta is there", () => {
+  const state = loaded(truck(1, "online", { battery_pct: 80 }));
+  state.apply(delta(1, 2, [truck(1, "never_seen")], [{ customer: "acme", vehicle: "TRK-1" }]), NOW);
+  assert.deepEqual([state.fleet.count, status_of(state, "acme/TRK-1")], [1, "never_seen"]);
+  assert.equal(state.fleet.number.battery_pct[state.fleet.slots.get("acme/TRK-1")], NaN);
+});
+
 test("a delta that starts after our version is refused, and the next socket asks for everything", () => {
   const state = loaded(truck(1));
   const outcome = state.apply(delta(4, 5, [truck(1, "offline")]), NOW);
@@ -75,11 +82,40 @@ test("a delta that starts after our version is refused, and the next socket asks
   assert.equal(state.resume_point(), null);
 });
 
-test("a delta we already have changes nothing", () => {
-  const state = loaded(truck(1));
-  state.apply(delta(1, 3, [truck(1, "offline")]), NOW);
-  state.apply(delta(1, 2, [truck(1, "online")]), NOW);
+test("a delta in several frames: only the last brings the new version, and is acknowledged", () => {
+  const state = loaded(truck(1), truck(2));
+  assert.equal(state.apply(delta(1, 1, [truck(1, "offline")]), NOW).ack, null);
   assert.equal(status_of(state, "acme/TRK-1"), "offline");
+  assert.equal(state.resume_point().version, 1);
+  assert.equal(state.apply(delta(1, 3, [truck(2, "offline")]), NOW).ack, 3);
+});
+
+test("a delta that starts before our version is applied: it carries newest states", () => {
+  const state = loaded(truck(1), truck(2));
+  state.apply(delta(1, 20, []), NOW);
+  state.apply(delta(10, 10, [truck(1, "offline")]), NOW);
+  assert.equal(status_of(state, "acme/TRK-1"), "offline");
+  assert.equal(state.resume_point().version, 20, "never backwards");
+  assert.equal(state.apply(delta(10, 25, [truck(2, "offline")]), NOW).ack, 25);
+});
+
+test("a snapshot begun anew does not count the parts of the first try", () => {
+  const state = new LiveState();
+  state.apply(hello(), NOW);
+  for (const part of [1, 2, 1]) state.apply(snapshot([truck(part)], { part, parts: 3 }), NOW);
+  assert.equal(state.loaded, false);
+  for (const part of [2, 3]) state.apply(snapshot([truck(part)], { part, parts: 3 }), NOW);
+  assert.deepEqual([state.loaded, state.fleet.count], [true, 3]);
+});
+
+test("a resume that reached the server late: it leaves its snapshot and goes on from our version", () => {
+  const state = loaded(truck(1), truck(2));
+  state.lost();
+  state.apply(hello(5), NOW);
+  state.apply(snapshot([truck(1)], { version: 5, part: 1, parts: 2 }), NOW);
+  assert.equal(state.apply(delta(1, 5, [truck(2, "offline")]), NOW).ack, 5);
+  assert.deepEqual([state.fleet.count, state.incoming], [2, null]);
+  assert.equal(state.caught_up.changes, 1);
 });
 
 test("after a loss it resumes from its version and says how much changed meanwhile", () => {
@@ -87,7 +123,9 @@ test("after a loss it resumes from its version and says how much changed meanwhi
   state.lost();
   assert.deepEqual(state.resume_point(), { type: "resume", epoch: "e1", version: 1 });
   state.apply(hello(9), NOW);
-  state.apply(delta(1, 9, [truck(1, "offline"), { customer: "acme", vehicle: "TRK-2", battery_pct: 5 }], [{ customer: "acme", vehicle: "TRK-3" }]), 2_000);
+  state.apply(delta(1, 1, [truck(1, "offline")]), 1_500);
+  assert.equal(state.caught_up, null);
+  state.apply(delta(1, 9, [{ customer: "acme", vehicle: "TRK-2", battery_pct: 5 }], [{ customer: "acme", vehicle: "TRK-3" }]), 2_000);
   assert.deepEqual(state.caught_up, { changes: 2, at: 2_000 });
 });
 

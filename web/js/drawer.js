@@ -74,6 +74,7 @@ export class Drawer {
     if (this.root.hidden || mine.length === 0) return;
     this.transitions = [...mine.reverse(), ...this.transitions].slice(0, TRANSITIONS_SHOWN);
     this.#draw_transitions();
+    this.read(); // the live frame says what happened; the evidence is in REST
   }
 
   /** @param {Fleet} fleet @param {number|undefined} slot undefined: not in the fleet @param {number} server_now */

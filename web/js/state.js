@@ -38,7 +38,7 @@ export class LiveState {
     this.epoch = "";
     /** The version our fleet equals; null when it equals none. @type {number|null} */
     this.version = null;
-    /** A snapshot on its way. @type {{version: number, parts: number, received: number, fleet: Fleet}|null} */
+    /** A snapshot on its way. @type {{version: number, parts: number, part: number, received: number, fleet: Fleet}|null} */
     this.incoming = null;
     /** @type {Observation} */
     this.observation = { type: "observation", listening: true, since: "" };
@@ -48,6 +48,8 @@ export class LiveState {
     this.clock = null;
     /** Set while the socket was lost and its successor has not caught up. */
     this.away = false;
+    /** Changes heard of since then. */
+    this.missed = 0;
     /** The last catching-up: how many vehicles changed status, came or went meanwhile. @type {{changes: number, at: number}|null} */
     this.caught_up = null;
   }
@@ -89,70 +91,77 @@ export class LiveState {
 
   /** @param {Hello} frame @param {number} now */
   #hello(frame, now) {
-    this.incoming = null;
     // Another epoch is another run of the hub: its version numbers have nothing to do with ours.
     if (frame.epoch !== this.epoch) this.version = null;
     this.epoch = frame.epoch;
-    if (this.away && frame.version === this.version) this.#back(0, now);
+    if (frame.version === this.version) this.#back(now);
     return nothing();
   }
 
   /** @param {Snapshot} frame @param {number} now @returns {Outcome} */
   #snapshot(frame, now) {
-    // The first part opens the snapshot. Parts are counted, not numbered: all that matters is having them all.
-    if (this.incoming === null || this.incoming.version !== frame.version) this.#open_snapshot(frame);
+    // Parts come in order; whether they count from 0 or 1 does not matter here.
+    const { incoming: open } = this;
+    if (open === null || open.version !== frame.version || frame.part <= open.part) this.#open_snapshot(frame);
     const incoming = /** @type {NonNullable<LiveState["incoming"]>} */ (this.incoming);
+    incoming.part = frame.part;
     for (const row of frame.vehicles) incoming.fleet.put(row);
     incoming.received += 1;
     if (incoming.received < incoming.parts) {
-      return { ...nothing(), changed: incoming.fleet === this.fleet ? CHANGED.added : 0, replaced: incoming.received === 1 && incoming.fleet === this.fleet };
+      const in_sight = incoming.fleet === this.fleet;
+      return { ...nothing(), changed: in_sight ? CHANGED.added : 0, replaced: in_sight && incoming.received === 1 };
     }
     const before = this.fleet;
     this.fleet = incoming.fleet;
     this.incoming = null;
     this.version = frame.version;
     this.loaded = true;
-    if (this.away) this.#back(differences(before, this.fleet), now);
+    this.missed = this.away ? differences(before, this.fleet) : 0;
+    this.#back(now);
     return { ...nothing(), ack: frame.version, changed: CHANGED.added, replaced: true };
   }
 
   /** @param {Snapshot} frame */
   #open_snapshot(frame) {
-    this.version = null;
-    this.incoming = { version: frame.version, parts: frame.parts, received: 0, fleet: new Fleet() };
+    this.incoming = { version: frame.version, parts: frame.parts, part: frame.part, received: 0, fleet: new Fleet() };
     // On the first load rows show as they come; later the old fleet stays in sight until the new one is whole.
     if (!this.loaded) this.fleet = this.incoming.fleet;
   }
 
   /** @param {Delta} frame @param {number} now @returns {Outcome} */
   #delta(frame, now) {
-    if (this.version !== null && frame.version <= this.version) return { ...nothing(), ack: this.version };
+    // The server went on from what we had instead of finishing its snapshot: our resume reached it late.
+    this.incoming = null;
     if (this.version === null || frame.from > this.version) {
       const resync = `delta from version ${frame.from}, but this page has ${this.version}`;
       this.version = null;
       return { ...nothing(), resync };
     }
+    // One that starts before our version is welcome: a delta carries newest states, so it can only tell the same or newer.
     let changed = 0;
-    let notable = 0;
-    for (const row of frame.changed ?? []) {
-      const bits = this.fleet.put(row);
-      changed |= bits;
-      if (bits & (CHANGED.added | CHANGED.status)) notable += 1;
-    }
+    // Removals first: a vehicle that left and came back since is in both lists.
     for (const { customer, vehicle } of frame.removed ?? []) {
       const bits = this.fleet.remove(customer, vehicle);
       changed |= bits;
-      if (bits) notable += 1;
+      if (bits) this.missed += 1;
     }
-    this.version = frame.version;
-    if (this.away) this.#back(notable, now);
-    return { ...nothing(), ack: frame.version, changed };
+    for (const row of frame.changed ?? []) {
+      const bits = this.fleet.put(row);
+      changed |= bits;
+      if (bits & (CHANGED.added | CHANGED.status)) this.missed += 1;
+    }
+    // A long delta comes in several frames; all but the last say that we are still where we were.
+    if (frame.version === frame.from && frame.version === this.version) return { ...nothing(), changed };
+    this.version = Math.max(this.version, frame.version);
+    this.#back(now);
+    return { ...nothing(), ack: this.version, changed };
   }
 
-  /** @param {number} changes @param {number} now */
-  #back(changes, now) {
+  /** We are where the server is. @param {number} now */
+  #back(now) {
+    if (this.away) this.caught_up = { changes: this.missed, at: now };
     this.away = false;
-    this.caught_up = { changes, at: now };
+    this.missed = 0;
   }
 }
 
