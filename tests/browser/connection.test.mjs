@@ -1,7 +1,7 @@
 /** The real service disappears and comes back: the page says so, and shows the truth again without a reload. */
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
-import { beat, chip, open_page, row_of, skip_reason, start_browser, start_service } from "./harness.mjs";
+import { beat, chip, live_wire, open_page, row_of, skip_reason, start_browser, start_service } from "./harness.mjs";
 
 describe("losing the real service", { skip: skip_reason() }, () => {
   let browser, service;
@@ -40,9 +40,25 @@ describe("losing the real service", { skip: skip_reason() }, () => {
     assert.deepEqual(errors, []);
   });
 
+  test("cut off for a moment: it resumes with what changed, not with everything", async () => {
+    const wire = live_wire();
+    const { page } = await open_page(browser, service.url, { prepare: wire.lay });
+    await row_of(page, "TRK-2").waitFor();
+    const [first] = wire.connections;
+    await first.cut();
+    await beat(service.url, { customer: "acme", vehicle: "TRK-3" });
+    await row_of(page, "TRK-3").waitFor();
+    const second = wire.connections.at(-1);
+    const { epoch } = first.received.find(({ type }) => type === "hello");
+    assert.deepEqual([second.sent[0].type, second.sent[0].epoch], ["resume", epoch]);
+    assert.equal(second.received.some(({ type }) => type === "snapshot"), false);
+    await page.getByText(/^Up to date again/).waitFor();
+    await chip(page, "All", 2).waitFor();
+  });
+
   test("stopped politely: the reason is shown", async () => {
     const { page } = await open_page(browser, service.url);
-    await chip(page, "Online", 1).waitFor();
+    await chip(page, "Online", 2).waitFor();
     service.child.kill("SIGTERM");
     await page.getByRole("alert").filter({ hasText: /server closed the connection \(.+\)/ }).waitFor();
   });

@@ -15,6 +15,7 @@ const WEB = new URL("../../web/", import.meta.url);
 const TYPES = { ".html": "text/html; charset=utf-8", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml" };
 const CSP = "default-src 'self'; connect-src 'self' ws: wss:; img-src 'self' data: blob:; worker-src 'self'; style-src 'self'";
 const TICK_MS = 200;
+const RESUME_WAIT_MS = 100;
 const PART_ROWS = 100; // about 40 KB, under the contract's 64
 const time = (ms) => (ms === null ? null : new Date(ms).toISOString());
 
@@ -26,8 +27,9 @@ export class FakeServer {
     this.vehicles = new Map();
     this.transitions = new Map();
     this.changed = new Set();
+    this.changed_at = new Map(); // vehicle -> version of its last change
     this.removed = [];
-    this.muted = false;
+    this.muted = new Set(); // sockets that hear nothing any more
     this.received = []; // every message of every dashboard, for asserting
     this.refuse_rest = false;
   }
@@ -104,15 +106,24 @@ export class FakeServer {
     }
     if (this.changed.size === 0 && this.removed.length === 0) return;
     const delta = { type: "delta", from: this.version, version: ++this.version, changed: [...this.changed], removed: this.removed };
+    for (const known of this.changed) this.changed_at.set(known, this.version);
     this.changed = new Set();
     this.removed = [];
     this.send(delta);
   }
 
   send(frame, sockets = this.sockets.clients) {
-    if (this.muted) return;
     const text = JSON.stringify(frame);
-    for (const socket of sockets) socket.send(text);
+    for (const socket of sockets) if (!this.muted.has(socket)) socket.send(text);
+  }
+
+  /** Falls silent towards those connected now, as a hung path does; new connections are served. */
+  mute() {
+    this.muted = new Set(this.sockets.clients);
+  }
+
+  unmute() {
+    this.muted = new Set();
   }
 
   counts() {
@@ -125,8 +136,21 @@ export class FakeServer {
     this.tick(); // so that the snapshot is the version it says
     this.send({ type: "hello", epoch: this.epoch, version: this.version, tick_ms: TICK_MS, server_time: time(Date.now()) }, [socket]);
     this.send(this.counts(), [socket]);
-    this.send_snapshot([socket]);
-    socket.on("message", (data) => this.received.push(JSON.parse(data)));
+    // Like the service: a short wait for a resume, then everything.
+    const wait = setTimeout(() => this.send_snapshot([socket]), RESUME_WAIT_MS);
+    socket.on("message", (data) => {
+      const message = JSON.parse(data);
+      this.received.push(message);
+      if (message.type !== "resume") return;
+      clearTimeout(wait);
+      if (message.epoch === this.epoch) this.#resume(socket, message.version);
+      else this.send_snapshot([socket]);
+    });
+  }
+
+  #resume(socket, version) {
+    const changed = [...this.vehicles.values()].filter((known) => this.changed_at.get(known) > version);
+    this.send({ type: "delta", from: version, version: this.version, changed, removed: [] }, [socket]);
   }
 
   send_snapshot(sockets = this.sockets.clients) {

@@ -54,7 +54,7 @@ export async function start_service({ port = 0, offline_after = "3s" } = {}) {
 export const start_browser = () => chromium.launch({ executablePath: CHROMIUM, headless: true, args: ARGS });
 
 /** Opens the page and notes every request and every error, so that a test can say there were none. */
-export async function open_page(browser, url, { width = 1280, height = 800, ...options } = {}) {
+export async function open_page(browser, url, { width = 1280, height = 800, prepare = async () => {}, ...options } = {}) {
   const context = await browser.newContext({ viewport: { width, height }, ...options });
   const page = await context.newPage();
   page.setDefaultTimeout(PATIENCE_MS);
@@ -64,8 +64,25 @@ export async function open_page(browser, url, { width = 1280, height = 800, ...o
   page.on("websocket", (socket) => requests.push(socket.url()));
   page.on("pageerror", (error) => errors.push(String(error)));
   page.on("console", (line) => { if (/content security policy/i.test(line.text())) errors.push(line.text()); });
+  await prepare(page);
   await page.goto(url);
   return { page, context, requests, errors };
+}
+
+/**
+ * Puts a wire between page and service that the test can cut and listen to: for open_page({ prepare: wire.lay }).
+ * connections: one entry a socket, with the messages of both directions.
+ */
+export function live_wire() {
+  const connections = [];
+  const lay = (page) => page.routeWebSocket(/\/api\/v1\/live$/, (socket) => {
+    const server = socket.connectToServer();
+    const connection = { sent: [], received: [], cut: () => Promise.all([server.close(), socket.close()]) };
+    connections.push(connection);
+    socket.onMessage((text) => { connection.sent.push(JSON.parse(text)); server.send(text); });
+    server.onMessage((text) => { connection.received.push(JSON.parse(text)); socket.send(text); });
+  });
+  return { lay, connections };
 }
 
 /** Sends heartbeats through the public door. */
