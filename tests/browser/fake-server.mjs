@@ -1,0 +1,207 @@
+#!/usr/bin/env node
+/**
+ * A stand-in for the service, as far as the dashboard can see it: pages, REST reads, heartbeats, live socket.
+ * Two uses. In a test file: faults the real binary does not produce on order (a gap, blindness, silence, lost frames).
+ * As a command it takes the flags of `rollcall serve`, so the tests for the real binary can be tried without one.
+ */
+import { createServer } from "node:http";
+import { readFile } from "node:fs/promises";
+import { extname, normalize } from "node:path";
+import { fileURLToPath } from "node:url";
+import { parseArgs } from "node:util";
+import { WebSocketServer } from "ws";
+
+const WEB = new URL("../../web/", import.meta.url);
+const TYPES = { ".html": "text/html; charset=utf-8", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml" };
+const CSP = "default-src 'self'; connect-src 'self' ws: wss:; img-src 'self' data: blob:; worker-src 'self'; style-src 'self'";
+const TICK_MS = 200;
+const RESUME_WAIT_MS = 100;
+const PART_ROWS = 100; // about 40 KB, under the contract's 64
+const time = (ms) => (ms === null ? null : new Date(ms).toISOString());
+
+export class FakeServer {
+  constructor({ offline_after_ms = 3_000 } = {}) {
+    this.offline_after_ms = offline_after_ms;
+    this.epoch = `fake-${process.pid}-${Date.now()}`;
+    this.version = 1;
+    this.vehicles = new Map();
+    this.transitions = new Map();
+    this.changed = new Set();
+    this.changed_at = new Map(); // vehicle -> version of its last change
+    this.removed = [];
+    this.muted = new Set(); // sockets that hear nothing any more
+    this.received = []; // every message of every dashboard, for asserting
+    this.refuse_rest = false;
+  }
+
+  async start(port = 0) {
+    this.http = createServer((request, response) => this.#answer(request, response));
+    this.sockets = new WebSocketServer({ server: this.http, path: "/api/v1/live" });
+    this.sockets.on("connection", (socket) => this.#welcome(socket));
+    await new Promise((done, failed) => this.http.once("error", failed).listen(port, "127.0.0.1", done));
+    this.timers = [setInterval(() => this.tick(), TICK_MS), setInterval(() => this.send(this.counts()), 1_000)];
+    this.port = this.http.address().port;
+    this.url = `http://127.0.0.1:${this.port}`;
+    return this;
+  }
+
+  async stop() {
+    this.timers.forEach(clearInterval);
+    for (const socket of this.sockets.clients) socket.terminate();
+    this.http.closeAllConnections();
+    await new Promise((done) => this.http.close(done));
+  }
+
+  // --- the fleet
+
+  heartbeat({ customer, vehicle, lat, lon, speed_kmh = null, heading_deg = null, ...rest }, now = Date.now()) {
+    const known = this.add(customer, vehicle);
+    Object.assign(known, rest, { last_seen: time(now) });
+    if (lat !== undefined) known.position = { lat, lon, at: time(now), speed_kmh, heading_deg };
+    if (known.status !== "online") this.#turn(known, "online", now, "heartbeat");
+    this.changed.add(known);
+  }
+
+  add(customer, vehicle, fields = {}) {
+    const key = `${customer}/${vehicle}`;
+    if (!this.vehicles.has(key)) {
+      this.vehicles.set(key, {
+        customer, vehicle, name: null, registration: null, vin: null, tags: [], status: "never_seen", status_since: time(Date.now()), last_seen: null,
+        position: null, battery_pct: null, odometer_km: null, ignition: null, metrics: {}, offline_after_ms: this.offline_after_ms, policy_source: "default", seq: 0,
+      });
+      this.transitions.set(key, []);
+    }
+    const known = Object.assign(this.vehicles.get(key), fields);
+    this.changed.add(known);
+    return known;
+  }
+
+  set_status(customer, vehicle, status, cause) {
+    this.#turn(this.vehicles.get(`${customer}/${vehicle}`), status, Date.now(), cause);
+  }
+
+  remove(customer, vehicle) {
+    this.changed.delete(this.vehicles.get(`${customer}/${vehicle}`));
+    this.vehicles.delete(`${customer}/${vehicle}`);
+    this.removed.push({ customer, vehicle });
+  }
+
+  #turn(known, to, at, cause) {
+    const { customer, vehicle, status: from, last_seen } = known;
+    Object.assign(known, { status: to, status_since: time(at), seq: known.seq + 1 });
+    const transition = { seq: known.seq, from, to, at: time(at), decided_at: time(Date.now()), cause, evidence: { last_seen_ms: Date.parse(last_seen) || null } };
+    this.transitions.get(`${customer}/${vehicle}`).unshift(transition);
+    this.changed.add(known);
+    const { evidence, ...shown } = transition; // live frames carry none
+    this.send({ type: "transition", customer, vehicle, ...shown });
+  }
+
+  // --- the live socket
+
+  tick() {
+    const now = Date.now();
+    for (const known of this.vehicles.values()) {
+      const deadline = Date.parse(known.last_seen) + known.offline_after_ms;
+      if (known.status === "online" && deadline < now) this.#turn(known, "offline", deadline, "silence");
+    }
+    if (this.changed.size === 0 && this.removed.length === 0) return;
+    const delta = { type: "delta", from: this.version, version: ++this.version, changed: [...this.changed], removed: this.removed };
+    for (const known of this.changed) this.changed_at.set(known, this.version);
+    this.changed = new Set();
+    this.removed = [];
+    this.send(delta);
+  }
+
+  send(frame, sockets = this.sockets.clients) {
+    const text = JSON.stringify(frame);
+    for (const socket of sockets) if (!this.muted.has(socket)) socket.send(text);
+  }
+
+  /** Falls silent towards those connected now, as a hung path does; new connections are served. */
+  mute() {
+    this.muted = new Set(this.sockets.clients);
+  }
+
+  unmute() {
+    this.muted = new Set();
+  }
+
+  counts() {
+    const counts = { type: "counts", version: this.version, online: 0, offline: 0, unobserved: 0, never_seen: 0, server_time: time(Date.now()) };
+    for (const { status } of this.vehicles.values()) counts[status] += 1;
+    return counts;
+  }
+
+  #welcome(socket) {
+    this.tick(); // so that the snapshot is the version it says
+    this.send({ type: "hello", epoch: this.epoch, version: this.version, tick_ms: TICK_MS, server_time: time(Date.now()) }, [socket]);
+    this.send(this.counts(), [socket]);
+    // Like the service: a short wait for a resume, then everything.
+    const wait = setTimeout(() => this.send_snapshot([socket]), RESUME_WAIT_MS);
+    socket.on("message", (data) => {
+      const message = JSON.parse(data);
+      this.received.push(message);
+      if (message.type !== "resume") return;
+      clearTimeout(wait);
+      if (message.epoch === this.epoch) this.#resume(socket, message.version);
+      else this.send_snapshot([socket]);
+    });
+  }
+
+  #resume(socket, version) {
+    const changed = [...this.vehicles.values()].filter((known) => this.changed_at.get(known) > version);
+    this.send({ type: "delta", from: version, version: this.version, changed, removed: [] }, [socket]);
+  }
+
+  send_snapshot(sockets = this.sockets.clients) {
+    const all = [...this.vehicles.values()];
+    const parts = Math.max(1, Math.ceil(all.length / PART_ROWS));
+    for (let part = 1; part <= parts; part++) {
+      const vehicles = all.slice((part - 1) * PART_ROWS, part * PART_ROWS);
+      this.send({ type: "snapshot", version: this.version, part, parts, vehicles }, sockets);
+    }
+  }
+
+  // --- pages and REST
+
+  async #answer(request, response) {
+    const { pathname } = new URL(request.url, "http://fake");
+    const json = (status, body) => response.writeHead(status, { "content-type": "application/json" }).end(JSON.stringify(body));
+    if (!pathname.startsWith("/api/")) return this.#file(pathname, response);
+    if (this.refuse_rest) return json(503, { title: "Store unavailable", status: 503, detail: "the store does not answer" });
+    if (pathname === "/api/v1/heartbeats") {
+      const rows = [JSON.parse((await request.toArray()).join(""))].flat();
+      rows.forEach((row) => this.heartbeat(row));
+      return json(202, { accepted: rows.length, refused: [] });
+    }
+    if (pathname === "/api/v1/vehicles") return json(200, { items: [...this.vehicles.values()], next_cursor: null, total: this.vehicles.size, counts: this.counts() });
+    const found = /^\/api\/v1\/customers\/([^/]+)\/vehicles\/([^/]+)\/transitions$/.exec(pathname);
+    const items = found && this.transitions.get(`${decodeURIComponent(found[1])}/${decodeURIComponent(found[2])}`);
+    return items ? json(200, { items: items.slice(0, 20), next_cursor: null }) : json(404, { title: "Not found", status: 404, detail: `nothing at ${pathname}` });
+  }
+
+  async #file(pathname, response) {
+    const path = normalize(pathname === "/" ? "/index.html" : pathname).slice(1);
+    try {
+      const body = await readFile(new URL(path, WEB));
+      response.writeHead(200, { "content-type": TYPES[extname(path)] ?? "application/octet-stream", "content-security-policy": CSP }).end(body);
+    } catch {
+      response.writeHead(404).end();
+    }
+  }
+}
+
+async function main() {
+  const text = { type: "string" };
+  const { values } = parseArgs({ allowPositionals: true, options: { "http": text, "mqtt-listen": text, "store": text, "offline-after": text } });
+  const offline_after_ms = 1_000 * parseInt(values["offline-after"] ?? "90", 10);
+  const server = await new FakeServer({ offline_after_ms }).start(Number((values.http ?? ":8080").split(":").pop()));
+  console.log(`ready http=127.0.0.1:${server.port} mqtt=127.0.0.1:1 store=sqlite`);
+  process.once("SIGTERM", async () => {
+    server.send({ type: "bye", reason: "shutting down" });
+    for (const socket of server.sockets.clients) socket.close();
+    await server.stop();
+  });
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) await main();

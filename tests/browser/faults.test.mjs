@@ -1,0 +1,114 @@
+/** Faults that the real service does not produce on order: blindness, silence, holes, dropped frames, a broken store. Uses the stand-in. */
+import assert from "node:assert/strict";
+import { after, before, beforeEach, afterEach, describe, test } from "node:test";
+import { FakeServer } from "./fake-server.mjs";
+import { chip, open_page, row_of, skip_reason, start_browser, until } from "./harness.mjs";
+
+describe("faults", { skip: skip_reason({ needs_binary: false }) }, () => {
+  let browser, fake;
+  before(async () => { browser = await start_browser(); });
+  after(async () => { await browser?.close(); });
+  beforeEach(async () => {
+    fake = await new FakeServer({ offline_after_ms: 600_000 }).start();
+    for (let i = 1; i <= 3; i++) fake.heartbeat({ customer: "acme", vehicle: `TRK-${i}` });
+  });
+  afterEach(async () => {
+    await Promise.all(browser.contexts().map((context) => context.close()));
+    await fake.stop();
+  });
+
+  async function open(path = "/", options = {}) {
+    const { page } = await open_page(browser, fake.url + path, options);
+    await page.locator("#grid[aria-busy=false]").waitFor();
+    return page;
+  }
+
+  test("blindness: said in grey, no vehicle is called offline, and it ends", async () => {
+    const page = await open();
+    fake.send({ type: "observation", listening: false, since: new Date().toISOString(), cause: "broker_link_down" });
+    fake.set_status("acme", "TRK-1", "unobserved", "blind");
+    await page.getByRole("status").filter({ hasText: /Rollcall itself was not listening since .* No vehicle is called offline for it/ }).waitFor();
+    await row_of(page, "TRK-1").filter({ hasText: "Unobserved" }).waitFor();
+    await chip(page, "Offline", 0).waitFor();
+    const colour = await row_of(page, "TRK-1").locator(".status .first").evaluate((cell) => getComputedStyle(cell).color);
+    const [red, green, blue] = colour.match(/\d+/g).map(Number);
+    assert.ok(Math.max(red, green, blue) - Math.min(red, green, blue) < 40, `unobserved is grey, not ${colour}`);
+    fake.send({ type: "observation", listening: true, since: new Date().toISOString() });
+    await page.getByText("not listening").waitFor({ state: "hidden" });
+  });
+
+  test("a server that falls silent is first stale, and then left", async () => {
+    const page = await open();
+    fake.mute();
+    await page.getByRole("alert").filter({ hasText: "Values may be old" }).waitFor();
+    await page.locator("#link-state", { hasText: "Stale" }).waitFor();
+    await page.getByRole("alert").filter({ hasText: "Connection lost" }).waitFor();
+    await page.getByText(/^Up to date again/).waitFor();
+  });
+
+  test("what changed while away is counted", async () => {
+    const page = await open();
+    const { port } = fake;
+    await fake.stop();
+    await page.getByRole("alert").filter({ hasText: "Connection lost" }).waitFor();
+    fake.set_status("acme", "TRK-1", "offline", "silence");
+    fake.add("acme", "TRK-9");
+    await fake.start(port);
+    await page.getByText("Up to date again, 2 changes while away.").waitFor();
+    await row_of(page, "TRK-9").waitFor();
+  });
+
+  test("a hole in the deltas: the page starts over instead of showing a wrong fleet", async () => {
+    const page = await open();
+    fake.mute();
+    fake.set_status("acme", "TRK-2", "offline", "silence");
+    fake.tick();
+    fake.unmute();
+    fake.heartbeat({ customer: "acme", vehicle: "TRK-1" });
+    await row_of(page, "TRK-2").filter({ hasText: "Offline" }).waitFor();
+    assert.equal(fake.received.some(({ type }) => type === "resume"), false, "it asks for everything");
+  });
+
+  test("every snapshot and delta is acknowledged", async () => {
+    await open();
+    fake.heartbeat({ customer: "acme", vehicle: "TRK-1" });
+    await until("the newest version is acknowledged", () => fake.received.some(({ type, version }) => type === "ack" && version === fake.version));
+  });
+
+  test("dropped transitions are read by REST", async () => {
+    const page = await open("/?v=acme/TRK-1");
+    await page.locator("#drawer-transitions").getByText("Never seen → Online").waitFor();
+    fake.mute();
+    fake.set_status("acme", "TRK-1", "offline", "goodbye");
+    fake.unmute();
+    fake.send({ type: "gap", dropped: 1 });
+    await page.locator("#drawer-transitions").getByText("it said goodbye").waitFor();
+  });
+
+  test("a broken store is said in the panel, the rest of the page lives on, and it can be tried again", async () => {
+    fake.refuse_rest = true;
+    const page = await open("/?v=acme/TRK-1");
+    await page.getByRole("alert").filter({ hasText: "the store does not answer" }).waitFor();
+    fake.set_status("acme", "TRK-2", "offline", "silence");
+    await row_of(page, "TRK-2").filter({ hasText: "Offline" }).waitFor();
+    fake.refuse_rest = false;
+    await page.getByRole("button", { name: "Try again" }).click();
+    await page.locator("#drawer-transitions").getByText("Never seen → Online").waitFor();
+  });
+
+  test("rows do not move under the pointer until asked to", async () => {
+    const page = await open("/?sort=-status_since");
+    await row_of(page, "TRK-1").hover();
+    fake.add("acme", "AAA-1");
+    await page.getByRole("button", { name: "Order paused. Update" }).click();
+    await row_of(page, "AAA-1").waitFor();
+  });
+
+  test("a vehicle removed while the table is held leaves it at once", async () => {
+    const page = await open();
+    await page.getByRole("grid", { name: "Vehicles" }).focus();
+    fake.remove("acme", "TRK-2");
+    await row_of(page, "TRK-2").waitFor({ state: "hidden" });
+    await chip(page, "All", 2).waitFor();
+  });
+});

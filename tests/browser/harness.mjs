@@ -1,0 +1,117 @@
+/**
+ * What every browser test needs: the service under test, a browser, and conditions to wait for.
+ * The service is the real binary named by ROLLCALL_BIN. Without it or without Chromium the tests are skipped with the reason,
+ * or fail when REQUIRE_BROWSER=1.
+ */
+import { spawn } from "node:child_process";
+import { existsSync } from "node:fs";
+import { once } from "node:events";
+import { createInterface } from "node:readline";
+import { chromium } from "playwright-core";
+
+const CHROMIUM = process.env.CHROMIUM ?? "/usr/bin/chromium";
+const BIN = process.env.ROLLCALL_BIN ?? "";
+const ARGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"];
+/** How long a condition may take; generous, since test machines are busy. */
+export const PATIENCE_MS = 20_000;
+
+/** For describe(): why these tests cannot run, or false. */
+export function skip_reason({ needs_binary = true } = {}) {
+  let reason = false;
+  if (!existsSync(CHROMIUM)) reason = `no browser at ${CHROMIUM} (install chromium, or name one in CHROMIUM)`;
+  else if (needs_binary && BIN === "") reason = "ROLLCALL_BIN does not name the rollcall binary";
+  else if (needs_binary && !existsSync(BIN)) reason = `ROLLCALL_BIN names ${BIN}, which does not exist`;
+  if (reason && process.env.REQUIRE_BROWSER === "1") throw new Error(`REQUIRE_BROWSER=1, but ${reason}`);
+  return reason;
+}
+
+/** Starts the real service on free ports, or on the HTTP port given. Resolves when it says that it is ready. */
+export async function start_service({ port = 0, offline_after = "3s" } = {}) {
+  const flags = ["serve", "--http", `127.0.0.1:${port}`, "--mqtt-listen", "127.0.0.1:0", "--store", "sqlite::memory:", "--offline-after", offline_after];
+  const child = spawn(BIN, flags, { stdio: ["ignore", "pipe", "pipe"] });
+  let complaints = "";
+  child.stderr.on("data", (data) => { complaints = (complaints + data).slice(-4_000); });
+  const address = await new Promise((done, failed) => {
+    child.once("error", failed);
+    child.once("exit", (code) => failed(new Error(`the service ended with ${code} before it was ready: ${complaints}`)));
+    createInterface({ input: child.stdout }).on("line", (line) => {
+      const ready = /^ready http=(\S+)/.exec(line);
+      if (ready) done(ready[1]);
+    });
+  });
+  return {
+    url: `http://${address}`,
+    port: Number(address.split(":").pop()),
+    child,
+    async kill() {
+      if (child.exitCode !== null || child.signalCode !== null) return;
+      child.kill("SIGKILL");
+      await once(child, "exit");
+    },
+  };
+}
+
+export const start_browser = () => chromium.launch({ executablePath: CHROMIUM, headless: true, args: ARGS });
+
+/** Opens the page and notes every request and every error, so that a test can say there were none. */
+export async function open_page(browser, url, { width = 1280, height = 800, prepare = async () => {}, ...options } = {}) {
+  const context = await browser.newContext({ viewport: { width, height }, ...options });
+  const page = await context.newPage();
+  page.setDefaultTimeout(PATIENCE_MS);
+  const requests = [];
+  const errors = [];
+  page.on("request", (request) => requests.push(request.url()));
+  page.on("websocket", (socket) => requests.push(socket.url()));
+  page.on("pageerror", (error) => errors.push(String(error)));
+  page.on("console", (line) => { if (/content security policy/i.test(line.text())) errors.push(line.text()); });
+  await prepare(page);
+  await page.goto(url);
+  return { page, context, requests, errors };
+}
+
+/**
+ * Puts a wire between page and service that the test can cut and listen to: for open_page({ prepare: wire.lay }).
+ * connections: one entry a socket, with the messages of both directions.
+ */
+export function live_wire() {
+  const connections = [];
+  const lay = (page) => page.routeWebSocket(/\/api\/v1\/live$/, (socket) => {
+    const server = socket.connectToServer();
+    const connection = { sent: [], received: [], cut: () => Promise.all([server.close(), socket.close()]) };
+    connections.push(connection);
+    socket.onMessage((text) => { connection.sent.push(JSON.parse(text)); server.send(text); });
+    server.onMessage((text) => { connection.received.push(JSON.parse(text)); socket.send(text); });
+  });
+  return { lay, connections };
+}
+
+/** Sends heartbeats through the public door. */
+export async function beat(url, ...rows) {
+  const answer = await fetch(`${url}/api/v1/heartbeats`, {
+    method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(rows),
+  });
+  const body = await answer.json();
+  if (answer.status !== 202 || body.refused.length > 0) throw new Error(`heartbeats refused: ${answer.status} ${JSON.stringify(body)}`);
+}
+
+/** Beats on and on, for vehicles that have to stay online through a test. */
+export function keep_beating(url, rows, every_ms = 700) {
+  const timer = setInterval(() => beat(url, ...rows).catch(() => {}), every_ms);
+  return () => clearInterval(timer);
+}
+
+/** Waits until the condition holds. */
+export async function until(what, condition, limit_ms = PATIENCE_MS) {
+  const end = Date.now() + limit_ms;
+  for (;;) {
+    if (await condition()) return;
+    if (Date.now() > end) throw new Error(`waited ${limit_ms} ms in vain: ${what}`);
+    await new Promise((done) => setTimeout(done, 30));
+  }
+}
+
+/** The body row of a vehicle. */
+export const row_of = (page, vehicle) => page.locator("#rows [role=row]:visible").filter({ has: page.getByText(vehicle, { exact: true }) });
+
+/** A status button, by its word and number: chip(page, "Online", 3). */
+export const chip = (page, word, count = "[\\d,–]+") => page.getByRole("button", { name: new RegExp(`^${word} ${count}$`) });

@@ -1,0 +1,67 @@
+/** What the banner says, and in which order troubles win. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { message } from "../../web/js/banner.js";
+import { LiveState } from "../../web/js/state.js";
+
+const NOW = 100_000;
+const open = { phase: "open", heard_at: NOW - 500, lost_at: null, retry_at: null, bye: "" };
+
+function state({ loaded = true } = {}) {
+  const state = new LiveState();
+  state.loaded = loaded;
+  return state;
+}
+
+const said = (link, of = state(), ignored = []) => message({ ...open, ...link }, of, ignored, NOW);
+
+test("nothing is said while all is well", () => {
+  assert.deepEqual(said({}), { kind: "live", text: "", ticking: "", retry: false });
+});
+
+test("a lost connection says since when, counts down beside the text, and offers to try now", () => {
+  const { kind, text, ticking, retry } = said({ phase: "waiting", lost_at: NOW - 3_000, retry_at: NOW + 2_100 });
+  assert.equal(kind, "lost");
+  assert.match(text, /^Connection lost at \d\d:\d\d:\d\d\. Showing data from then\.$/);
+  assert.deepEqual([ticking, retry], ["Retrying in 3 s", true]);
+});
+
+test("it stays lost through the next attempt, and names the server's reason", () => {
+  const { kind, text, ticking, retry } = said({ phase: "connecting", lost_at: NOW - 3_000, bye: "restarting" });
+  assert.match(text, /^The server closed the connection \(restarting\)/);
+  assert.deepEqual([kind, ticking, retry], ["lost", "Connecting …", false]);
+});
+
+test("silence makes values old", () => {
+  const { kind, text, ticking } = said({ heard_at: NOW - 8_000 });
+  assert.match(text, /^No updates since .* Values may be old\.$/);
+  assert.deepEqual([kind, ticking], ["stale", "silent for 8 s"]);
+});
+
+test("loading says how many and how far", () => {
+  const loading = state({ loaded: false });
+  loading.server_tally = [99_000, 1_000, 0, 0];
+  loading.incoming = { version: 1, parts: 10, received: 4, fleet: loading.fleet };
+  const { text, ticking } = said({}, loading);
+  assert.deepEqual([text, ticking], ["Loading 100,000 vehicles …", "40 %"]);
+});
+
+test("blindness is ours, and no vehicle is blamed for it", () => {
+  const blind = state();
+  blind.observation = { type: "observation", listening: false, since: "2026-01-31T08:15:00.000Z", cause: "broker_link_down" };
+  const { kind, text } = said({}, blind);
+  assert.equal(kind, "blind");
+  assert.match(text, /^Rollcall itself was not listening since .* \(broker link down\)\. No vehicle is called offline for it\.$/);
+});
+
+test("having caught up is said for a while", () => {
+  const back = state();
+  back.caught_up = { changes: 214, at: NOW - 1_000 };
+  assert.equal(said({}, back).text, "Up to date again, 214 changes while away.");
+  back.caught_up = { changes: 214, at: NOW - 60_000 };
+  assert.equal(said({}, back).kind, "live");
+});
+
+test("what the address could not mean is named", () => {
+  assert.match(said({}, state(), ["status=broken"]).text, /status=broken/);
+});

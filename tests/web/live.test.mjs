@@ -1,0 +1,167 @@
+/** The live connection with sockets, clock and chance of our own: back-off, silence, resuming, acknowledging. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { LiveLink } from "../../web/js/live.js";
+import { pulse, retry_delay_ms } from "../../web/js/pulse.js";
+
+class World {
+  time = 0;
+  timers = [];
+  sockets = [];
+  outcome = { ack: null, resync: null };
+  resume = null;
+  losses = 0;
+  link = new LiveLink("ws://test", {
+    on_frame: () => this.outcome,
+    resume_point: () => this.resume,
+    on_lost: () => { this.losses += 1; },
+    on_change: () => {},
+  }, {
+    open_socket: () => this.#open(),
+    now: () => this.time,
+    random: () => 0.5,
+    set_timer: (run, ms) => {
+      const timer = { run, at: this.time + ms };
+      this.timers.push(timer);
+      return timer;
+    },
+    clear_timer: (timer) => { this.timers = this.timers.filter((each) => each !== timer); },
+  });
+
+  #open() {
+    const socket = { sent: [], closed: false, send: (text) => socket.sent.push(JSON.parse(text)), close: () => { socket.closed = true; } };
+    this.sockets.push(socket);
+    return socket;
+  }
+
+  get socket() { return this.sockets.at(-1); }
+
+  say(frame = { type: "counts" }) { this.socket.onmessage({ data: JSON.stringify(frame) }); }
+
+  pass(ms) {
+    for (const end = this.time + ms; ;) {
+      const next = this.timers.filter(({ at }) => at <= end).sort((a, b) => a.at - b.at)[0];
+      if (next === undefined) { this.time = end; return; }
+      this.time = next.at;
+      this.timers = this.timers.filter((each) => each !== next);
+      next.run();
+    }
+  }
+}
+
+test("back-off doubles from half a second to fifteen, give or take a quarter", () => {
+  assert.deepEqual([0, 1, 2, 3, 4, 5, 9, 500].map((attempt) => retry_delay_ms(attempt, 0.5)), [500, 1_000, 2_000, 4_000, 8_000, 15_000, 15_000, 15_000]);
+  assert.deepEqual([retry_delay_ms(0, 0), retry_delay_ms(0, 1), retry_delay_ms(9, 1)], [375, 625, 15_000]);
+});
+
+test("five seconds of silence are stale, fifteen are dead", () => {
+  assert.deepEqual([0, 4_999, 5_000, 14_999, 15_000].map(pulse), ["well", "well", "stale", "stale", "dead"]);
+});
+
+test("a new socket first says where to resume, and every state reached is acknowledged", () => {
+  const world = new World();
+  world.resume = { type: "resume", epoch: "e", version: 3 };
+  world.link.connect();
+  world.socket.onopen();
+  world.outcome = { ack: 4, resync: null };
+  world.say();
+  assert.deepEqual(world.socket.sent, [{ type: "resume", epoch: "e", version: 3 }, { type: "ack", version: 4 }]);
+});
+
+test("a server that accepts and drops at once is asked ever more rarely", () => {
+  const world = new World();
+  world.link.connect();
+  const delays = [];
+  for (let i = 0; i < 6; i++) {
+    world.say();
+    world.socket.onclose();
+    delays.push(world.link.link.retry_at - world.time);
+    world.pass(delays.at(-1));
+  }
+  assert.deepEqual(delays, [500, 1_000, 2_000, 4_000, 8_000, 15_000]);
+  assert.equal(world.sockets.length, 7);
+});
+
+test("ten healthy seconds start the back-off over", () => {
+  const world = new World();
+  world.link.connect();
+  for (let i = 0; i < 4; i++) { world.socket.onclose(); world.link.poke(); }
+  world.say();
+  for (let second = 0; second < 10; second++) { world.pass(1_000); world.say(); }
+  world.socket.onclose();
+  assert.equal(world.link.link.retry_at - world.time, 500);
+});
+
+test("a silent socket is given up after fifteen seconds, without waiting for its close", () => {
+  const world = new World();
+  world.link.connect();
+  world.say();
+  world.pass(14_000);
+  assert.equal(world.socket.closed, false);
+  world.pass(1_500);
+  assert.equal(world.sockets[0].closed, true);
+  assert.equal(world.losses, 1);
+  world.sockets[0].onclose(); // the late close of the old socket changes nothing
+  world.pass(1_000);
+  assert.equal(world.sockets.length, 2);
+});
+
+test("a connection that never opens is given up as well", () => {
+  const world = new World();
+  world.link.connect();
+  world.pass(16_000);
+  assert.equal(world.sockets.length, 2);
+});
+
+test("a frame of a socket already given up is not applied", () => {
+  const world = new World();
+  world.link.connect();
+  const old = world.socket;
+  old.onclose();
+  world.pass(600);
+  world.outcome = { ack: 9, resync: null };
+  old.onmessage({ data: "{}" });
+  assert.deepEqual(old.sent, []);
+  assert.equal(world.link.link.phase, "connecting");
+});
+
+test("back online, looked at again, or asked by the user: at once", () => {
+  const world = new World();
+  world.link.connect();
+  world.socket.onclose();
+  world.link.poke();
+  assert.equal(world.sockets.length, 2);
+  world.pass(600);
+  assert.equal(world.sockets.length, 2, "the waiting attempt is not made twice");
+  world.say();
+  world.link.poke();
+  assert.equal(world.sockets.length, 2, "a healthy socket is left alone");
+});
+
+test("a copy that can no longer be trusted is fetched anew on a new socket", () => {
+  const world = new World();
+  world.link.connect();
+  world.outcome = { ack: null, resync: "a hole" };
+  world.say({ type: "delta" });
+  assert.equal(world.sockets[0].closed, true);
+  world.pass(600);
+  assert.equal(world.sockets.length, 2);
+});
+
+test("the reason of a planned close is kept until the next connection", () => {
+  const world = new World();
+  world.link.connect();
+  world.say({ type: "bye", reason: "shutting down" });
+  world.socket.onclose();
+  assert.equal(world.link.link.bye, "shutting down");
+  world.pass(600);
+  world.say();
+  assert.deepEqual([world.link.link.bye, world.link.link.lost_at], ["", null]);
+});
+
+test("a frame that is not JSON is left out", () => {
+  const world = new World();
+  world.link.connect();
+  world.socket.onmessage({ data: "{" });
+  assert.equal(world.link.link.phase, "open");
+});

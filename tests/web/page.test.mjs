@@ -1,0 +1,49 @@
+/** The files of web/ as they are shipped: few modules, all preloaded, nothing from elsewhere, nothing inline, nothing that parses text as HTML. */
+import assert from "node:assert/strict";
+import { readFileSync, readdirSync } from "node:fs";
+import { test } from "node:test";
+
+const WEB = new URL("../../web/", import.meta.url);
+const read = (path) => readFileSync(new URL(path, WEB), "utf8");
+const HTML = read("index.html");
+const SCRIPTS = readdirSync(new URL("js/", WEB));
+const MODULES = SCRIPTS.filter((name) => name !== "theme.js"); // the one classic script
+
+test("at most 14 first-paint modules, and the page names every one of them", () => {
+  assert.ok(MODULES.length <= 14, `${MODULES.length} modules`);
+  for (const name of MODULES) {
+    const tag = name === "app.js" ? `<script type="module" src="/js/app.js">` : `<link rel="modulepreload" href="/js/${name}">`;
+    assert.ok(HTML.includes(tag), `index.html lacks ${tag}`);
+  }
+});
+
+test("no inline script, style or handler", () => {
+  assert.doesNotMatch(HTML, /<style|\sstyle=|\son[a-z]+=|<script(?![^>]*\ssrc=)/i);
+});
+
+test("text is only ever written as text", () => {
+  for (const name of SCRIPTS) {
+    assert.doesNotMatch(read(`js/${name}`), /innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|setHTML/, name);
+  }
+});
+
+test("no file names another host", () => {
+  for (const path of ["index.html", "app.css", "favicon.svg", ...SCRIPTS.map((name) => `js/${name}`)]) {
+    const hosts = read(path).match(/(https?:)?\/\/[a-z0-9-]+\.[a-z0-9.]+/gi) ?? [];
+    assert.deepEqual(hosts.filter((host) => host !== "http://www.w3.org"), [], path); // the SVG name space is a name, not an address
+  }
+});
+
+test("only live.js talks to the network", () => {
+  for (const name of SCRIPTS.filter((each) => each !== "live.js")) {
+    assert.doesNotMatch(read(`js/${name}`), /\bfetch\(|new WebSocket|XMLHttpRequest|EventSource/, name);
+  }
+});
+
+test("every file begins by saying what it is, and stays short", () => {
+  for (const name of SCRIPTS) {
+    const text = read(`js/${name}`);
+    assert.ok(text.startsWith("/**"), name);
+    assert.ok(text.split("\n").length <= 250, `${name} is too long`);
+  }
+});

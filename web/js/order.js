@@ -1,0 +1,59 @@
+/**
+ * Which vehicles the table shows, and in what order. Pure.
+ * Fed with the fleet (fleet.js) and the filters (url.js); feeds table.js and counts.js.
+ * 100,000 vehicles take 5 to 25 ms, so this runs on the main thread, at most once a second while only the fleet changes.
+ */
+import { CHANGED, STATUSES } from "./fleet.js";
+
+/**
+ * @typedef {import("./fleet.js").Fleet} Fleet
+ * @typedef {import("./url.js").Filters} Filters
+ * @typedef {{order: Uint32Array, tally: number[]}} Selection
+ *   order: slots in sight; tally: vehicles per status under customer and text alone, so that the buttons say what a click would show
+ */
+
+/** @param {Fleet} fleet @param {Filters} filters @returns {Selection} */
+export function select(fleet, filters) {
+  const { alive, status, customer, searchable } = fleet;
+  const wanted = STATUSES.map((name) => filters.status.length === 0 || filters.status.includes(name));
+  const text = filters.q.trim().toLowerCase();
+  const tally = [0, 0, 0, 0];
+  const order = new Uint32Array(fleet.count);
+  let found = 0;
+  for (const slot of fleet.named_order()) {
+    if (alive[slot] === 0) continue;
+    if (filters.customer !== "" && customer[slot] !== filters.customer) continue;
+    if (text !== "" && !searchable[slot].includes(text)) continue;
+    tally[status[slot]] += 1;
+    if (wanted[status[slot]]) order[found++] = slot;
+  }
+  return { order: sorted(order.subarray(0, found), fleet, filters.sort), tally };
+}
+
+/** The slots come in name order and the sort is stable, so equal times stay in name order. @param {Uint32Array} slots @param {Fleet} fleet @param {string} sort */
+function sorted(slots, fleet, sort) {
+  const descending = sort.startsWith("-");
+  const name = descending ? sort.slice(1) : sort;
+  if (name === "vehicle") return descending ? slots.reverse() : slots;
+  const times = name === "status_since" ? fleet.number.status_since : fleet.number.last_seen;
+  // Vehicles without that time come last whichever way round: "never" is not "longest ago".
+  const missing = descending ? -Infinity : Infinity;
+  const keys = times.map((time) => (Number.isNaN(time) ? missing : time));
+  return slots.sort(descending ? (a, b) => compare(keys[b], keys[a]) : (a, b) => compare(keys[a], keys[b]));
+}
+
+/** Not a subtraction: Infinity minus itself is not a number. @param {number} a @param {number} b */
+const compare = (a, b) => (a < b ? -1 : a > b ? 1 : 0);
+
+/** Whether these changes can alter the selection at all. @param {number} changed bits of CHANGED @param {Filters} filters */
+export function affects_order(changed, filters) {
+  let matter = CHANGED.added | CHANGED.removed | CHANGED.status;
+  if (filters.q !== "") matter |= CHANGED.text;
+  if (filters.sort.endsWith("last_seen")) matter |= CHANGED.seen;
+  return (changed & matter) !== 0;
+}
+
+/** @param {Uint32Array} a @param {Uint32Array} b */
+export function same_order(a, b) {
+  return a.length === b.length && a.every((slot, at) => slot === b[at]);
+}
