@@ -2,6 +2,7 @@
 //! Fed by the persister, the only writer; read at start, and by REST for what happened in the past.
 
 mod owned;
+mod postgres;
 mod rows;
 mod sqlite;
 
@@ -154,6 +155,7 @@ pub trait Store: Send + Sync {
 pub async fn open(url: &str) -> anyhow::Result<Arc<dyn Store>> {
     match url.split_once(':') {
         Some(("sqlite", path)) => Ok(Arc::new(sqlite::Sqlite::open(path).await?)),
+        Some(("postgres" | "postgresql", _)) => Ok(Arc::new(postgres::Postgres::open(url).await?)),
         _ => anyhow::bail!("store.url must start with sqlite: or postgres://"),
     }
 }

@@ -80,8 +80,10 @@ const MOVE_VEHICLES: &str = "
         last_seen_ms = coalesce(max(excluded.last_seen_ms, last_seen_ms), excluded.last_seen_ms, last_seen_ms),
         (lat, lon, position_at_ms, speed_kmh, heading_deg) = (
             SELECT excluded.lat, excluded.lon, excluded.position_at_ms, excluded.speed_kmh, excluded.heading_deg
-            WHERE excluded.position_at_ms >= coalesce(vehicle.position_at_ms, excluded.position_at_ms)
-            UNION ALL SELECT lat, lon, position_at_ms, speed_kmh, heading_deg LIMIT 1),
+            WHERE (excluded.position_at_ms >= coalesce(vehicle.position_at_ms, excluded.position_at_ms)) IS TRUE
+            UNION ALL
+            SELECT vehicle.lat, vehicle.lon, vehicle.position_at_ms, vehicle.speed_kmh, vehicle.heading_deg
+            WHERE (excluded.position_at_ms >= coalesce(vehicle.position_at_ms, excluded.position_at_ms)) IS NOT TRUE),
         as_of_ms = max(excluded.as_of_ms, as_of_ms)
     WHERE vehicle.seq < excluded.seq";
 
@@ -130,9 +132,10 @@ const HEARD: &str = "
         last_seen_ms = heard.last_seen_ms,
         (lat, lon, position_at_ms, speed_kmh, heading_deg) = (
             SELECT heard.lat, heard.lon, heard.position_at_ms, heard.speed_kmh, heard.heading_deg
-            WHERE heard.position_at_ms >= coalesce(vehicle.position_at_ms, heard.position_at_ms)
-            UNION ALL SELECT vehicle.lat, vehicle.lon, vehicle.position_at_ms, vehicle.speed_kmh, vehicle.heading_deg
-            LIMIT 1),
+            WHERE (heard.position_at_ms >= coalesce(vehicle.position_at_ms, heard.position_at_ms)) IS TRUE
+            UNION ALL
+            SELECT vehicle.lat, vehicle.lon, vehicle.position_at_ms, vehicle.speed_kmh, vehicle.heading_deg
+            WHERE (heard.position_at_ms >= coalesce(vehicle.position_at_ms, heard.position_at_ms)) IS NOT TRUE),
         battery_pct = coalesce(heard.battery_pct, vehicle.battery_pct),
         odometer_km = coalesce(heard.odometer_km, vehicle.odometer_km),
         ignition = coalesce(heard.ignition, vehicle.ignition),
