@@ -4,7 +4,7 @@
 mod gaps;
 mod histories;
 mod pages;
-mod samples;
+pub mod samples;
 
 mod writes;
 

@@ -136,3 +136,16 @@ async fn to_status(
     let list = list.bind(before.at).bind(before.customer).bind(before.vehicle).bind(before.seq);
     Ok(list.bind(page.limit).fetch_all(connection).await?)
 }
+
+/// Every statement of this file.
+#[cfg(test)]
+pub const STATEMENTS: &[&str] = &[CUSTOMERS, VEHICLES, ALIVE_UNTIL, GAPS, OF_VEHICLE, OF_CUSTOMER, OF_FLEET, TO_STATUS];
+
+/// The statements that list transitions, and the index that must serve each.
+#[cfg(test)]
+pub const LISTS: [(&str, &str); 4] = [
+    (OF_VEHICLE, "transition_of_vehicle"),
+    (OF_CUSTOMER, "transition_of_customer"),
+    (OF_FLEET, "transition_of_fleet"),
+    (TO_STATUS, "transition_to_status"),
+];

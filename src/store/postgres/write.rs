@@ -184,3 +184,8 @@ pub async fn close_open_gaps(connection: &mut PgConnection, to: Millis) -> anyho
     sqlx::query(CLOSE_OPEN_GAPS).bind(to).execute(connection).await?;
     Ok(())
 }
+
+/// Every statement of this file.
+#[cfg(test)]
+pub const STATEMENTS: &[&str] =
+    &[ADD_CUSTOMERS, MOVE_VEHICLES, ADD_TRANSITIONS, HEARD, LISTENED, RECORD_GAP, CLOSE_OPEN_GAPS];

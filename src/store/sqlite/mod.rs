@@ -198,3 +198,6 @@ impl Store for Sqlite {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -20,7 +20,7 @@ pub async fn customers(connection: &mut SqliteConnection) -> anyhow::Result<Vec<
     Ok(rows.into_iter().map(StoredCustomer::from).collect())
 }
 
-const VEHICLES: &str = "
+pub(super) const VEHICLES: &str = "
     SELECT customer, vehicle, name, registration, vin, tags, offline_after_ms, status, status_since_ms, seq, last_seen_ms,
            lat, lon, position_at_ms, speed_kmh, heading_deg, battery_pct, odometer_km, ignition, metrics, as_of_ms,
            clock_skew_ms
@@ -142,3 +142,16 @@ async fn to_status(
     let list = list.bind(before.at).bind(before.customer).bind(before.vehicle).bind(before.seq);
     Ok(list.bind(page.limit).fetch_all(connection).await?)
 }
+
+/// Every statement of this file.
+#[cfg(test)]
+pub const STATEMENTS: &[&str] = &[CUSTOMERS, VEHICLES, ALIVE_UNTIL, GAPS, OF_VEHICLE, OF_CUSTOMER, OF_FLEET, TO_STATUS];
+
+/// The statements that list transitions, and the index that must serve each.
+#[cfg(test)]
+pub const LISTS: [(&str, &str); 4] = [
+    (OF_VEHICLE, "transition_of_vehicle"),
+    (OF_CUSTOMER, "transition_of_customer"),
+    (OF_FLEET, "transition_of_fleet"),
+    (TO_STATUS, "transition_to_status"),
+];

@@ -127,7 +127,7 @@ pub async fn checkpoint(connection: &mut SqliteConnection, heard: Vec<String>, u
     Ok(())
 }
 
-const HEARD: &str = "
+pub(super) const HEARD: &str = "
     UPDATE vehicle SET
         last_seen_ms = heard.last_seen_ms,
         (lat, lon, position_at_ms, speed_kmh, heading_deg) = (
@@ -176,3 +176,8 @@ pub async fn close_open_gaps(connection: &mut SqliteConnection, to: Millis) -> a
     sqlx::query(CLOSE_OPEN_GAPS).bind(to).execute(connection).await?;
     Ok(())
 }
+
+/// Every statement of this file.
+#[cfg(test)]
+pub const STATEMENTS: &[&str] =
+    &[ADD_CUSTOMERS, MOVE_VEHICLES, ADD_TRANSITIONS, HEARD, LISTENED, RECORD_GAP, CLOSE_OPEN_GAPS];
