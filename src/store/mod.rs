@@ -1,7 +1,9 @@
 //! Where transitions are kept: one trait, two stores, each in its own SQL.
 //! Fed by the persister, the only writer; read at start, and by REST for what happened in the past.
 
+mod owned;
 mod postgres;
+mod rows;
 mod sqlite;
 
 use std::sync::Arc;
@@ -104,8 +106,9 @@ pub struct TransitionQuery {
 
 /// What the stores of Rollcall can do. Every write may be repeated without a second effect (invariant 5).
 ///
-/// No future of these may be dropped midway (an sqlx connection would go back inside an open transaction): callers run
-/// them in tasks of their own.
+/// Any of these futures may be dropped: the work is a task on the runtime that opened the store and runs to its end (an
+/// sqlx future dropped midway would give its connection back inside an open transaction). Open the store on a runtime
+/// that lives as long as it and is never blocked. Errors say what failed; a write that failed may simply be repeated.
 #[async_trait]
 pub trait Store: Send + Sync {
     /// `sqlite` or `postgres`.
@@ -114,17 +117,20 @@ pub trait Store: Send + Sync {
     /// Every customer.
     async fn load_customers(&self) -> anyhow::Result<Vec<StoredCustomer>>;
 
-    /// Every vehicle, handed over one by one, ordered by customer and vehicle (a million of them need no second copy).
+    /// Every vehicle, handed over one by one, ordered by customer and vehicle (a million of them need no second copy: they
+    /// are read 10,000 at a time). One that is added meanwhile may be missed.
     async fn load_vehicles(&self, each: &mut (dyn FnMut(StoredVehicle) + Send)) -> anyhow::Result<()>;
 
     /// Until when the last run is known to have listened; none on a fresh store.
     async fn alive_until(&self) -> anyhow::Result<Option<Millis>>;
 
     /// Writes transitions, and the vehicles and customers they belong to, in one transaction. A transition that is there
-    /// already, by (customer, vehicle, seq), stays as it is; a vehicle's row only moves forward in seq.
+    /// already, by (customer, vehicle, seq), stays as it is; a vehicle's row only moves forward in seq, and never back in
+    /// last heartbeat and position.
     async fn commit(&self, transitions: &[Transition]) -> anyhow::Result<()>;
 
-    /// Writes what was last heard (rows move forward in time only), and until when we listened; one transaction.
+    /// Writes what was last heard, and until when we listened; one transaction. Both move forward in time only; vehicles
+    /// that are not stored are left out, and a fact that a row does not bring stays as it was.
     async fn checkpoint(&self, rows: &[Checkpoint], alive_until: Millis) -> anyhow::Result<()>;
 
     /// Writes a blind interval; the same (scope, from) again updates its end.
@@ -157,3 +163,6 @@ pub async fn open(url: &str) -> anyhow::Result<Arc<dyn Store>> {
         _ => anyhow::bail!("store.url must start with sqlite: or postgres://"),
     }
 }
+
+#[cfg(test)]
+mod contract_tests;

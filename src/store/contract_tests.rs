@@ -1,0 +1,125 @@
+//! What every store must do: one suite, run on SQLite in a file, SQLite in memory, and Postgres.
+//! Fed by `cargo test`; Postgres takes part when `ROLLCALL_TEST_POSTGRES` holds the URL of a superuser.
+
+mod gaps;
+mod histories;
+mod pages;
+pub mod samples;
+
+mod writes;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use tempfile::TempDir;
+
+use super::{Store, StoredVehicle, open};
+
+/// A database that outlives the stores opened on it.
+pub enum Database {
+    File(TempDir),
+    Memory,
+    Postgres { admin: String, name: String },
+}
+
+impl Database {
+    pub fn file() -> Self {
+        Self::File(TempDir::new().unwrap())
+    }
+
+    /// A fresh database on the server for tests; none when there is no server, which `CI=true` does not accept.
+    pub async fn postgres() -> Option<Self> {
+        static NEXT: AtomicU32 = AtomicU32::new(1);
+        let Ok(admin) = std::env::var("ROLLCALL_TEST_POSTGRES") else {
+            assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "CI runs must set ROLLCALL_TEST_POSTGRES");
+            eprintln!("skipped: ROLLCALL_TEST_POSTGRES is not set");
+            return None;
+        };
+        let name = format!("rollcall_test_{}_{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        // An order that does not sort by bytes, so that a forgotten COLLATE "C" shows.
+        let create = format!(
+            r#"CREATE DATABASE {name} ENCODING 'UTF8' LOCALE_PROVIDER icu ICU_LOCALE 'en-US' TEMPLATE template0"#
+        );
+        sql(&admin, create).await;
+        Some(Self::Postgres { admin, name })
+    }
+
+    pub fn url(&self) -> String {
+        match self {
+            Self::File(folder) => format!("sqlite:{}", folder.path().join("new/folder/fleet.db").display()),
+            Self::Memory => "sqlite::memory:".into(),
+            Self::Postgres { admin, name } => {
+                let (server, _) = admin.rsplit_once('/').unwrap();
+                format!("{server}/{name}")
+            }
+        }
+    }
+
+    pub async fn open(&self) -> Arc<dyn Store> {
+        open(&self.url()).await.unwrap()
+    }
+
+    pub async fn drop(self: Arc<Self>) {
+        if let Self::Postgres { admin, name } = &*self {
+            sql(admin, format!("DROP DATABASE {name} WITH (FORCE)")).await;
+        }
+    }
+}
+
+/// Runs SQL on a connection of its own.
+pub async fn sql(url: &str, statement: String) {
+    let mut connection = PgConnection::connect(url).await.unwrap();
+    sqlx::raw_sql(AssertSqlSafe(statement)).execute(&mut connection).await.unwrap();
+    connection.close().await.unwrap();
+}
+
+/// Every vehicle of a store, in the order it hands them over.
+async fn vehicles(store: &dyn Store) -> Vec<StoredVehicle> {
+    let mut all = Vec::new();
+    store.load_vehicles(&mut |vehicle| all.push(vehicle)).await.unwrap();
+    all
+}
+
+/// Each case becomes a test on each store; the database goes away also when the case fails.
+macro_rules! on_every_store {
+    ($($file:ident: $($case:ident),* ;)*) => {
+        mod sqlite_file {
+            $($(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $case() {
+                let database = std::sync::Arc::new(super::Database::file());
+                super::$file::$case(database).await;
+            })*)*
+        }
+        mod sqlite_memory {
+            $($(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $case() {
+                super::$file::$case(std::sync::Arc::new(super::Database::Memory)).await;
+            })*)*
+        }
+        mod postgres {
+            use futures_util::FutureExt;
+            $($(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $case() {
+                let Some(database) = super::Database::postgres().await else { return };
+                let database = std::sync::Arc::new(database);
+                let case = super::$file::$case(std::sync::Arc::clone(&database));
+                let outcome = std::panic::AssertUnwindSafe(case).catch_unwind().await;
+                database.drop().await;
+                outcome.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            })*)*
+        }
+    };
+}
+
+on_every_store! {
+    writes: a_fresh_store_is_empty, a_batch_is_read_back_whole, a_batch_written_twice_counts_once,
+        batches_that_overlap_or_come_in_the_wrong_order_change_nothing, a_large_batch_is_one_transaction,
+        checkpoints_only_move_forward, a_checkpoint_does_not_create_a_vehicle, a_checkpoint_keeps_what_it_does_not_bring,
+        a_transition_keeps_what_a_later_checkpoint_wrote, reopening_keeps_everything, two_stores_share_a_database,
+        readers_see_whole_batches_while_a_writer_writes, a_write_whose_caller_left_is_finished,
+        a_closed_store_says_so, more_vehicles_than_one_read_are_loaded_in_order;
+    gaps: a_gap_is_opened_and_closed, open_gaps_are_ended_after_a_crash, gaps_are_found_by_overlap;
+    pages: filters_are_exact, pages_are_complete_and_without_repeats, a_page_goes_on_after_a_name_outside_its_filter;
+    histories: a_vehicle_is_the_fold_of_its_transitions;
+}

@@ -1,0 +1,160 @@
+//! The store for production: a Postgres server.
+//! Fed by the persister through one writing connection; read at start and by REST through a few reading ones.
+
+mod lane;
+mod read;
+mod write;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, anyhow};
+use async_trait::async_trait;
+use futures_util::future::BoxFuture;
+use sqlx::migrate::Migrator;
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::{ConnectOptions, Connection};
+
+use self::lane::Lane;
+use super::owned::Owned;
+use super::rows::Page;
+use super::{Checkpoint, ObservationGap, Store, StoredCustomer, StoredVehicle, TransitionQuery};
+use crate::domain::time::Millis;
+use crate::domain::transition::Transition;
+
+static MIGRATIONS: Migrator = sqlx::migrate!("./migrations/postgres");
+
+/// Readers beside the writer: enough for REST, few enough for a server that others share.
+const READERS: u32 = 4;
+/// The server itself ends a statement that takes longer, and a transaction nobody goes on with.
+const SERVER_LIMITS: [(&str, &str); 2] = [("statement_timeout", "30s"), ("idle_in_transaction_session_timeout", "60s")];
+/// Our own limits lie above the server's: they are for a server that is no longer there to keep its own.
+const READ_LIMIT: Duration = Duration::from_secs(35);
+/// A write is several statements; 50,000 transitions take 2 to 3 s on two busy cores.
+const WRITE_LIMIT: Duration = Duration::from_secs(60);
+
+/// One Postgres database.
+#[derive(Debug)]
+pub struct Postgres {
+    owned: Owned,
+    writer: Arc<Lane>,
+    readers: Arc<Lane>,
+}
+
+impl Postgres {
+    /// Connects, and brings the schema up to date.
+    pub async fn open(url: &str) -> anyhow::Result<Self> {
+        let options: PgConnectOptions = url.parse().map_err(|error| anyhow!("store.url cannot be read: {error}"))?;
+        let options = options.application_name("rollcall").disable_statement_logging();
+        // Without the server's limits: a migration may have to build an index over years of history.
+        let mut first = lane::connect(&options).await?;
+        MIGRATIONS.run(&mut first).await.context("cannot bring the schema of the store up to date")?;
+        first.close().await?;
+        let options = options.options(SERVER_LIMITS);
+        Ok(Self {
+            owned: Owned::here(),
+            writer: Arc::new(Lane::new(options.clone(), 1, WRITE_LIMIT)),
+            readers: Arc::new(Lane::new(options, READERS, READ_LIMIT)),
+        })
+    }
+
+    /// Runs one read beside the writer.
+    async fn read<T, F>(&self, read: F) -> anyhow::Result<T>
+    where
+        T: Send + 'static,
+        F: for<'c> FnOnce(&'c mut PgConnection) -> BoxFuture<'c, anyhow::Result<T>> + Send + 'static,
+    {
+        let readers = Arc::clone(&self.readers);
+        self.owned.run(async move { readers.work(read).await }).await
+    }
+
+    /// Runs one write, all of it or nothing.
+    async fn write<F>(&self, write: F) -> anyhow::Result<()>
+    where
+        F: for<'c> FnOnce(&'c mut PgConnection) -> BoxFuture<'c, anyhow::Result<()>> + Send + 'static,
+    {
+        let writer = Arc::clone(&self.writer);
+        self.owned.run(async move { writer.work(|connection| Box::pin(whole(connection, write))).await }).await
+    }
+}
+
+async fn whole<F>(connection: &mut PgConnection, write: F) -> anyhow::Result<()>
+where
+    F: for<'c> FnOnce(&'c mut PgConnection) -> BoxFuture<'c, anyhow::Result<()>> + Send,
+{
+    let mut transaction = connection.begin().await?;
+    write(&mut transaction).await?;
+    Ok(transaction.commit().await?)
+}
+
+#[async_trait]
+impl Store for Postgres {
+    fn kind(&self) -> &'static str {
+        "postgres"
+    }
+
+    async fn load_customers(&self) -> anyhow::Result<Vec<StoredCustomer>> {
+        self.read(|connection| Box::pin(read::customers(connection))).await
+    }
+
+    async fn load_vehicles(&self, each: &mut (dyn FnMut(StoredVehicle) + Send)) -> anyhow::Result<()> {
+        let mut last = None;
+        loop {
+            let page = self.read(|connection| Box::pin(read::vehicles(connection, last))).await?;
+            let Some(newest) = page.last() else { return Ok(()) };
+            last = Some(Arc::clone(&newest.key));
+            page.into_iter().for_each(&mut *each);
+        }
+    }
+
+    async fn alive_until(&self) -> anyhow::Result<Option<Millis>> {
+        self.read(|connection| Box::pin(read::alive_until(connection))).await
+    }
+
+    async fn commit(&self, transitions: &[Transition]) -> anyhow::Result<()> {
+        let transitions = transitions.to_vec();
+        self.write(|connection| Box::pin(write::commit(connection, transitions))).await
+    }
+
+    async fn checkpoint(&self, rows: &[Checkpoint], alive_until: Millis) -> anyhow::Result<()> {
+        let rows = rows.to_vec();
+        self.write(move |connection| Box::pin(write::checkpoint(connection, rows, alive_until))).await
+    }
+
+    async fn record_gap(&self, gap: &ObservationGap) -> anyhow::Result<()> {
+        let gap = gap.clone();
+        self.write(|connection| Box::pin(write::record_gap(connection, gap))).await
+    }
+
+    async fn close_open_gaps(&self, to: Millis) -> anyhow::Result<()> {
+        self.write(move |connection| Box::pin(write::close_open_gaps(connection, to))).await
+    }
+
+    async fn gaps(&self, from: Millis, to: Millis) -> anyhow::Result<Vec<ObservationGap>> {
+        self.read(move |connection| Box::pin(read::gaps(connection, from, to))).await
+    }
+
+    async fn transitions(&self, query: &TransitionQuery) -> anyhow::Result<Vec<Transition>> {
+        let page = Page::of(query)?;
+        self.read(|connection| Box::pin(read::transitions(connection, page))).await
+    }
+
+    async fn ping(&self) -> anyhow::Result<()> {
+        self.read(|connection| Box::pin(async { Ok(connection.ping().await?) })).await
+    }
+
+    async fn close(&self) {
+        let (readers, writer) = (Arc::clone(&self.readers), Arc::clone(&self.writer));
+        let work = async move {
+            readers.close().await;
+            writer.close().await;
+            Ok(())
+        };
+        if let Err(error) = self.owned.run(work).await {
+            tracing::warn!("closing the store failed: {error:#}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,261 @@
+//! Rows as both stores write and read them: words, JSON, and the fold of transitions into their vehicle's row.
+//! Fed by the trait's arguments and by result rows; feeds the statements of either store and what its callers get back.
+
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use anyhow::Context;
+
+use super::{After, Checkpoint, StoredCustomer, StoredVehicle, TransitionQuery};
+use crate::domain::board::Registered;
+use crate::domain::ids::VehicleKey;
+use crate::domain::latest::{Latest, Position};
+use crate::domain::time::Millis;
+use crate::domain::transition::{Cause, Change, Evidence, Status, Transition};
+
+/// Vehicles a statement reads at the start: a short statement each, a few megabytes, and none is left half read.
+pub const VEHICLES_A_READ: i64 = 10_000;
+/// Blind intervals an answer holds at most.
+pub const GAPS_MAX: i64 = 10_000;
+
+/// A transition's number as the stores keep it.
+pub fn signed(seq: u64) -> anyhow::Result<i64> {
+    i64::try_from(seq).with_context(|| format!("transition number {seq} is out of range"))
+}
+
+/// What a batch of transitions makes of one vehicle.
+#[derive(Debug)]
+pub struct Folded<'a> {
+    /// Its transition with the highest number: that is its state.
+    pub last: &'a Transition,
+    /// Last heartbeat known.
+    pub last_seen: Option<Millis>,
+    /// Newest position by the device's time.
+    pub position: Option<Position>,
+}
+
+/// One entry a vehicle, in the order of the keys: two writers then lock rows in the same order and cannot deadlock.
+pub fn fold(transitions: &[Transition]) -> Vec<Folded<'_>> {
+    let mut vehicles: BTreeMap<&VehicleKey, Folded<'_>> = BTreeMap::new();
+    for transition in transitions {
+        let fresh = || Folded { last: transition, last_seen: None, position: None };
+        let known = vehicles.entry(&*transition.key).or_insert_with(fresh);
+        let newer = transition.change.seq >= known.last.change.seq;
+        if newer {
+            known.last = transition;
+        }
+        known.last_seen = known.last_seen.max(transition.evidence.last_seen_ms);
+        if let Some(position) = transition.evidence.position {
+            let fits = |old: Position| position.at_ms > old.at_ms || (newer && position.at_ms == old.at_ms);
+            known.position = known.position.filter(|old| !fits(*old)).or(Some(position));
+        }
+    }
+    vehicles.into_values().collect()
+}
+
+/// One row a vehicle, the last heard, in the order of the keys.
+pub fn newest_heard(rows: &[Checkpoint]) -> Vec<&Checkpoint> {
+    let mut vehicles: BTreeMap<&VehicleKey, &Checkpoint> = BTreeMap::new();
+    for row in rows {
+        let known = vehicles.entry(&*row.key).or_insert(row);
+        if known.last_seen <= row.last_seen {
+            *known = row;
+        }
+    }
+    vehicles.into_values().collect()
+}
+
+/// A row of `customer`.
+#[derive(Debug, sqlx::FromRow)]
+pub struct CustomerRow {
+    customer: String,
+    name: Option<String>,
+    offline_after_ms: Option<Millis>,
+}
+
+impl From<CustomerRow> for StoredCustomer {
+    fn from(row: CustomerRow) -> Self {
+        Self { customer: row.customer, name: row.name, offline_after: row.offline_after_ms }
+    }
+}
+
+/// A row of `vehicle`.
+#[derive(Debug, sqlx::FromRow)]
+pub struct VehicleRow {
+    customer: String,
+    vehicle: String,
+    name: Option<String>,
+    registration: Option<String>,
+    vin: Option<String>,
+    tags: String,
+    offline_after_ms: Option<Millis>,
+    status: String,
+    status_since_ms: Option<Millis>,
+    seq: i64,
+    last_seen_ms: Option<Millis>,
+    lat: Option<f64>,
+    lon: Option<f64>,
+    position_at_ms: Option<Millis>,
+    speed_kmh: Option<f32>,
+    heading_deg: Option<f32>,
+    battery_pct: Option<f32>,
+    odometer_km: Option<f64>,
+    ignition: Option<bool>,
+    metrics: Option<String>,
+    as_of_ms: Millis,
+    clock_skew_ms: Option<Millis>,
+}
+
+impl VehicleRow {
+    /// The vehicle of this row. Rows come ordered by customer, so the name is shared with the row before.
+    pub fn into_stored(self, customer: &mut Arc<str>) -> anyhow::Result<StoredVehicle> {
+        let whose = || format!("the stored vehicle {}/{}", self.customer, self.vehicle);
+        let latest = Latest {
+            position: self.position(),
+            battery_pct: self.battery_pct,
+            odometer_km: self.odometer_km,
+            ignition: self.ignition,
+            metrics: self.metrics.as_deref().map(serde_json::from_str).transpose().with_context(whose)?.map(Arc::new),
+            as_of: self.as_of_ms,
+            clock_skew: self.clock_skew_ms,
+        };
+        let status = status(&self.status).with_context(whose)?;
+        let tags: Box<[Box<str>]> = serde_json::from_str(&self.tags).with_context(whose)?;
+        if **customer != *self.customer {
+            *customer = self.customer.into();
+        }
+        let registered = Registered {
+            name: self.name.map(Into::into),
+            registration: self.registration.map(Into::into),
+            vin: self.vin.map(Into::into),
+            tags,
+        };
+        Ok(StoredVehicle {
+            key: Arc::new(VehicleKey { customer: Arc::clone(customer), vehicle: self.vehicle.into() }),
+            registered: (registered != Registered::default()).then(|| Box::new(registered)),
+            offline_after: self.offline_after_ms,
+            status,
+            since: self.status_since_ms,
+            seq: self.seq.unsigned_abs(),
+            last_seen: self.last_seen_ms,
+            latest,
+        })
+    }
+
+    fn position(&self) -> Option<Position> {
+        Some(Position {
+            lat: self.lat?,
+            lon: self.lon?,
+            at_ms: self.position_at_ms?,
+            speed_kmh: self.speed_kmh,
+            heading_deg: self.heading_deg,
+        })
+    }
+}
+
+/// A row of `transition`.
+#[derive(Debug, sqlx::FromRow)]
+pub struct TransitionRow {
+    customer: String,
+    vehicle: String,
+    seq: i64,
+    from_status: String,
+    to_status: String,
+    at_ms: Millis,
+    decided_at_ms: Millis,
+    cause: String,
+    evidence: String,
+}
+
+impl TransitionRow {
+    fn place(&self) -> (Millis, &str, &str, i64) {
+        (self.at_ms, &self.customer, &self.vehicle, self.seq)
+    }
+}
+
+impl TryFrom<TransitionRow> for Transition {
+    type Error = anyhow::Error;
+
+    fn try_from(row: TransitionRow) -> anyhow::Result<Self> {
+        let whose = || format!("the stored transition {} of {}/{}", row.seq, row.customer, row.vehicle);
+        let evidence: Evidence = serde_json::from_str(&row.evidence).with_context(whose)?;
+        let change = Change {
+            seq: row.seq.unsigned_abs(),
+            from: status(&row.from_status).with_context(whose)?,
+            to: status(&row.to_status).with_context(whose)?,
+            at: row.at_ms,
+            cause: Cause::from_word(&row.cause).with_context(|| format!("{} is no cause", row.cause))?,
+            last_seen: evidence.last_seen_ms,
+            deadline: evidence.deadline_ms,
+        };
+        let key = VehicleKey { customer: row.customer.into(), vehicle: row.vehicle.into() };
+        Ok(Self { key: Arc::new(key), change, decided_at: row.decided_at_ms, evidence })
+    }
+}
+
+fn status(word: &str) -> anyhow::Result<Status> {
+    Status::from_word(word).with_context(|| format!("{word} is no status"))
+}
+
+/// Where a page ends above: every row of it is strictly before this in the order of (at, customer, vehicle, seq).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Before {
+    pub at: Millis,
+    pub customer: String,
+    pub vehicle: String,
+    pub seq: i64,
+}
+
+impl Before {
+    /// One bound for both `to` and `after`: `at < to` is the same as being before (to, '', '', 0), as no name is empty.
+    /// Names that the query fixes are taken out of the order, so that an index on the rest of it serves the bound.
+    fn of(query: &TransitionQuery) -> anyhow::Result<Self> {
+        let start_of = |at| Self { at, customer: String::new(), vehicle: String::new(), seq: 0 };
+        let end = query.to.unwrap_or(Millis::MAX);
+        let Some(After { at, customer, vehicle, seq }) = query.after.clone().filter(|after| after.at < end) else {
+            return Ok(start_of(end));
+        };
+        let fixed = (query.customer.as_ref().unwrap_or(&customer), query.vehicle.as_ref().unwrap_or(&vehicle));
+        match fixed.cmp(&(&customer, &vehicle)) {
+            Ordering::Less => Ok(start_of(at.saturating_add(1))),
+            Ordering::Greater => Ok(start_of(at)),
+            Ordering::Equal => Ok(Self { at, customer, vehicle, seq: signed(seq)? }),
+        }
+    }
+}
+
+/// A question for transitions as the statements bind it.
+#[derive(Debug)]
+pub struct Page {
+    pub customer: Option<String>,
+    pub vehicle: Option<String>,
+    /// Words of the statuses asked for, each once; all four when none is named.
+    pub statuses: Vec<&'static str>,
+    pub from: Millis,
+    pub before: Before,
+    pub limit: i64,
+}
+
+impl Page {
+    /// The bounds and words of a query.
+    pub fn of(query: &TransitionQuery) -> anyhow::Result<Self> {
+        anyhow::ensure!(query.vehicle.is_none() || query.customer.is_some(), "a vehicle is found by its customer only");
+        let named = |status: &Status| query.to_status.is_empty() || query.to_status.contains(status);
+        Ok(Self {
+            customer: query.customer.clone(),
+            vehicle: query.vehicle.clone(),
+            statuses: Status::ALL.into_iter().filter(named).map(Status::word).collect(),
+            from: query.from.unwrap_or(Millis::MIN),
+            before: Before::of(query)?,
+            limit: query.limit.into(),
+        })
+    }
+}
+
+/// The newest of the rows of one list, or of several that are each in order.
+pub fn newest(rows: Vec<TransitionRow>, limit: i64) -> anyhow::Result<Vec<Transition>> {
+    let mut rows = rows;
+    rows.sort_by(|a, b| b.place().cmp(&a.place()));
+    rows.into_iter().take(usize::try_from(limit)?).map(Transition::try_from).collect()
+}

@@ -1,0 +1,96 @@
+//! What only SQLite can get wrong: its files, its plans, its own SQL.
+//! Fed by `cargo test`; what every store must do is in contract_tests.rs.
+
+use sqlx::{AssertSqlSafe, Executor, Row, SqlSafeStr};
+use tempfile::TempDir;
+
+use super::*;
+use crate::domain::board::Registered;
+
+async fn memory() -> SqliteConnection {
+    let connections = open_memory().await.unwrap();
+    connections.writer.lock().await.take().unwrap()
+}
+
+#[tokio::test]
+async fn every_statement_is_sound() {
+    let mut connection = memory().await;
+    for statement in read::STATEMENTS.iter().chain(write::STATEMENTS) {
+        connection.prepare((*statement).into_sql_str()).await.unwrap();
+    }
+    let listed = read::STATEMENTS.len() + write::STATEMENTS.len();
+    let sources = [include_str!("read.rs"), include_str!("write.rs")];
+    assert_eq!(sources.map(|source| source.matches(": &str = ").count()).iter().sum::<usize>(), listed);
+}
+
+#[tokio::test]
+async fn every_migration_in_the_folder_is_built_in() {
+    let folder = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/migrations/sqlite")).unwrap();
+    assert_eq!(MIGRATIONS.iter().count(), folder.count(), "touch src/store/sqlite/mod.rs and build again");
+}
+
+#[tokio::test]
+async fn lists_are_read_from_their_index_without_sorting() {
+    let mut connection = memory().await;
+    let keyed = [(read::VEHICLES, "PRIMARY KEY"), (write::HEARD, "PRIMARY KEY (customer=? AND vehicle=?)")];
+    for (statement, index) in read::LISTS.into_iter().chain(keyed) {
+        let explain = AssertSqlSafe(format!("EXPLAIN QUERY PLAN {statement}"));
+        let rows = sqlx::query(explain).fetch_all(&mut connection).await.unwrap();
+        let plan = rows.iter().map(|row| row.get::<String, _>("detail")).collect::<Vec<_>>().join("; ");
+        assert!(plan.contains(index) && !plan.contains("TEMP B-TREE"), "{statement}\n{plan}");
+    }
+}
+
+#[tokio::test]
+async fn a_path_that_cannot_be_used_is_one_clear_sentence() {
+    let folder = TempDir::new().unwrap();
+    let text = folder.path().join("notes.txt");
+    std::fs::write(&text, "this is no database, though it is long enough to have a header of its own".repeat(99))
+        .unwrap();
+    let (folder, text) = (folder.path().display().to_string(), text.display().to_string());
+    let paths = [(&folder, "unable to open"), (&text, "not a database"), (&format!("{text}/x/fleet.db"), "no folder")];
+    for (path, problem) in paths {
+        let error = crate::store::open(&format!("sqlite:{path}")).await.err().unwrap().to_string();
+        assert!(error.starts_with(&format!("cannot open the store at {path} (")), "{error}");
+        assert!(error.contains(problem) && error.contains("check") && !error.contains('\n'), "{error}");
+    }
+    let error = crate::store::open("sqlite:").await.err().unwrap().to_string();
+    assert!(error.contains("names no file"), "{error}");
+}
+
+#[tokio::test]
+async fn a_file_is_named_as_a_path_or_as_a_url() {
+    let folder = TempDir::new().unwrap();
+    for (n, start) in ["sqlite:", "sqlite://"].iter().enumerate() {
+        let path = folder.path().join(format!("{n}.db"));
+        crate::store::open(&format!("{start}{}", path.display())).await.unwrap().close().await;
+        assert!(path.is_file());
+        assert!(!path.with_extension("db-wal").exists(), "closing leaves one file behind");
+    }
+}
+
+#[tokio::test]
+async fn what_the_registry_knows_is_loaded() {
+    let store = Sqlite::open(":memory:").await.unwrap();
+    let fill = "
+        INSERT INTO customer VALUES ('acme', 'Acme Ltd', 60000);
+        INSERT INTO vehicle (customer, vehicle, name, registration, vin, tags, offline_after_ms)
+        VALUES ('acme', '1', 'Long Tom', 'AB-12', NULL, '[\"reefer\",\"north\"]', 5000), ('acme', '2', NULL, NULL, NULL, '[]', NULL);";
+    store
+        .write(move |connection| {
+            Box::pin(async move {
+                sqlx::raw_sql(fill).execute(connection).await?;
+                Ok(())
+            })
+        })
+        .await
+        .unwrap();
+    let mut all = Vec::new();
+    store.load_vehicles(&mut |vehicle| all.push(vehicle)).await.unwrap();
+    let tags: Box<[Box<str>]> = ["reefer".into(), "north".into()].into();
+    let known = Registered { name: Some("Long Tom".into()), registration: Some("AB-12".into()), vin: None, tags };
+    assert_eq!((all[0].registered.as_deref(), all[0].offline_after), (Some(&known), Some(5_000)));
+    assert_eq!((&all[1].registered, all[1].seq, all[1].since), (&None, 0, None));
+    let customer = &store.load_customers().await.unwrap()[0];
+    assert_eq!((customer.name.as_deref(), customer.offline_after), (Some("Acme Ltd"), Some(60_000)));
+}
