@@ -4,6 +4,7 @@
 pub mod broker;
 pub mod door;
 pub mod refused;
+pub mod subscriber;
 #[cfg(test)]
 mod testing;
 pub mod topics;
