@@ -22,8 +22,8 @@ use self::hook::{Hook, Patience};
 use super::door::Door;
 use crate::settings::Mqtt;
 
-/// New connections taken in a second. A fleet that lost its network comes back all at once; more than this is turned away
-/// and comes again.
+/// New connections taken in a second. A fleet that lost its network comes back all at once; more than this is turned
+/// away and comes again.
 const CONNECTIONS_PER_S_MAX: u32 = 20_000;
 /// How long a session without a connection is kept: vehicles only publish, so this serves other subscribers.
 const SESSION_KEPT: Duration = Duration::from_secs(3_600);
@@ -87,8 +87,8 @@ impl Broker {
         self.hook.given_up.load(Relaxed)
     }
 
-    /// Closes the listener and all connections. From the first moment on nothing is acknowledged that is not safe yet, and
-    /// the connections that end are no hints.
+    /// Closes the listener and all connections. From the first moment on nothing is acknowledged that is not safe
+    /// yet, and the connections that end are no hints.
     pub async fn stop(mut self) {
         self.hook.stopping.send_replace(true);
         self.shutdown.shutdown();

@@ -1,4 +1,5 @@
-//! Test bench of the two MQTT intakes: a door, and a task in the place of a shard that takes the lane and accepts tokens.
+//! Test bench of the two MQTT intakes: a door, and a task in the place of a shard that takes the lane and accepts
+//! tokens.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

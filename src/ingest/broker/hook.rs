@@ -1,7 +1,7 @@
 //! What the embedded broker tells us, and our answers: a message is acknowledged only when it is safe, and a connection
 //! that breaks is a hint about the vehicles heard on it.
-//! Fed by the broker's connection tasks; feeds the door. No queue of its own: a sender that has to wait waits in its own
-//! connection's task, at most [`Patience::limit`], and then its connection is closed without an acknowledgement.
+//! Fed by the broker's connection tasks; feeds the door. No queue of its own: a sender that has to wait waits in its
+//! own connection's task, at most [`Patience::limit`], and then its connection is closed without an acknowledgement.
 
 use std::future::{Future, ready};
 use std::pin::Pin;
@@ -22,8 +22,8 @@ use crate::ingest::door::{Door, Message, Taken};
 /// How long senders are made to wait.
 #[derive(Debug, Clone, Copy)]
 pub struct Patience {
-    /// Longest wait for a message to become safe. A waiting connection gets no PINGRESP either, so this stays well below
-    /// the shortest usual keep-alive (15 s).
+    /// Longest wait for a message to become safe. A waiting connection gets no PINGRESP either, so this stays well
+    /// below the shortest usual keep-alive (15 s).
     pub limit: Duration,
     /// Pause before a message whose token was dropped is offered again.
     pub pause: Duration,
@@ -123,8 +123,8 @@ impl Hook {
         self.end(session.as_deref(), &event.client_id).await
     }
 
-    /// Ends a connection from within its own task. The broker offers no such call, but it closes a connection whose entry
-    /// in the router is gone, and it acknowledges no message that we turn into one of QoS 0.
+    /// Ends a connection from within its own task. The broker offers no such call, but it closes a connection whose
+    /// entry in the router is gone, and it acknowledges no message that we turn into one of QoS 0.
     async fn end(&self, session: Option<&Session>, client_id: &str) -> PublishAction {
         if let Some(session) = session {
             session.mute();
@@ -169,7 +169,8 @@ impl BrokerEventHandler for Hook {
             return Box::pin(ready(()));
         }
         Box::pin(async move {
-            // The broker reports a takeover as an unexpected end too, but then the client id is connected already (R35).
+            // The broker reports a takeover as an unexpected end too, but then the client id is connected already
+            // (R35).
             if let Some(router) = self.router.get()
                 && router.is_connected(&event.client_id).await
             {

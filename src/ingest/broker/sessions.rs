@@ -2,8 +2,8 @@
 //! Fed by the broker's events; tells the hook whom a broken connection concerns. Bounded by the open connections, each
 //! with at most [`VEHICLES_MAX`] names; a session is freed when its connection ends.
 //!
-//! Sessions are found by the task that serves the connection, not by client id: when a client id connects again, the old
-//! connection's end may be told after the new one's beginning, and an id would then find the wrong one (R33).
+//! Sessions are found by the task that serves the connection, not by client id: when a client id connects again, the
+//! old connection's end may be told after the new one's beginning, and an id would then find the wrong one (R33).
 
 use std::collections::HashMap;
 use std::hash::BuildHasher;
@@ -16,8 +16,8 @@ use tokio::task::{Id, try_id};
 
 use crate::ingest::door::Door;
 
-/// Vehicles remembered for one connection: a vehicle's own unit needs one, a depot's gateway some dozens. The vehicles of
-/// a larger gateway are found by their heartbeat deadline instead.
+/// Vehicles remembered for one connection: a vehicle's own unit needs one, a depot's gateway some dozens. The
+/// vehicles of a larger gateway are found by their heartbeat deadline instead.
 pub const VEHICLES_MAX: usize = 64;
 /// Locks the sessions are spread over, so that connections on different cores seldom meet.
 const SHARDS: usize = 16;
