@@ -1,0 +1,140 @@
+//! The embedded MQTT broker: the front door for vehicles when there is no broker outside. MQTT 3.1.1 and 5, QoS 0 to 2.
+//! Fed by the vehicles' connections; feeds the door through its hook. Only this file and its folder name the crate.
+//! What it keeps for ordinary subscribers (retained messages, queues of sessions) is bounded below and lives in memory.
+
+mod hook;
+mod sessions;
+#[cfg(test)]
+mod tests;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use mqtt5::broker::{
+    BrokerConfig, BrokerShutdownHandle, MqttBroker, ResourceLimits, StorageBackendType, StorageConfig,
+};
+use tokio::task::JoinHandle;
+
+use self::hook::{Hook, Patience};
+use super::door::Door;
+use crate::settings::Mqtt;
+
+/// New connections taken in a second. A fleet that lost its network comes back all at once; more than this is turned
+/// away and comes again.
+const CONNECTIONS_PER_S_MAX: u32 = 20_000;
+/// How long a session without a connection is kept: vehicles only publish, so this serves other subscribers.
+const SESSION_KEPT: Duration = Duration::from_secs(3_600);
+/// Messages kept for a subscriber that is away; beyond this they are refused for it.
+const QUEUED_MESSAGES_MAX: usize = 1_000;
+/// Bytes kept for a subscriber that is away.
+const QUEUED_BYTES_MAX: usize = 1024 * 1024;
+/// Retained messages kept in all: about 50 MB at 500 bytes.
+const RETAINED_MAX: usize = 100_000;
+/// How long `stop` waits for connections to say goodbye.
+const STOP_LIMIT: Duration = Duration::from_secs(3);
+
+/// A running broker.
+pub struct Broker {
+    address: SocketAddr,
+    hook: Arc<Hook>,
+    shutdown: BrokerShutdownHandle,
+    task: JoinHandle<()>,
+}
+
+impl Broker {
+    /// Binds the listener and serves it on the present runtime until [`Broker::stop`].
+    ///
+    /// # Errors
+    /// One sentence when the port is taken or a setting cannot be.
+    pub async fn start(settings: &Mqtt, door: Arc<Door>) -> anyhow::Result<Self> {
+        Self::start_with(settings, door, Patience::default()).await
+    }
+
+    async fn start_with(settings: &Mqtt, door: Arc<Door>, patience: Patience) -> anyhow::Result<Self> {
+        probe(settings.listen)?;
+        let hook = Arc::new(Hook::new(door, patience));
+        let mut broker =
+            MqttBroker::with_config(config(settings, &hook)).await.context("cannot start the MQTT broker")?;
+        let Some(address) = broker.local_addr() else { bail!("the MQTT broker has no address") };
+        broker.resource_monitor().update_limits(limits(settings));
+        let _ = hook.router.set(broker.router());
+        let mut ready = broker.ready_receiver();
+        let shutdown = broker.shutdown_handle();
+        let task = tokio::spawn(async move {
+            if let Err(error) = broker.run().await {
+                tracing::error!(%error, "the MQTT broker ended");
+            }
+        });
+        ready.wait_for(|ready| *ready).await.context("the MQTT broker ended before it was ready")?;
+        Ok(Self { address, hook, shutdown, task })
+    }
+
+    /// Where it listens.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Connections open at this moment.
+    pub fn connections(&self) -> usize {
+        self.hook.sessions.count()
+    }
+
+    /// Connections closed because a message could not be made safe in time.
+    pub fn given_up(&self) -> u64 {
+        self.hook.given_up.load(Relaxed)
+    }
+
+    /// Closes the listener and all connections. From the first moment on nothing is acknowledged that is not safe
+    /// yet, and the connections that end are no hints.
+    pub async fn stop(mut self) {
+        self.hook.stopping.send_replace(true);
+        self.shutdown.shutdown();
+        if tokio::time::timeout(STOP_LIMIT, &mut self.task).await.is_err() {
+            tracing::warn!(connections = self.connections(), "MQTT connections did not end in time");
+            self.task.abort();
+        }
+    }
+}
+
+/// The broker's own error for a taken port spans lines; ask first and say it in a sentence.
+fn probe(listen: SocketAddr) -> anyhow::Result<()> {
+    std::net::TcpListener::bind(listen).map(drop).map_err(|error| {
+        anyhow::anyhow!(
+            "cannot listen for MQTT on {listen}: {error}; choose another mqtt.listen, or name the broker that runs there \
+             with --broker mqtt://{listen}"
+        )
+    })
+}
+
+fn config(settings: &Mqtt, hook: &Arc<Hook>) -> BrokerConfig {
+    let storage = StorageConfig::new()
+        .with_backend(StorageBackendType::Memory)
+        .with_max_queued_messages_per_client(QUEUED_MESSAGES_MAX)
+        .with_max_queued_bytes_per_client(QUEUED_BYTES_MAX);
+    BrokerConfig::new()
+        .with_bind_address(settings.listen)
+        .with_max_clients(settings.connections_max.max(1))
+        .with_max_packet_size(settings.packet_bytes_max as usize)
+        .with_session_expiry(SESSION_KEPT)
+        .with_max_retained_messages(RETAINED_MAX)
+        .with_max_retained_message_size(settings.packet_bytes_max as usize)
+        .with_sys_topics_enabled(false)
+        .with_storage(storage)
+        .with_event_handler(Arc::clone(hook) as _)
+}
+
+/// The broker's own limits are 10,000 an address and 10,000 a second: behind a gateway or NAT all vehicles share one
+/// address. Message and byte rates are not limited (0): the door's lanes are the brake.
+fn limits(settings: &Mqtt) -> ResourceLimits {
+    ResourceLimits {
+        max_connections: settings.connections_max,
+        max_connections_per_ip: settings.connections_max,
+        max_message_rate_per_client: 0,
+        max_bandwidth_per_client: 0,
+        max_connection_rate: CONNECTIONS_PER_S_MAX,
+        rate_limit_window: Duration::from_secs(1),
+    }
+}

@@ -1,0 +1,184 @@
+//! What the embedded broker tells us, and our answers: a message is acknowledged only when it is safe, and a connection
+//! that breaks is a hint about the vehicles heard on it.
+//! Fed by the broker's connection tasks; feeds the door. No queue of its own: a sender that has to wait waits in its
+//! own connection's task, at most [`Patience::limit`], and then its connection is closed without an acknowledgement.
+
+use std::future::{Future, ready};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use mqtt5::QoS;
+use mqtt5::broker::router::MessageRouter;
+use mqtt5::broker::{BrokerEventHandler, ClientConnectEvent, ClientDisconnectEvent, ClientPublishEvent, PublishAction};
+use mqtt5::packet::publish::PublishPacket;
+use tokio::sync::{oneshot, watch};
+
+use super::sessions::{Session, Sessions};
+use crate::fleet::token::Token;
+use crate::ingest::door::{Door, Message, Taken};
+
+/// How long senders are made to wait.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience {
+    /// Longest wait for a message to become safe. A waiting connection gets no PINGRESP either, so this stays well
+    /// below the shortest usual keep-alive (15 s).
+    pub limit: Duration,
+    /// Pause before a message whose token was dropped is offered again.
+    pub pause: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self { limit: Duration::from_secs(5), pause: Duration::from_millis(100) }
+    }
+}
+
+type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// The broker's event handler.
+pub struct Hook {
+    door: Arc<Door>,
+    pub(super) sessions: Sessions,
+    /// Set once the broker exists, which needs the hook first.
+    pub(super) router: OnceLock<Arc<MessageRouter>>,
+    pub(super) stopping: watch::Sender<bool>,
+    patience: Patience,
+    pub(super) given_up: AtomicU64,
+}
+
+/// What the door said to a message.
+enum Offer {
+    Settled(PublishAction),
+    Pending(oneshot::Receiver<()>),
+    Full,
+}
+
+impl Hook {
+    pub fn new(door: Arc<Door>, patience: Patience) -> Self {
+        Self {
+            door,
+            sessions: Sessions::default(),
+            router: OnceLock::new(),
+            stopping: watch::Sender::new(false),
+            patience,
+            given_up: AtomicU64::new(0),
+        }
+    }
+
+    fn offer(&self, event: &ClientPublishEvent, session: Option<u64>) -> Offer {
+        let mut answer = None;
+        let message = Message {
+            topic: &event.topic,
+            payload: &event.payload,
+            retain: event.retain,
+            wants_ack: event.qos != QoS::AtMostOnce,
+            session,
+        };
+        let taken = self.door.take(message, || {
+            let (safe, wait) = oneshot::channel();
+            answer = Some(wait);
+            Token::new(move || {
+                let _ = safe.send(());
+            })
+        });
+        match (taken, answer) {
+            (Taken::Waiting, Some(wait)) => Offer::Pending(wait),
+            (Taken::Full, _) => Offer::Full,
+            // Other topics work here as at any broker.
+            (Taken::Unknown, _) => Offer::Settled(PublishAction::Continue),
+            (Taken::Done | Taken::Waiting, _) => Offer::Settled(PublishAction::Handled),
+        }
+    }
+
+    /// Waits until the message is safe; offers it again when its token was dropped or there was no room.
+    async fn wait(&self, event: ClientPublishEvent, session: Option<Arc<Session>>, first: Offer) -> PublishAction {
+        let number = session.as_ref().map(|session| session.number());
+        let settled = async {
+            let mut offer = first;
+            loop {
+                match offer {
+                    Offer::Settled(action) => return action,
+                    Offer::Pending(safe) => match safe.await {
+                        Ok(()) => return PublishAction::Handled,
+                        Err(_) => tokio::time::sleep(self.patience.pause).await,
+                    },
+                    Offer::Full => self.door.room(&event.topic).await,
+                }
+                offer = self.offer(&event, number);
+            }
+        };
+        let mut stopping = self.stopping.subscribe();
+        tokio::select! {
+            biased;
+            action = settled => return action,
+            _ = stopping.wait_for(|stopping| *stopping) => {}
+            () = tokio::time::sleep(self.patience.limit) => {
+                self.given_up.fetch_add(1, Relaxed);
+                tracing::warn!(client = %event.client_id, topic = %event.topic, limit_ms = self.patience.limit.as_millis(),
+                    "a message could not be made safe in time; its connection is closed unacknowledged");
+            }
+        }
+        self.end(session.as_deref(), &event.client_id).await
+    }
+
+    /// Ends a connection from within its own task. The broker offers no such call, but it closes a connection whose
+    /// entry in the router is gone, and it acknowledges no message that we turn into one of QoS 0.
+    async fn end(&self, session: Option<&Session>, client_id: &str) -> PublishAction {
+        if let Some(session) = session {
+            session.mute();
+        }
+        if let Some(router) = self.router.get() {
+            router.disconnect_client(client_id).await;
+        }
+        unacknowledged()
+    }
+}
+
+/// Makes the broker forget the message: no acknowledgement, and no subscriber, not even of `#`, sees this topic.
+fn unacknowledged() -> PublishAction {
+    PublishAction::Transform(PublishPacket::new("$rollcall/unacknowledged", Vec::new(), QoS::AtMostOnce))
+}
+
+impl BrokerEventHandler for Hook {
+    fn on_client_connect<'a>(&'a self, event: ClientConnectEvent) -> Answer<'a, ()> {
+        if let (Some(session), Some(topic)) = (self.sessions.open(), &event.will_topic) {
+            session.hear(topic, &self.door);
+        }
+        Box::pin(ready(()))
+    }
+
+    fn on_client_publish<'a>(&'a self, event: ClientPublishEvent) -> Answer<'a, PublishAction> {
+        let session = self.sessions.current();
+        if let Some(session) = &session {
+            if session.is_muted() {
+                return Box::pin(ready(unacknowledged()));
+            }
+            session.hear(&event.topic, &self.door);
+        }
+        match self.offer(&event, session.as_ref().map(|session| session.number())) {
+            Offer::Settled(action) => Box::pin(ready(action)),
+            first => Box::pin(self.wait(event, session, first)),
+        }
+    }
+
+    fn on_client_disconnect<'a>(&'a self, event: ClientDisconnectEvent) -> Answer<'a, ()> {
+        let Some(session) = self.sessions.close() else { return Box::pin(ready(())) };
+        if !event.unexpected || session.is_muted() || *self.stopping.borrow() {
+            return Box::pin(ready(()));
+        }
+        Box::pin(async move {
+            // The broker reports a takeover as an unexpected end too, but then the client id is connected already
+            // (R35).
+            if let Some(router) = self.router.get()
+                && router.is_connected(&event.client_id).await
+            {
+                return;
+            }
+            for (customer, vehicle) in session.take_vehicles() {
+                self.door.hint(&customer, &vehicle, Some(session.number()));
+            }
+        })
+    }
+}

@@ -1,0 +1,181 @@
+//! The client of an external MQTT broker: one persistent session that brings every heartbeat and keeps it until it is
+//! safe. Fed by the broker; feeds the door, and tells the rest by [`Link`] whether we listen at all. Only this file
+//! and its folder name the client crate. Each fault ends the connection; a new one is made after a pause, with
+//! nothing carried over: what was not acknowledged the broker sends again.
+
+mod address;
+mod connection;
+#[cfg(test)]
+mod tests;
+mod window;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use rand::Rng;
+use rumqttc::v5::MqttOptions;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use self::address::Address;
+pub use self::address::masked;
+use self::connection::Connection;
+use super::door::Door;
+use crate::settings::Mqtt;
+
+/// Messages the broker may have sent that we have not acknowledged. More than the shards need to be busy for the some
+/// ten milliseconds a commit takes at 50,000 a second; at the largest packet (64 KiB) it is 64 MB.
+const RECEIVE_MAXIMUM: u16 = 1_000;
+/// How long `stop` waits for the goodbye to be sent.
+const STOP_LIMIT: Duration = Duration::from_secs(2);
+
+/// Whether heartbeats can reach us.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Link {
+    /// They cannot, and why.
+    Down {
+        /// One sentence for people.
+        cause: String,
+    },
+    /// The broker granted every subscription.
+    Up,
+}
+
+/// The subscriber's times.
+#[derive(Debug, Clone, Copy)]
+struct Tuning {
+    keep_alive: Duration,
+    /// No packet for that long, not even the answer to a ping: the connection is dead (R40).
+    silence_max: Duration,
+    /// Longest way from opening a connection to a granted subscription.
+    subscribe_max: Duration,
+    /// Back-off: the first and the longest pause between attempts.
+    backoff: (Duration, Duration),
+    /// A connection that was up for that long clears the back-off.
+    healthy_after: Duration,
+    /// Pause before a message whose token was dropped is offered again.
+    pause: Duration,
+}
+
+impl Default for Tuning {
+    fn default() -> Self {
+        Self {
+            keep_alive: Duration::from_secs(15),
+            silence_max: Duration::from_secs(30),
+            subscribe_max: Duration::from_secs(15),
+            backoff: (Duration::from_millis(100), Duration::from_secs(30)),
+            healthy_after: Duration::from_secs(60),
+            pause: Duration::from_millis(100),
+        }
+    }
+}
+
+/// A running subscriber.
+pub struct Subscriber {
+    stopping: watch::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+impl Subscriber {
+    /// Connects to `mqtt.broker` on the present runtime and stays connected until [`Subscriber::stop`]. Returns at
+    /// once; `link` tells when it is up.
+    ///
+    /// # Errors
+    /// One sentence when the settings cannot be; a broker that is not there is no error but a link that is down.
+    pub fn start(settings: &Mqtt, door: Arc<Door>, link: watch::Sender<Link>) -> anyhow::Result<Self> {
+        Self::start_with(settings, door, link, Tuning::default())
+    }
+
+    fn start_with(settings: &Mqtt, door: Arc<Door>, link: watch::Sender<Link>, tuning: Tuning) -> anyhow::Result<Self> {
+        let address = Address::parse(settings.broker.as_deref().context("mqtt.broker is not set")?)?;
+        let options = address.options(settings, &tuning)?;
+        let (stopping, stop) = watch::channel(false);
+        let keeper = Keeper { options, place: address.place(), door, link, tuning, stop };
+        Ok(Self { stopping, task: tokio::spawn(keeper.run()) })
+    }
+
+    /// Disconnects and keeps the session: the broker queues what comes until we are back.
+    pub async fn stop(mut self) {
+        self.stopping.send_replace(true);
+        if tokio::time::timeout(STOP_LIMIT * 2, &mut self.task).await.is_err() {
+            self.task.abort();
+        }
+    }
+}
+
+/// Returns when the word to stop has been given.
+async fn told(stop: &mut watch::Receiver<bool>) {
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
+/// Keeps one connection open.
+struct Keeper {
+    options: MqttOptions,
+    place: String,
+    door: Arc<Door>,
+    link: watch::Sender<Link>,
+    tuning: Tuning,
+    stop: watch::Receiver<bool>,
+}
+
+impl Keeper {
+    async fn run(mut self) {
+        let mut failures = 0;
+        let mut stop = self.stop.clone();
+        loop {
+            let mut connection = Connection::open(self.options.clone(), &self.door, &self.place);
+            let mut pulse = connection.pulse.clone();
+            let link = self.link.clone();
+            let up = async {
+                if pulse.wait_for(|pulse| pulse.up_since.is_some()).await.is_ok() {
+                    tracing::info!(broker = %self.place, "subscribed");
+                    link.send_replace(Link::Up);
+                }
+                std::future::pending::<()>().await
+            };
+            let cause = tokio::select! {
+                cause = connection.lost(&self.tuning) => cause,
+                () = up => continue,
+                () = told(&mut stop) => {
+                    connection.leave(STOP_LIMIT).await;
+                    self.down("we are stopping".into());
+                    return;
+                }
+            };
+            let up_since = connection.pulse.borrow().up_since;
+            drop(connection);
+            self.down(cause);
+            if up_since.is_some_and(|since| since.elapsed() >= self.tuning.healthy_after) {
+                failures = 0;
+            }
+            tokio::select! {
+                () = tokio::time::sleep(self.backoff(failures)) => {}
+                () = told(&mut stop) => return,
+            }
+            failures += 1;
+        }
+    }
+
+    /// Doubles with each failure, and any part of it is taken by chance, so that many clients of a broker that comes
+    /// back do not all come at once.
+    fn backoff(&self, failures: u32) -> Duration {
+        let (first, longest) = self.tuning.backoff;
+        first.saturating_mul(1 << failures.min(20)).min(longest).mul_f64(rand::rng().random())
+    }
+
+    /// Says it once, not at every attempt that fails alike.
+    fn down(&mut self, cause: String) {
+        let down = Link::Down { cause };
+        self.link.send_if_modified(|link| {
+            let changed = *link != down;
+            if changed {
+                if let Link::Down { cause } = &down {
+                    tracing::warn!(broker = %self.place, cause, "no heartbeats can be heard");
+                }
+                *link = down;
+            }
+            changed
+        });
+    }
+}

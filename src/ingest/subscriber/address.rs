@@ -1,0 +1,134 @@
+//! Where the external broker is and who we are there, read from the settings; no password leaves this file in the
+//! clear. Fed by the settings; feeds the subscriber with the client's options.
+
+use anyhow::{Context, bail, ensure};
+use rumqttc::v5::MqttOptions;
+
+use super::Tuning;
+use crate::settings::Mqtt;
+
+/// Port of MQTT without TLS.
+const PORT: u16 = 1883;
+
+/// A broker's URL, taken apart.
+#[derive(Clone)]
+pub struct Address {
+    host: String,
+    port: u16,
+    login: Option<(String, String)>,
+}
+
+impl Address {
+    /// Reads `mqtt://[user[:password]@]host[:port]`; user and password may be percent-encoded.
+    ///
+    /// # Errors
+    /// A sentence that says what is wrong, without the password.
+    pub fn parse(url: &str) -> anyhow::Result<Self> {
+        let shown = masked(url);
+        if url.starts_with("mqtts://") {
+            bail!("mqtt.broker = {shown}: TLS to an external broker is not supported yet; use mqtt://");
+        }
+        let rest =
+            url.strip_prefix("mqtt://").with_context(|| format!("mqtt.broker = {shown} must begin with mqtt://"))?;
+        let rest = rest.strip_suffix('/').unwrap_or(rest);
+        let (login, place) = rest.rsplit_once('@').map_or((None, rest), |(login, place)| (Some(login), place));
+        let (host, port) = match place.rsplit_once(':') {
+            Some((host, port)) if !port.ends_with(']') => {
+                (host, port.parse().with_context(|| format!("mqtt.broker = {shown} has no valid port"))?)
+            }
+            _ => (place, PORT),
+        };
+        ensure!(!host.is_empty() && !host.contains(['/', '?']), "mqtt.broker = {shown} names no host");
+        let login = login.map(|login| {
+            let (user, password) = login.split_once(':').unwrap_or((login, ""));
+            (decoded(user), decoded(password))
+        });
+        Ok(Self { host: host.to_owned(), port, login })
+    }
+
+    /// Host and port, for people.
+    pub fn place(&self) -> String {
+        format!("{}:{}", self.host, self.port)
+    }
+
+    /// The client's options; user name and password of the settings win over those in the URL.
+    ///
+    /// # Errors
+    /// A sentence when the client id cannot be.
+    pub fn options(&self, settings: &Mqtt, tuning: &Tuning) -> anyhow::Result<MqttOptions> {
+        let id = &settings.client_id;
+        ensure!(
+            !id.is_empty() && !id.starts_with(' '),
+            "mqtt.client_id = '{id}' must not be empty or begin with a space"
+        );
+        let mut options = MqttOptions::new(id, &self.host, self.port);
+        options.set_clean_start(false).set_manual_acks(true).set_keep_alive(tuning.keep_alive);
+        options.set_session_expiry_interval(Some(u32::try_from(settings.session_expiry.0 / 1_000).unwrap_or(u32::MAX)));
+        options.set_receive_maximum(Some(super::RECEIVE_MAXIMUM)).set_max_packet_size(Some(settings.packet_bytes_max));
+        let mut network = options.network_options();
+        network.set_tcp_nodelay(true);
+        options.set_network_options(network);
+        let given = settings.username.clone().map(|user| (user, settings.password.expose().to_owned()));
+        if let Some((user, password)) = given.or_else(|| self.login.clone()) {
+            options.set_credentials(user, password);
+        }
+        Ok(options)
+    }
+}
+
+/// A broker's URL as it may be shown: what stands between the user's name and the host is hidden.
+pub fn masked(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    match rest.rsplit_once('@') {
+        Some((login, place)) => {
+            let user = login.split_once(':').map_or(login, |(user, _)| user);
+            format!("{scheme}://{user}:***@{place}")
+        }
+        None => url.to_owned(),
+    }
+}
+
+/// Undoes percent-encoding; what is no valid code stays as it is.
+fn decoded(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&first, after)) = rest.split_first() {
+        let code = (first == b'%').then(|| after.get(..2)).flatten().and_then(|code| std::str::from_utf8(code).ok());
+        match code.and_then(|code| u8::from_str_radix(code, 16).ok()) {
+            Some(byte) => (bytes.push(byte), rest = &after[2..]).0,
+            None => (bytes.push(first), rest = after).0,
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_is_taken_apart() {
+        let place = |url: &str| Address::parse(url).map(|address| address.place()).map_err(|error| error.to_string());
+        assert_eq!(place("mqtt://broker"), Ok("broker:1883".into()));
+        assert_eq!(place("mqtt://10.0.0.1:2883/"), Ok("10.0.0.1:2883".into()));
+        assert_eq!(place("mqtt://[::1]"), Ok("[::1]:1883".into()));
+        assert_eq!(place("mqtt://u:p@[::1]:99"), Ok("[::1]:99".into()));
+        for bad in ["", "broker", "http://x", "mqtt://", "mqtt://:1", "mqtt://x:y", "mqtt://x/path", "mqtts://x"] {
+            assert!(place(bad).is_err(), "{bad}");
+        }
+        assert!(place("mqtts://x").is_err_and(|error| error.contains("TLS")));
+        let login = Address::parse("mqtt://me%40home:p%3Aw%zz@x").expect("parses").login;
+        assert_eq!(login, Some(("me@home".into(), "p:w%zz".into())));
+    }
+
+    #[test]
+    fn a_password_is_never_shown() {
+        for url in
+            ["mqtt://me:hunter2@host:x", "mqtts://me:hunter2@host", "http://me:hunter2@host", "mqtt://me:hun@ter2@:1"]
+        {
+            let error = format!("{:?}", Address::parse(url).err().expect("is wrong"));
+            assert!(!error.contains("ter2") && error.contains("me:***@"), "{error}");
+        }
+        assert_eq!(masked("mqtt://host:1883"), "mqtt://host:1883");
+    }
+}
