@@ -86,7 +86,7 @@ impl Sqlite {
         let work = async move {
             let mut writer = connections.writer.lock().await;
             let writer = writer.as_mut().context("the store is closed")?;
-            // Takes the write lock at once: a lock taken halfway fails instead of waiting when another writer came first.
+            // Takes the write lock at once: a lock taken halfway fails instead of waiting if another writer came first.
             let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await?;
             write(&mut transaction).await?;
             Ok(transaction.commit().await?)

@@ -75,7 +75,8 @@ async fn what_the_registry_knows_is_loaded() {
     let fill = "
         INSERT INTO customer VALUES ('acme', 'Acme Ltd', 60000);
         INSERT INTO vehicle (customer, vehicle, name, registration, vin, tags, offline_after_ms)
-        VALUES ('acme', '1', 'Long Tom', 'AB-12', NULL, '[\"reefer\",\"north\"]', 5000), ('acme', '2', NULL, NULL, NULL, '[]', NULL);";
+        VALUES ('acme', '1', 'Long Tom', 'AB-12', NULL, '[\"reefer\",\"north\"]', 5000),
+               ('acme', '2', NULL, NULL, NULL, '[]', NULL);";
     store
         .write(move |connection| {
             Box::pin(async move {
