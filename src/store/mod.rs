@@ -117,20 +117,20 @@ pub trait Store: Send + Sync {
     /// Every customer.
     async fn load_customers(&self) -> anyhow::Result<Vec<StoredCustomer>>;
 
-    /// Every vehicle, handed over one by one, ordered by customer and vehicle (a million of them need no second copy: they
-    /// are read 10,000 at a time). One that is added meanwhile may be missed.
+    /// Every vehicle, handed over one by one, ordered by customer and vehicle (a million of them need no second copy:
+    /// they are read 10,000 at a time). One that is added meanwhile may be missed.
     async fn load_vehicles(&self, each: &mut (dyn FnMut(StoredVehicle) + Send)) -> anyhow::Result<()>;
 
     /// Until when the last run is known to have listened; none on a fresh store.
     async fn alive_until(&self) -> anyhow::Result<Option<Millis>>;
 
-    /// Writes transitions, and the vehicles and customers they belong to, in one transaction. A transition that is there
-    /// already, by (customer, vehicle, seq), stays as it is; a vehicle's row only moves forward in seq, and never back in
-    /// last heartbeat and position.
+    /// Writes transitions, and the vehicles and customers they belong to, in one transaction. A transition that is
+    /// there already, by (customer, vehicle, seq), stays as it is; a vehicle's row only moves forward in seq, and never
+    /// back in last heartbeat and position.
     async fn commit(&self, transitions: &[Transition]) -> anyhow::Result<()>;
 
-    /// Writes what was last heard, and until when we listened; one transaction. Both move forward in time only; vehicles
-    /// that are not stored are left out, and a fact that a row does not bring stays as it was.
+    /// Writes what was last heard, and until when we listened; one transaction. Both move forward in time only;
+    /// vehicles that are not stored are left out, and a fact that a row does not bring stays as it was.
     async fn checkpoint(&self, rows: &[Checkpoint], alive_until: Millis) -> anyhow::Result<()>;
 
     /// Writes a blind interval; the same (scope, from) again updates its end.

@@ -175,7 +175,7 @@ pub async fn reopening_keeps_everything(database: Arc<Database>) {
     assert_eq!((history(&*store).await, vehicles(&*store).await, store.alive_until().await.unwrap()), before);
 }
 
-/// Two processes on one database work; what they write is joined. That only one of them should run is not for the store.
+/// Two processes on one database work; what they write is joined. That only one should run is not for the store.
 pub async fn two_stores_share_a_database(database: Arc<Database>) {
     if matches!(*database, Database::Memory) {
         return;

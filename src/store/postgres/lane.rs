@@ -1,6 +1,6 @@
 //! A few connections to Postgres, one piece of work on each at a time.
-//! Fed by the store with reads and writes; not sqlx's pool, which loses a place for ever when a connection that was given
-//! back is silently dead. Here the place belongs to the work, and whatever goes wrong throws the connection away.
+//! Fed by the store with reads and writes; not sqlx's pool, which loses a place for good when a connection that was
+//! given back is silently dead. Here the place belongs to the work, and whatever goes wrong throws the connection away.
 
 use std::time::Duration;
 

@@ -6,7 +6,7 @@ mod write;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
 use async_trait::async_trait;
@@ -29,6 +29,9 @@ static MIGRATIONS: Migrator = sqlx::migrate!("./migrations/sqlite");
 const READERS: u32 = 4;
 /// How long to wait for another process that writes to the same file: a backup, or `rollcall migrate`.
 const BUSY: Duration = Duration::from_secs(10);
+const BUSY_PAUSE: Duration = Duration::from_millis(20);
+/// The low byte of the error codes that mean: another process holds the lock.
+const SQLITE_BUSY: i32 = 5;
 
 /// One SQLite database.
 #[derive(Debug)]
@@ -54,7 +57,7 @@ impl Sqlite {
         let opened = if path == ":memory:" { open_memory().await } else { open_file(path).await };
         let connections = opened.map_err(|error| {
             anyhow!(
-                "cannot open the store at {path} ({error:#}): check that it is a file that Rollcall may read and write"
+                "cannot open the store at {path} ({error}): check that it is a file that Rollcall may read and write"
             )
         })?;
         Ok(Self { owned: Owned::here(), connections: Arc::new(connections) })
@@ -86,7 +89,7 @@ impl Sqlite {
         let work = async move {
             let mut writer = connections.writer.lock().await;
             let writer = writer.as_mut().context("the store is closed")?;
-            // Takes the write lock at once: a lock taken halfway fails instead of waiting when another writer came first.
+            // Takes the write lock at once: a lock taken halfway fails instead of waiting if another writer came first.
             let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await?;
             write(&mut transaction).await?;
             Ok(transaction.commit().await?)
@@ -108,15 +111,31 @@ async fn open_memory() -> anyhow::Result<Connections> {
 
 async fn open_file(path: &str) -> anyhow::Result<Connections> {
     if let Some(folder) = Path::new(path).parent() {
-        tokio::fs::create_dir_all(folder).await.with_context(|| format!("no folder {}", folder.display()))?;
+        let made = tokio::fs::create_dir_all(folder).await;
+        made.map_err(|error| anyhow!("no folder {}: {error}", folder.display()))?;
     }
     // FULL: a transition is acknowledged once it is stored, so it has to outlive a power cut.
     let options = options(path).synchronous(SqliteSynchronous::Full);
-    let mut writer = options.clone().journal_mode(SqliteJournalMode::Wal).connect().await?;
+    let mut writer = connect(&options.clone().journal_mode(SqliteJournalMode::Wal)).await?;
     migrate(&mut writer).await?;
     let readers = SqlitePoolOptions::new().max_connections(READERS).acquire_timeout(BUSY);
     let readers = readers.connect_lazy_with(options.pragma("query_only", "on"));
     Ok(Connections { writer: Mutex::new(Some(writer)), readers: Some(readers) })
+}
+
+/// The switch to WAL fails at once while another process makes it, whatever the busy timeout; so the waiting is done here.
+async fn connect(options: &SqliteConnectOptions) -> sqlx::Result<SqliteConnection> {
+    let busy = |error: &sqlx::Error| {
+        let code = error.as_database_error().and_then(|error| error.code()?.parse::<i32>().ok());
+        code.is_some_and(|code| code & 0xff == SQLITE_BUSY)
+    };
+    let began = Instant::now();
+    loop {
+        match options.connect().await {
+            Err(error) if busy(&error) && began.elapsed() < BUSY => tokio::time::sleep(BUSY_PAUSE).await,
+            outcome => return outcome,
+        }
+    }
 }
 
 /// In one transaction with the write lock: of two processes that open a fresh file at once, the second finds it done.

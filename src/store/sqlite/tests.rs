@@ -58,6 +58,18 @@ async fn a_path_that_cannot_be_used_is_one_clear_sentence() {
     assert!(error.contains("names no file"), "{error}");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn processes_that_open_a_fresh_file_at_once_wait_for_each_other() {
+    for _ in 0..10 {
+        let folder = TempDir::new().unwrap();
+        let path = folder.path().join("fleet.db").display().to_string();
+        let opened = futures_util::future::join_all((0..6).map(|_| Sqlite::open(&path))).await;
+        for store in opened {
+            store.unwrap().close().await;
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_file_is_named_as_a_path_or_as_a_url() {
     let folder = TempDir::new().unwrap();
@@ -75,7 +87,8 @@ async fn what_the_registry_knows_is_loaded() {
     let fill = "
         INSERT INTO customer VALUES ('acme', 'Acme Ltd', 60000);
         INSERT INTO vehicle (customer, vehicle, name, registration, vin, tags, offline_after_ms)
-        VALUES ('acme', '1', 'Long Tom', 'AB-12', NULL, '[\"reefer\",\"north\"]', 5000), ('acme', '2', NULL, NULL, NULL, '[]', NULL);";
+        VALUES ('acme', '1', 'Long Tom', 'AB-12', NULL, '[\"reefer\",\"north\"]', 5000),
+               ('acme', '2', NULL, NULL, NULL, '[]', NULL);";
     store
         .write(move |connection| {
             Box::pin(async move {
