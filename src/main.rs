@@ -1,1 +1,58 @@
-fn main() {}
+//! The `rollcall` binary: reads the command line and the settings, runs one command, and turns faults into exit codes.
+//! 2: usage or settings. 1: the environment (a taken port, an unreachable store).
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use rollcall::app::cli::{Cli, Command};
+use rollcall::app::{self, check, demo, healthcheck, replay};
+use rollcall::{store, telemetry};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match &cli.command {
+        Some(Command::Healthcheck { address }) => return outcome(healthcheck::ask(address)),
+        Some(Command::Replay { file, clock, will_grace }) => {
+            return match cli.flags.replay_offline_after() {
+                Ok(span) => outcome(replay::print(file, span, *will_grace, *clock)),
+                Err(fault) => usage(&[fault]),
+            };
+        }
+        _ => {}
+    }
+    let preset = if matches!(cli.command, Some(Command::Demo { .. })) { &demo::PRESET[..] } else { &[] };
+    let settings = match cli.flags.settings(preset) {
+        Ok(settings) => settings,
+        Err(faults) => return usage(&faults),
+    };
+    if let Err(fault) = telemetry::start_logging(&settings.log) {
+        return usage(&[fault]);
+    }
+    app::run(async move {
+        match cli.command {
+            None | Some(Command::Serve) => outcome(app::run_until(&settings, app::signal()).await),
+            Some(Command::Demo { vehicles, customers }) => {
+                outcome(demo::run_until(&settings, vehicles, customers, app::signal()).await)
+            }
+            Some(Command::Migrate) => outcome(store::open(settings.store.url.expose()).await.map(drop)),
+            Some(Command::Check) => match check::check(&settings).await {
+                faults if faults.is_empty() => ExitCode::SUCCESS,
+                faults => outcome(Err(anyhow::anyhow!(faults.join("\nrollcall: ")))),
+            },
+            Some(Command::Replay { .. } | Command::Healthcheck { .. }) => ExitCode::SUCCESS,
+        }
+    })
+}
+
+fn outcome(result: anyhow::Result<()>) -> ExitCode {
+    result.map_or_else(|error| fail(&[format!("{error:#}")], 1), |()| ExitCode::SUCCESS)
+}
+
+fn usage(faults: &[String]) -> ExitCode {
+    fail(faults, 2)
+}
+
+fn fail(faults: &[String], code: u8) -> ExitCode {
+    faults.iter().for_each(|fault| eprintln!("rollcall: {fault}"));
+    ExitCode::from(code)
+}

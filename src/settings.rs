@@ -56,7 +56,7 @@ pub struct Mqtt {
     /// Address and port of the embedded broker; port 0 takes a free one.
     pub listen: SocketAddr,
     /// External broker (`mqtt://host:1883`); then there is no embedded one.
-    pub broker: Option<String>,
+    pub broker: Option<Secret>,
     /// Client id at the external broker; its persistent session hangs on it, so it must be unique and stable.
     pub client_id: String,
     /// User name at the external broker.
@@ -321,7 +321,7 @@ impl<'de> Deserialize<'de> for Span {
     }
 }
 
-/// A text that must not be shown: logs, `check` and errors see `***`.
+/// A text that must not be shown as it is: logs, `check` and errors see [`Secret::shown`].
 #[derive(Debug, Clone, Default)]
 pub struct Secret(SecretString);
 
@@ -329,6 +329,21 @@ impl Secret {
     /// The text itself, for the one place that needs it.
     pub fn expose(&self) -> &str {
         self.0.expose_secret()
+    }
+
+    /// The text as it may be shown: a URL without its password, anything else masked whole.
+    pub fn shown(&self) -> String {
+        let text = self.expose();
+        if text.is_empty() || text.starts_with("sqlite:") {
+            return text.to_owned();
+        }
+        let Some((scheme, rest)) = text.split_once("://").filter(|_| !text.contains("password=")) else {
+            return "***".into();
+        };
+        match rest.rsplit_once('@') {
+            Some((login, place)) => format!("{scheme}://{}:***@{place}", login.split(':').next().unwrap_or_default()),
+            None => text.to_owned(),
+        }
     }
 }
 
@@ -339,10 +354,8 @@ impl From<&str> for Secret {
 }
 
 impl Serialize for Secret {
-    /// A text without a password in it (`sqlite:...`) is shown, everything else is masked.
     fn serialize<S: Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
-        let text = self.expose();
-        out.serialize_str(if text.is_empty() || text.starts_with("sqlite:") { text } else { "***" })
+        out.serialize_str(&self.shown())
     }
 }
 

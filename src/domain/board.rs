@@ -367,17 +367,22 @@ impl Board {
         self.fleets(filter, None).flat_map(|(_, fleet)| fleet.in_order(filter, None)).collect()
     }
 
-    /// One page in the order of the keys: at most `limit` vehicles after the given key.
-    pub fn page(&self, query: &Query, after: Option<(&str, &str)>, limit: usize) -> Vec<Slot> {
-        if let Some(mut matches) = self.matches(query) {
-            matches.retain(|slot| after.is_none_or(|after| self.row(*slot).is_some_and(|row| key_of(row) > after)));
-            matches.truncate(limit);
-            return matches;
-        }
+    /// One page in the order of the keys, at most `limit` vehicles after the given key, and the counts of the whole query.
+    pub fn page(&self, query: &Query, after: Option<(&str, &str)>, limit: usize) -> (Vec<Slot>, Counts) {
+        let Some(mut matches) = self.matches(query) else {
+            return (self.page_of_filter(&query.filter, after, limit), self.counts(&query.filter));
+        };
+        let counts = self.count(&matches);
+        matches.retain(|slot| after.is_none_or(|after| self.row(*slot).is_some_and(|row| key_of(row) > after)));
+        matches.truncate(limit);
+        (matches, counts)
+    }
+
+    fn page_of_filter(&self, filter: &Filter, after: Option<(&str, &str)>, limit: usize) -> Vec<Slot> {
         let mut page = Vec::with_capacity(limit);
-        for (customer, fleet) in self.fleets(&query.filter, after.map(|(customer, _)| customer)) {
+        for (customer, fleet) in self.fleets(filter, after.map(|(customer, _)| customer)) {
             let after = after.filter(|(first, _)| *first == &**customer).map(|(_, vehicle)| vehicle);
-            page.extend(fleet.in_order(&query.filter, after).take(limit - page.len()));
+            page.extend(fleet.in_order(filter, after).take(limit - page.len()));
             if page.len() == limit {
                 break;
             }
@@ -405,11 +410,10 @@ impl Board {
         keyed.into_iter().map(|(_, slot)| slot).collect()
     }
 
-    /// How many vehicles a query finds in each status.
-    pub fn count(&self, query: &Query) -> Counts {
-        let Some(matches) = self.matches(query) else { return self.counts(&query.filter) };
+    /// How many of these vehicles are in each status.
+    pub fn count(&self, slots: &[Slot]) -> Counts {
         let mut counts = Counts::default();
-        for row in matches.iter().filter_map(|slot| self.row(*slot)) {
+        for row in slots.iter().filter_map(|slot| self.row(*slot)) {
             counts.0[row.state.status as usize] += 1;
         }
         counts

@@ -33,22 +33,22 @@ fn statuses(list: &str) -> Query {
 fn pages_follow_the_keys_and_end() {
     let board = small();
     let query = Query::default();
-    assert_eq!(board.page(&query, None, 3), [3, 1, 2]);
-    assert_eq!(board.page(&query, Some(("b", "1")), 3), [0]);
-    assert!(board.page(&query, Some(("b", "2")), 3).is_empty());
+    assert_eq!(board.page(&query, None, 3).0, [3, 1, 2]);
+    assert_eq!(board.page(&query, Some(("b", "1")), 3).0, [0]);
+    assert!(board.page(&query, Some(("b", "2")), 3).0.is_empty());
     let only_b = Query { filter: Filter::parse("b", "").expect("filter"), ..Query::default() };
-    assert_eq!(board.page(&only_b, None, 10), [2, 0]);
+    assert_eq!(board.page(&only_b, None, 10).0, [2, 0]);
 }
 
 #[test]
 fn a_page_stays_stable_while_vehicles_change_state() {
     let mut board = small();
-    let first = board.page(&Query::default(), None, 2);
+    let first = board.page(&Query::default(), None, 2).0;
     board.apply(update(1, Status::Offline, 5));
     board.apply(update(2, Status::Offline, 5));
-    let rest = board.page(&Query::default(), Some(("a", "9")), 10);
+    let rest = board.page(&Query::default(), Some(("a", "9")), 10).0;
     assert_eq!((first, rest), (vec![3, 1], vec![2, 0]));
-    assert_eq!(board.page(&statuses("offline"), None, 10), [1, 2]);
+    assert_eq!(board.page(&statuses("offline"), None, 10).0, [1, 2]);
 }
 
 #[test]
@@ -69,7 +69,7 @@ fn names_and_tags_are_found() {
     board.join(key, Some(registered.into()), update(4, Status::NeverSeen, 0));
     let find = |text: Option<&str>, tag: Option<&str>| {
         let (text, tag) = (text.map(str::to_owned), tag.map(str::to_owned));
-        board.page(&Query { text, tag, ..Query::default() }, None, 10)
+        board.page(&Query { text, tag, ..Query::default() }, None, 10).0
     };
     assert_eq!(
         (find(Some("t ow"), None), find(None, Some("reefer")), find(Some("1"), None)),
@@ -192,6 +192,6 @@ proptest! {
         let mut sorted: Vec<&(String, String, Status, Option<Millis>)> = plain.values().filter(|r| filter.allows(&r.0, r.2)).collect();
         sorted.sort_by_key(|row| (&row.0, &row.1));
         let sorted: Vec<String> = sorted.iter().map(|row| format!("{}/{}", row.0, row.1)).collect();
-        prop_assert_eq!(names(board.page(&query, None, 1_000)), sorted);
+        prop_assert_eq!(names(board.page(&query, None, 1_000).0), sorted);
     }
 }

@@ -156,10 +156,26 @@ pub fn decode(format: Format, payload: &[u8]) -> Result<Heartbeat, Refused> {
     raw.check()
 }
 
-/// The payload as it is written, before its values are checked. Also the inner part of `POST /heartbeats`.
+/// The fields of a payload, for those who must name an unknown one.
+pub const FIELDS: [&str; 12] = [
+    "ts",
+    "seq",
+    "boot",
+    "lat",
+    "lon",
+    "speed_kmh",
+    "heading_deg",
+    "battery_pct",
+    "odometer_km",
+    "ignition",
+    "next_in_s",
+    "metrics",
+];
+
+/// The payload as it is written, before its values are checked.
 #[derive(Debug, Default, Deserialize)]
 #[serde(expecting = "a JSON object")]
-pub struct Payload<'a> {
+struct Payload<'a> {
     ts: Option<DeviceTime>,
     seq: Option<u64>,
     #[serde(borrow)]
@@ -177,10 +193,7 @@ pub struct Payload<'a> {
 
 impl Payload<'_> {
     /// Checks every value against its range.
-    ///
-    /// # Errors
-    /// [`Refused`] naming the field.
-    pub fn check(self) -> Result<Heartbeat, Refused> {
+    fn check(self) -> Result<Heartbeat, Refused> {
         if self.boot.as_ref().is_some_and(|boot| boot.len() > TEXT_BYTES_MAX) {
             return Err(Refused::new(Refusal::TooLong, format!("boot has more than {TEXT_BYTES_MAX} bytes")));
         }

@@ -82,6 +82,12 @@ impl Broker {
         self.hook.sessions.count()
     }
 
+    /// Counts open connections for as long as it is kept.
+    pub fn connection_counter(&self) -> impl Fn() -> usize + Send + Sync + 'static {
+        let hook = Arc::clone(&self.hook);
+        move || hook.sessions.count()
+    }
+
     /// Connections closed because a message could not be made safe in time.
     pub fn given_up(&self) -> u64 {
         self.hook.given_up.load(Relaxed)

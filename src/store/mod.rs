@@ -164,5 +164,17 @@ pub async fn open(url: &str) -> anyhow::Result<Arc<dyn Store>> {
     }
 }
 
+/// Asks whether the store a URL names can be used, and changes nothing there; answers its kind.
+///
+/// # Errors
+/// One sentence saying what failed.
+pub async fn probe(url: &str) -> anyhow::Result<&'static str> {
+    match url.split_once(':') {
+        Some(("sqlite", path)) => sqlite::probe(path).map(|()| "sqlite"),
+        Some(("postgres" | "postgresql", _)) => postgres::probe(url).await.map(|()| "postgres"),
+        _ => anyhow::bail!("store.url must start with sqlite: or postgres://"),
+    }
+}
+
 #[cfg(test)]
 mod contract_tests;

@@ -41,6 +41,14 @@ pub struct Postgres {
     readers: Arc<Lane>,
 }
 
+/// Whether the server takes us.
+pub async fn probe(url: &str) -> anyhow::Result<()> {
+    let options: PgConnectOptions = url.parse().map_err(|error| anyhow!("store.url cannot be read: {error}"))?;
+    let mut connection = lane::connect(&options).await?;
+    connection.ping().await?;
+    Ok(connection.close().await?)
+}
+
 impl Postgres {
     /// Connects, and brings the schema up to date.
     pub async fn open(url: &str) -> anyhow::Result<Self> {

@@ -49,6 +49,23 @@ struct Connections {
     readers: Option<SqlitePool>,
 }
 
+/// Whether the file can be written, or made: the nearest folder above it that exists must allow it.
+pub fn probe(path: &str) -> anyhow::Result<()> {
+    let path = std::path::Path::new(path.strip_prefix("//").unwrap_or(path));
+    if path.as_os_str() == ":memory:" {
+        return Ok(());
+    }
+    let sentence = || format!("the store at {} cannot be written", path.display());
+    if path.exists() {
+        std::fs::OpenOptions::new().append(true).open(path).with_context(sentence)?;
+        return Ok(());
+    }
+    let parents = path.ancestors().skip(1).map(|folder| if folder.as_os_str().is_empty() { ".".as_ref() } else { folder });
+    let folder = parents.into_iter().find(|folder| folder.exists()).with_context(sentence)?;
+    anyhow::ensure!(folder.is_dir() && !folder.metadata()?.permissions().readonly(), sentence());
+    Ok(())
+}
+
 impl Sqlite {
     /// Opens the file, or `:memory:`, and brings its schema up to date.
     pub async fn open(path: &str) -> anyhow::Result<Self> {

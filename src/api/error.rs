@@ -1,0 +1,107 @@
+//! Every fault of a request in one form: RFC 9457 `application/problem+json`, naming the field that is wrong.
+//! Made by handlers and by the routing table; read by people and programs.
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::{ALLOW, RETRY_AFTER};
+use actix_web::{HttpRequest, HttpResponse, ResponseError};
+use serde::Serialize;
+
+/// One wrong field.
+#[derive(Debug, Clone, Serialize)]
+pub struct FieldProblem {
+    /// Its name.
+    pub field: String,
+    /// What is wrong with it.
+    pub problem: String,
+}
+
+/// What went wrong, as it is sent.
+#[derive(Debug, Clone, Serialize, thiserror::Error)]
+#[error("{detail}")]
+pub struct Problem {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    title: &'static str,
+    status: u16,
+    detail: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    errors: Vec<FieldProblem>,
+    #[serde(skip)]
+    allow: Option<&'static str>,
+}
+
+impl Problem {
+    fn new(status: StatusCode, detail: impl Into<String>) -> Self {
+        let title = status.canonical_reason().unwrap_or("Error");
+        let (status, detail) = (status.as_u16(), detail.into());
+        Self { kind: "about:blank", title, status, detail, errors: Vec::new(), allow: None }
+    }
+
+    /// 422: a value that is understood, but cannot be.
+    pub fn field(field: &str, problem: impl Into<String>) -> Self {
+        let problem = problem.into();
+        let detail = format!("{field}: {problem}");
+        let errors = vec![FieldProblem { field: field.to_owned(), problem }];
+        Self { errors, ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, detail) }
+    }
+
+    /// 400: a body or query that cannot be read.
+    pub fn unreadable(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, detail)
+    }
+
+    /// 404: no such thing.
+    pub fn not_found(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, detail)
+    }
+
+    /// 405: the path is right, the method is not.
+    pub fn method(allow: &'static str) -> Self {
+        let detail = format!("this path answers {allow} only");
+        Self { allow: Some(allow), ..Self::new(StatusCode::METHOD_NOT_ALLOWED, detail) }
+    }
+
+    /// 413: more than is read.
+    pub fn too_large(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, detail)
+    }
+
+    /// 415: not JSON.
+    pub fn media_type() -> Self {
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "send Content-Type: application/json")
+    }
+
+    /// 429: intake is full.
+    pub fn busy(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::TOO_MANY_REQUESTS, detail)
+    }
+
+    /// 503: the store does not answer. What it said is logged, not sent.
+    pub fn store(error: &anyhow::Error) -> Self {
+        tracing::warn!("a request could not read the store: {error:#}");
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "the store does not answer; live status is not affected")
+    }
+}
+
+impl ResponseError for Problem {
+    fn status_code(&self) -> StatusCode {
+        StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        let mut response = HttpResponse::build(self.status_code());
+        response.content_type("application/problem+json");
+        if let Some(allow) = self.allow {
+            response.insert_header((ALLOW, allow));
+        }
+        if self.status == StatusCode::TOO_MANY_REQUESTS || self.status == StatusCode::SERVICE_UNAVAILABLE {
+            response.insert_header((RETRY_AFTER, "1"));
+        }
+        response.json(self)
+    }
+}
+
+/// The answer to a path nobody serves.
+pub async fn unknown_path(request: HttpRequest) -> Result<HttpResponse, Problem> {
+    Err(Problem::not_found(format!("there is nothing at {}", request.path())))
+}

@@ -1,0 +1,119 @@
+//! `POST /heartbeats`: one heartbeat or up to a thousand, through the same door as MQTT.
+//! Feeds the door. A bad heartbeat in a list is named by its index and does not hold up the others.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use super::Service;
+use super::error::Problem;
+use super::params::Params;
+use crate::domain::heartbeat::{self, Format, Heartbeat, Refusal, Refused};
+
+/// Most heartbeats in one request.
+const HEARTBEATS_MAX: usize = 1_000;
+
+#[derive(Debug, Serialize)]
+struct RefusedItem {
+    index: usize,
+    problem: String,
+}
+
+#[derive(Debug, Serialize)]
+struct Answer {
+    accepted: usize,
+    refused: Vec<RefusedItem>,
+}
+
+/// Takes heartbeats. 202 with the refused ones by index; 429 when intake is full; a single bad one is 422.
+pub async fn take(
+    request: HttpRequest,
+    mut payload: web::Payload,
+    service: web::Data<Service>,
+) -> Result<HttpResponse, Problem> {
+    Params::read(&request, &[])?;
+    if !request.headers().get("content-type").is_some_and(|kind| kind.as_bytes().starts_with(b"application/json")) {
+        return Err(Problem::media_type());
+    }
+    let body = read_body(&mut payload).await?;
+    let single = body.trim_ascii_start().first() == Some(&b'{');
+    let items: Vec<&RawValue> = if single {
+        vec![serde_json::from_slice(&body).map_err(|error| Problem::unreadable(error.to_string()))?]
+    } else {
+        serde_json::from_slice(&body)
+            .map_err(|_| Problem::unreadable("the body must be a heartbeat or an array of heartbeats, in JSON"))?
+    };
+    if items.len() > HEARTBEATS_MAX {
+        return Err(Problem::too_large(format!("{} heartbeats; send at most {HEARTBEATS_MAX} at once", items.len())));
+    }
+    let mut answer = Answer { accepted: 0, refused: Vec::new() };
+    for (index, item) in items.into_iter().enumerate() {
+        match take_one(&service, item.get()) {
+            Ok(true) => answer.accepted += 1,
+            Ok(false) => {
+                let detail = format!("intake is full; {} heartbeats were taken, send again from there", answer.accepted);
+                return Err(Problem::busy(detail));
+            }
+            Err((field, problem)) if single => return Err(Problem::field(&field, problem)),
+            Err((field, problem)) => {
+                answer.refused.push(RefusedItem { index, problem: format!("{field}: {problem}") });
+            }
+        }
+    }
+    Ok(HttpResponse::Accepted().json(answer))
+}
+
+async fn read_body(payload: &mut web::Payload) -> Result<web::Bytes, Problem> {
+    let limited = std::mem::replace(payload, web::Payload::from(actix_web::dev::Payload::None));
+    match limited.to_bytes_limited(super::BODY_BYTES_MAX).await {
+        Ok(Ok(body)) => Ok(body),
+        Ok(Err(error)) => Err(Problem::unreadable(format!("the body broke off: {error}"))),
+        Err(_) => Err(Problem::too_large(format!("the body is over {} bytes", super::BODY_BYTES_MAX))),
+    }
+}
+
+/// `false` when intake is full; an error names the field.
+fn take_one(service: &Service, item: &str) -> Result<bool, (String, String)> {
+    let outcome = read_one(item).and_then(|(customer, vehicle, beat)| {
+        let refused = |refused: Refused| (field_of(&refused), refused);
+        service.door.take_heartbeat(&customer, &vehicle, beat).map_err(refused)
+    });
+    outcome.map_err(|(field, refused)| {
+        // The door has counted what it refused itself; what never came to it is counted here.
+        if !matches!(refused.reason, Refusal::BadIdentifier | Refusal::FleetFull | Refusal::CustomerFull)
+            && refused.reason != Refusal::UnknownVehicle
+        {
+            service.door.note_refused(&refused, "http", item.as_bytes());
+        }
+        (field, refused.detail)
+    })
+}
+
+type Named<'a> = (Cow<'a, str>, Cow<'a, str>, Heartbeat);
+
+fn read_one(item: &str) -> Result<Named<'_>, (String, Refused)> {
+    let bad = |field: &str, detail: String| (field.to_owned(), Refused::new(Refusal::BadPayload, detail));
+    let fields: BTreeMap<Cow<'_, str>, &RawValue> =
+        serde_json::from_str(item).map_err(|error| bad("heartbeat", error.to_string()))?;
+    let known = |name: &str| heartbeat::FIELDS.contains(&name) || matches!(name, "customer" | "vehicle");
+    if let Some(unknown) = fields.keys().find(|name| !known(name)) {
+        return Err(bad(unknown, "is unknown in a heartbeat".into()));
+    }
+    let name = |field: &str| {
+        let text = fields.get(field).ok_or_else(|| bad(field, "is missing".into()))?;
+        serde_json::from_str::<Cow<'_, str>>(text.get()).map_err(|_| bad(field, "must be text".into()))
+    };
+    let (customer, vehicle) = (name("customer")?, name("vehicle")?);
+    let beat = heartbeat::decode(Format::Json, item.as_bytes()).map_err(|refused| (field_of(&refused), refused))?;
+    Ok((customer, vehicle, beat))
+}
+
+/// The field a refusal speaks of: its sentence begins with it, where there is one.
+fn field_of(refused: &Refused) -> String {
+    let first = refused.detail.split([' ', ':']).next().unwrap_or_default();
+    let known = heartbeat::FIELDS.contains(&first) || matches!(first, "customer" | "vehicle");
+    if known { first.to_owned() } else { "heartbeat".to_owned() }
+}

@@ -1,0 +1,101 @@
+//! `GET /metrics`: the counters of every part, in the text form Prometheus reads.
+//! Fed by each part's own counters at the moment of the scrape; nothing is kept here.
+
+use actix_web::{HttpResponse, web};
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, text};
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::Registry;
+use std::sync::atomic::Ordering::Relaxed;
+
+use super::Service;
+use crate::domain::transition::Status;
+use crate::telemetry::BUCKETS_MS;
+
+#[derive(Debug)]
+struct Scrape(web::Data<Service>);
+
+impl std::fmt::Debug for Service {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str("Service")
+    }
+}
+
+/// All metrics.
+pub async fn text(service: web::Data<Service>) -> HttpResponse {
+    let mut registry = Registry::with_prefix("rollcall");
+    registry.register_collector(Box::new(Scrape(service)));
+    let mut body = String::new();
+    match text::encode(&mut body, &registry) {
+        Ok(()) => HttpResponse::Ok()
+            .content_type("application/openmetrics-text; version=1.0.0; charset=utf-8")
+            .body(body),
+        Err(error) => HttpResponse::InternalServerError().body(error.to_string()),
+    }
+}
+
+impl Collector for Scrape {
+    fn encode(&self, mut out: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let service = &self.0;
+        let fleet = &service.counters;
+        gauge(&mut out, "listening", "1 while heartbeats can be heard", i64::from(service.feed.observation().1.listening))?;
+        counter(&mut out, "heartbeats", "Inputs taken", service.door.taken())?;
+        counter(&mut out, "duplicates", "Heartbeats that came twice", fleet.duplicates.load(Relaxed))?;
+        counter(&mut out, "backlog", "Heartbeats that had waited somewhere", fleet.backlog.load(Relaxed))?;
+        counter(&mut out, "transitions", "Changes of status decided", fleet.transitions.load(Relaxed))?;
+        counter(&mut out, "vehicle_restarts", "Vehicle actors made anew after a panic", fleet.restarts.load(Relaxed))?;
+        gauge(&mut out, "intake_waiting", "Inputs waiting for their shard", service.registry.waiting() as i64)?;
+        gauge(&mut out, "mqtt_connections", "Connections to the embedded broker", (service.connections)() as i64)?;
+        gauge(&mut out, "dashboards", "WebSocket clients", service.feed.dashboards() as i64)?;
+        gauge(&mut out, "store_up", "1 while the store takes writes", i64::from(service.health.fault().is_none()))?;
+        gauge(&mut out, "spool_rows", "Transitions not yet durable", service.health.pending() as i64)?;
+        self.vehicles(&mut out)?;
+        self.refused(&mut out)?;
+        self.detection_lag(&mut out)
+    }
+}
+
+impl Scrape {
+    fn vehicles(&self, out: &mut DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let counts = self.0.feed.board().counts(&Default::default());
+        let kind = prometheus_client::metrics::MetricType::Gauge;
+        let mut family = out.encode_descriptor("vehicles", "Vehicles by status", None, kind)?;
+        for status in Status::ALL {
+            let labels = [("status", status.word())];
+            ConstGauge::new(i64::from(counts.of(status))).encode(family.encode_family(&labels)?)?;
+        }
+        Ok(())
+    }
+
+    fn refused(&self, out: &mut DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let kind = prometheus_client::metrics::MetricType::Counter;
+        let mut family = out.encode_descriptor("refused", "Messages refused by reason", None, kind)?;
+        for (reason, count) in self.0.door.refused().counts() {
+            ConstCounter::new(count).encode(family.encode_family(&[("reason", reason.word())])?)?;
+        }
+        Ok(())
+    }
+
+    fn detection_lag(&self, out: &mut DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let (buckets, count, sum_ms) = self.0.counters.detection_lag.histogram();
+        let kind = prometheus_client::metrics::MetricType::Histogram;
+        let unit = prometheus_client::registry::Unit::Seconds;
+        let help = "From a deadline to the moment it was seen to have passed";
+        let mut histogram = out.encode_descriptor("detection_lag", help, Some(&unit), kind)?;
+        let mut bounds: Vec<(f64, u64)> =
+            BUCKETS_MS.iter().zip(buckets).map(|(end, count)| (*end as f64 / 1e3, count)).collect();
+        bounds.push((f64::MAX, count - buckets.iter().sum::<u64>()));
+        histogram.encode_histogram::<()>(sum_ms as f64 / 1e3, count, &bounds, None)
+    }
+}
+
+fn gauge(out: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: i64) -> Result<(), std::fmt::Error> {
+    let gauge = ConstGauge::new(value);
+    gauge.encode(out.encode_descriptor(name, help, None, gauge.metric_type())?)
+}
+
+fn counter(out: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: u64) -> Result<(), std::fmt::Error> {
+    let counter = ConstCounter::new(value);
+    counter.encode(out.encode_descriptor(name, help, None, counter.metric_type())?)
+}

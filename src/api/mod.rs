@@ -1,0 +1,128 @@
+//! The HTTP door: the table of all routes, and what their handlers share.
+//! Reads the board (live) and the store (history); feeds the door with heartbeats; hands WebSockets to live sessions.
+
+mod assets;
+mod customers;
+mod error;
+mod heartbeats;
+mod live;
+mod metrics;
+mod openapi;
+mod orders;
+mod params;
+pub mod rate;
+mod refused;
+mod status;
+mod transitions;
+mod vehicles;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use actix::Addr;
+use actix_web::middleware::{Compress, DefaultHeaders};
+use actix_web::{Resource, Route, web};
+
+use crate::clock::Clock;
+use crate::domain::policy::Rules;
+use crate::fleet::outbox::FleetCounters;
+use crate::fleet::persister::StoreHealth;
+use crate::fleet::registry::Registry;
+use crate::ingest::door::Door;
+use crate::live::feed::Feed;
+use crate::live::hub::Hub;
+use crate::store::{Store, StoredCustomer};
+use error::Problem;
+
+/// Largest body of a request: a thousand heartbeats of 8 KiB.
+const BODY_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Only our own scripts, styles and sockets: a vehicle's name can never become code.
+const CONTENT_SECURITY_POLICY: &str = "default-src 'self'; connect-src 'self' ws: wss:; img-src 'self' data: blob:; \
+                                       worker-src 'self'; style-src 'self'; frame-ancestors 'none'; base-uri 'none'";
+
+/// What the handlers share.
+pub struct Service {
+    /// The board and the live push.
+    pub feed: Arc<Feed>,
+    /// Its writer.
+    pub hub: Addr<Hub>,
+    /// The way in.
+    pub door: Arc<Door>,
+    /// Who is known.
+    pub registry: Arc<Registry>,
+    /// The past.
+    pub store: Arc<dyn Store>,
+    /// How the store is doing.
+    pub health: Arc<StoreHealth>,
+    /// Counters of the fleet.
+    pub counters: Arc<FleetCounters>,
+    /// Customers as they were stored.
+    pub customers: BTreeMap<String, StoredCustomer>,
+    /// What holds for all vehicles.
+    pub rules: Rules,
+    /// The clock.
+    pub clock: Clock,
+    /// Heartbeats a second.
+    pub rate: Arc<rate::Rate>,
+    /// MQTT connections, when the broker is ours.
+    pub connections: Box<dyn Fn() -> usize + Send + Sync>,
+    /// Serve the dashboard from this folder.
+    pub web_dir: Option<PathBuf>,
+    /// Orders of lists that are being read.
+    pub orders: orders::Orders,
+}
+
+/// Puts every route into the application.
+pub fn routes(config: &mut web::ServiceConfig, service: web::Data<Service>) {
+    let api = web::scope("/api/v1")
+        .wrap(DefaultHeaders::new().add(("Cache-Control", "no-store")))
+        .service(get("/vehicles", web::get().to(vehicles::list)))
+        .service(get("/customers/{customer}/vehicles/{vehicle}", web::get().to(vehicles::one)))
+        .service(get(
+            "/customers/{customer}/vehicles/{vehicle}/transitions",
+            web::get().to(transitions::of_vehicle),
+        ))
+        .service(get("/transitions", web::get().to(transitions::of_fleet)))
+        .service(get("/customers", web::get().to(customers::list)))
+        .service(get("/status", web::get().to(status::status)))
+        .service(get("/refused", web::get().to(refused::list)))
+        .service(get("/observation-gaps", web::get().to(status::observation_gaps)))
+        .service(only("/heartbeats", "POST", web::post().to(heartbeats::take)))
+        .service(get("/live", web::get().to(live::upgrade)))
+        .service(get("/openapi.json", web::get().to(openapi::document)))
+        .configure(openapi::page)
+        .default_service(web::to(error::unknown_path));
+    config
+        .app_data(service)
+        .app_data(web::PayloadConfig::new(BODY_BYTES_MAX))
+        .service(get("/healthz", web::get().to(status::healthz)))
+        .service(get("/readyz", web::get().to(status::readyz)))
+        .service(get("/metrics", web::get().to(metrics::text)))
+        .service(get("/openapi.json", web::get().to(openapi::document)))
+        .service(web::redirect("/docs", "/api/v1/docs/"))
+        .service(api)
+        .default_service(web::get().to(assets::serve));
+}
+
+/// Headers of every answer. Compression leaves WebSockets alone.
+pub fn headers() -> DefaultHeaders {
+    DefaultHeaders::new()
+        .add(("Content-Security-Policy", CONTENT_SECURITY_POLICY))
+        .add(("X-Content-Type-Options", "nosniff"))
+        .add(("Referrer-Policy", "no-referrer"))
+}
+
+/// Compression of answers, for clients that ask for it.
+pub fn compression() -> Compress {
+    Compress::default()
+}
+
+fn get(path: &str, route: Route) -> Resource {
+    only(path, "GET", route)
+}
+
+fn only(path: &str, method: &'static str, route: Route) -> Resource {
+    let refuse = move || async move { Err::<actix_web::HttpResponse, Problem>(Problem::method(method)) };
+    web::resource(path).route(route).default_service(web::to(refuse))
+}

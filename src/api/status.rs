@@ -1,0 +1,84 @@
+//! How the service itself is doing: `GET /status`, `/healthz`, `/readyz`, `/observation-gaps`.
+//! Fed by every part's own counters.
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde::Serialize;
+use serde_json::json;
+
+use super::Service;
+use super::error::Problem;
+use super::params::Params;
+use super::vehicles::CountsView;
+use crate::domain::time::{self, Millis, rfc3339};
+
+/// Everything an operator asks first.
+pub async fn status(request: HttpRequest, service: web::Data<Service>) -> Result<HttpResponse, Problem> {
+    Params::read(&request, &[])?;
+    let observation = service.feed.observation().1;
+    let lag = service.counters.detection_lag.summary();
+    let counts: CountsView = service.feed.board().counts(&Default::default()).into();
+    Ok(HttpResponse::Ok().json(json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "started_at": rfc3339(service.clock.started_at()),
+        "listening": observation.listening,
+        "listening_since": observation.since.map(rfc3339),
+        "blind_cause": if observation.listening { None } else { Some(observation.cause) },
+        "intake": {
+            "per_s": service.rate.per_s(),
+            "total": service.door.taken(),
+            "refused": service.door.refused().total(),
+            "waiting": service.registry.waiting(),
+            "connections": (service.connections)(),
+        },
+        "vehicles": counts,
+        "store": {
+            "kind": service.store.kind(),
+            "ok": service.health.fault().is_none(),
+            "spool_rows": service.health.pending(),
+        },
+        "dashboards": service.feed.dashboards(),
+        "detection_lag_ms": { "p50": lag.p50, "p99": lag.p99, "max": lag.max },
+    })))
+}
+
+/// The process runs.
+pub async fn healthz() -> HttpResponse {
+    HttpResponse::Ok().json(json!({ "status": "ok" }))
+}
+
+/// The service can do its job: it hears, and what it decides can be kept. 503 with the reasons when not.
+pub async fn readyz(service: web::Data<Service>) -> HttpResponse {
+    let observation = service.feed.observation().1;
+    let mut reasons = Vec::new();
+    if !observation.listening {
+        reasons.push(format!("not listening: {}", observation.cause));
+    }
+    if service.health.fault().is_some() {
+        reasons.push(format!("the {} store takes no writes", service.store.kind()));
+    }
+    match reasons.is_empty() {
+        true => HttpResponse::Ok().json(json!({ "ready": true })),
+        false => HttpResponse::ServiceUnavailable().json(json!({ "ready": false, "reasons": reasons })),
+    }
+}
+
+#[derive(Serialize)]
+struct GapView {
+    scope: String,
+    #[serde(serialize_with = "time::as_text::serialize")]
+    from: Millis,
+    #[serde(serialize_with = "time::as_optional_text::serialize")]
+    to: Option<Millis>,
+    cause: String,
+}
+
+/// When Rollcall could not hear, oldest first.
+pub async fn observation_gaps(request: HttpRequest, service: web::Data<Service>) -> Result<HttpResponse, Problem> {
+    let params = Params::read(&request, &["from", "to"])?;
+    let (from, to) = params.range()?;
+    let found = service.store.gaps(from.unwrap_or(0), to.unwrap_or(time::LATEST)).await;
+    let found = found.map_err(|error| Problem::store(&error))?.into_iter();
+    let items: Vec<GapView> =
+        found.map(|gap| GapView { scope: gap.scope, from: gap.from, to: gap.to, cause: gap.cause }).collect();
+    Ok(HttpResponse::Ok().json(json!({ "items": items, "next_cursor": null })))
+}

@@ -1,0 +1,37 @@
+//! `rollcall check`: the effective settings, and whether store and broker can be reached.
+//! Called by main.rs; changes nothing.
+
+use std::time::Duration;
+
+use crate::ingest::subscriber;
+use crate::ingest::topics::Topics;
+use crate::settings::Settings;
+use crate::store;
+
+/// How long a probe may take.
+const PROBE_MAX: Duration = Duration::from_secs(5);
+
+/// Prints the settings with secrets masked, and returns every fault found.
+pub async fn check(settings: &Settings) -> Vec<String> {
+    println!("{}", serde_json::to_string_pretty(settings).unwrap_or_default());
+    let mut faults = Vec::new();
+    faults.extend(Topics::compile(&settings.mqtt.topics).err());
+    match tokio::time::timeout(PROBE_MAX, store::probe(settings.store.url.expose())).await {
+        Ok(Ok(kind)) => println!("store: {kind} answers"),
+        Ok(Err(error)) => faults.push(format!("{error:#}")),
+        Err(_) => faults.push("the store did not answer within 5 s".into()),
+    }
+    if let Some(url) = &settings.mqtt.broker {
+        match probe_broker(url.expose()).await {
+            Ok(()) => println!("broker: {} answers", url.shown()),
+            Err(error) => faults.push(format!("the broker at {} cannot be reached: {error:#}", url.shown())),
+        }
+    }
+    faults
+}
+
+async fn probe_broker(url: &str) -> anyhow::Result<()> {
+    let (host, port) = subscriber::endpoint(url)?;
+    tokio::time::timeout(PROBE_MAX, tokio::net::TcpStream::connect((host, port))).await??;
+    Ok(())
+}
