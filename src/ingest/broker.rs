@@ -109,8 +109,8 @@ impl Broker {
 fn probe(listen: SocketAddr) -> anyhow::Result<()> {
     std::net::TcpListener::bind(listen).map(drop).map_err(|error| {
         anyhow::anyhow!(
-            "cannot listen for MQTT on {listen}: {error}; choose another mqtt.listen, or name the broker that runs there \
-             with --broker mqtt://{listen}"
+            "cannot listen for MQTT on {listen}: {error}; choose another mqtt.listen, or name the broker that runs \
+             there with --broker mqtt://{listen}"
         )
     })
 }

@@ -82,6 +82,14 @@ impl Bench {
         self.seen().into_iter().filter(|seen| seen.what == "hint").collect()
     }
 
+    /// Returns when everything that was delivered before has been seen.
+    pub async fn settle(&self) {
+        self.door.hint("acme", "settled", None);
+        let settled = || self.inside.lock().seen.iter().position(|seen| seen.vehicle == "settled");
+        until("the lane is empty", || settled().is_some()).await;
+        self.inside.lock().seen.retain(|seen| seen.vehicle != "settled");
+    }
+
     /// The sequence numbers of the heartbeats, in the order they were seen.
     pub fn seqs(&self) -> Vec<u64> {
         self.seen().into_iter().filter_map(|seen| seen.seq).collect()

@@ -116,7 +116,8 @@ impl Hook {
             _ = stopping.wait_for(|stopping| *stopping) => {}
             () = tokio::time::sleep(self.patience.limit) => {
                 self.given_up.fetch_add(1, Relaxed);
-                tracing::warn!(client = %event.client_id, topic = %event.topic, limit_ms = self.patience.limit.as_millis(),
+                let limit_ms = self.patience.limit.as_millis();
+                tracing::warn!(client = %event.client_id, topic = %event.topic, limit_ms,
                     "a message could not be made safe in time; its connection is closed unacknowledged");
             }
         }
@@ -126,13 +127,27 @@ impl Hook {
     /// Ends a connection from within its own task. The broker offers no such call, but it closes a connection whose
     /// entry in the router is gone, and it acknowledges no message that we turn into one of QoS 0.
     async fn end(&self, session: Option<&Session>, client_id: &str) -> PublishAction {
-        if let Some(session) = session {
-            session.mute();
-        }
-        if let Some(router) = self.router.get() {
+        let Some(session) = session else { return unacknowledged() };
+        session.mute();
+        // The entry is by client id: that of a later connection is not ours to take, and has ended this one already.
+        if self.sessions.is_newest(session)
+            && let Some(router) = self.router.get()
+        {
             router.disconnect_client(client_id).await;
         }
         unacknowledged()
+    }
+
+    /// Whether an unexpected end says something about the vehicles: neither our own doing nor a takeover does. The
+    /// broker reports a takeover as an unexpected end, but by then the client id is connected again (R35).
+    async fn is_broken(&self, session: &Session, client_id: &str) -> bool {
+        if session.is_muted() || *self.stopping.borrow() {
+            return false;
+        }
+        match self.router.get() {
+            Some(router) => !router.is_connected(client_id).await,
+            None => true,
+        }
     }
 }
 
@@ -143,7 +158,7 @@ fn unacknowledged() -> PublishAction {
 
 impl BrokerEventHandler for Hook {
     fn on_client_connect<'a>(&'a self, event: ClientConnectEvent) -> Answer<'a, ()> {
-        if let (Some(session), Some(topic)) = (self.sessions.open(), &event.will_topic) {
+        if let (Some(session), Some(topic)) = (self.sessions.open(event.client_id), &event.will_topic) {
             session.hear(topic, &self.door);
         }
         Box::pin(ready(()))
@@ -164,21 +179,16 @@ impl BrokerEventHandler for Hook {
     }
 
     fn on_client_disconnect<'a>(&'a self, event: ClientDisconnectEvent) -> Answer<'a, ()> {
-        let Some(session) = self.sessions.close() else { return Box::pin(ready(())) };
-        if !event.unexpected || session.is_muted() || *self.stopping.borrow() {
-            return Box::pin(ready(()));
-        }
         Box::pin(async move {
-            // The broker reports a takeover as an unexpected end too, but then the client id is connected already
-            // (R35).
-            if let Some(router) = self.router.get()
-                && router.is_connected(&event.client_id).await
+            if let Some(session) = self.sessions.current()
+                && event.unexpected
+                && self.is_broken(&session, &event.client_id).await
             {
-                return;
+                for (customer, vehicle) in session.take_vehicles() {
+                    self.door.hint(&customer, &vehicle, Some(session.number()));
+                }
             }
-            for (customer, vehicle) in session.take_vehicles() {
-                self.door.hint(&customer, &vehicle, Some(session.number()));
-            }
+            self.sessions.close();
         })
     }
 }

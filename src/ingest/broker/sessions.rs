@@ -26,6 +26,7 @@ const SHARDS: usize = 16;
 #[derive(Debug)]
 pub struct Session {
     number: u64,
+    client: Arc<str>,
     /// Nothing more is heard on it, and its end says nothing about its vehicles: we are ending it.
     muted: AtomicBool,
     heard: Mutex<Heard>,
@@ -76,6 +77,8 @@ impl Session {
 #[derive(Debug, Default)]
 pub struct Sessions {
     shards: [Mutex<HashMap<Id, Arc<Session>, RandomState>>; SHARDS],
+    /// The number of each client id's newest session; touched only when connections come and go.
+    newest: Mutex<HashMap<Arc<str>, u64, RandomState>>,
     hasher: RandomState,
     last_number: AtomicU64,
     open: AtomicUsize,
@@ -83,10 +86,11 @@ pub struct Sessions {
 
 impl Sessions {
     /// A session for the connection that the present task serves.
-    pub fn open(&self) -> Option<Arc<Session>> {
+    pub fn open(&self, client: Arc<str>) -> Option<Arc<Session>> {
         let id = try_id()?;
         let number = self.last_number.fetch_add(1, Relaxed) + 1;
-        let session = Arc::new(Session { number, muted: AtomicBool::new(false), heard: Mutex::default() });
+        self.newest.lock().insert(Arc::clone(&client), number);
+        let session = Arc::new(Session { number, client, muted: AtomicBool::new(false), heard: Mutex::default() });
         if self.shard(id).lock().insert(id, Arc::clone(&session)).is_none() {
             self.open.fetch_add(1, Relaxed);
         }
@@ -100,11 +104,19 @@ impl Sessions {
     }
 
     /// The connection that the present task serves has ended.
-    pub fn close(&self) -> Option<Arc<Session>> {
-        let id = try_id()?;
-        let session = self.shard(id).lock().remove(&id)?;
+    pub fn close(&self) {
+        let Some(id) = try_id() else { return };
+        let Some(session) = self.shard(id).lock().remove(&id) else { return };
         self.open.fetch_sub(1, Relaxed);
-        Some(session)
+        let mut newest = self.newest.lock();
+        if newest.get(&session.client) == Some(&session.number) {
+            newest.remove(&session.client);
+        }
+    }
+
+    /// Whether no later connection has the client id of this session.
+    pub fn is_newest(&self, session: &Session) -> bool {
+        self.newest.lock().get(&session.client) == Some(&session.number)
     }
 
     /// How many are open.

@@ -153,7 +153,10 @@ impl Poll {
                 Ok(Event::Incoming(packet)) => self.incoming(packet),
                 Ok(Event::Outgoing(Outgoing::Disconnect)) => Err("we disconnected".into()),
                 // The channel has room again, should it ever have been full.
-                Ok(Event::Outgoing(Outgoing::PubAck(_))) => Ok(self.window.flush()),
+                Ok(Event::Outgoing(Outgoing::PubAck(_))) => {
+                    self.window.flush();
+                    Ok(())
+                }
                 Ok(Event::Outgoing(_)) => Ok(()),
                 Err(error) => Err(cause(&error, &self.place)),
             };
