@@ -212,11 +212,7 @@ fn admission(settings: &Settings) -> Admission {
     }
 }
 
-async fn start_intake(
-    settings: &Settings,
-    door: &Arc<Door>,
-    supervisor: &Addr<Supervisor>,
-) -> anyhow::Result<Intake> {
+async fn start_intake(settings: &Settings, door: &Arc<Door>, supervisor: &Addr<Supervisor>) -> anyhow::Result<Intake> {
     let Some(url) = &settings.mqtt.broker else {
         let broker = Broker::start(&settings.mqtt, Arc::clone(door)).await?;
         supervisor.send(Hearing { scope: "process", blind: None }).await?;

@@ -31,14 +31,14 @@ struct Answer {
 /// Takes heartbeats. 202 with the refused ones by index; 429 when intake is full; a single bad one is 422.
 pub async fn take(
     request: HttpRequest,
-    mut payload: web::Payload,
+    payload: web::Payload,
     service: web::Data<Service>,
 ) -> Result<HttpResponse, Problem> {
     Params::read(&request, &[])?;
     if !request.headers().get("content-type").is_some_and(|kind| kind.as_bytes().starts_with(b"application/json")) {
         return Err(Problem::media_type());
     }
-    let body = read_body(&mut payload).await?;
+    let body = read_body(payload).await?;
     let single = body.trim_ascii_start().first() == Some(&b'{');
     let items: Vec<&RawValue> = if single {
         vec![serde_json::from_slice(&body).map_err(|error| Problem::unreadable(error.to_string()))?]
@@ -54,7 +54,8 @@ pub async fn take(
         match take_one(&service, item.get()) {
             Ok(true) => answer.accepted += 1,
             Ok(false) => {
-                let detail = format!("intake is full; {} heartbeats were taken, send again from there", answer.accepted);
+                let detail =
+                    format!("intake is full; {} heartbeats were taken, send again from there", answer.accepted);
                 return Err(Problem::busy(detail));
             }
             Err((field, problem)) if single => return Err(Problem::field(&field, problem)),
@@ -66,9 +67,8 @@ pub async fn take(
     Ok(HttpResponse::Accepted().json(answer))
 }
 
-async fn read_body(payload: &mut web::Payload) -> Result<web::Bytes, Problem> {
-    let limited = std::mem::replace(payload, web::Payload::from(actix_web::dev::Payload::None));
-    match limited.to_bytes_limited(super::BODY_BYTES_MAX).await {
+async fn read_body(payload: web::Payload) -> Result<web::Bytes, Problem> {
+    match payload.to_bytes_limited(super::BODY_BYTES_MAX).await {
         Ok(Ok(body)) => Ok(body),
         Ok(Err(error)) => Err(Problem::unreadable(format!("the body broke off: {error}"))),
         Err(_) => Err(Problem::too_large(format!("the body is over {} bytes", super::BODY_BYTES_MAX))),

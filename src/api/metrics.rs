@@ -3,7 +3,7 @@
 
 use actix_web::{HttpResponse, web};
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, text};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, NoLabelSet, text};
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
@@ -28,9 +28,9 @@ pub async fn text(service: web::Data<Service>) -> HttpResponse {
     registry.register_collector(Box::new(Scrape(service)));
     let mut body = String::new();
     match text::encode(&mut body, &registry) {
-        Ok(()) => HttpResponse::Ok()
-            .content_type("application/openmetrics-text; version=1.0.0; charset=utf-8")
-            .body(body),
+        Ok(()) => {
+            HttpResponse::Ok().content_type("application/openmetrics-text; version=1.0.0; charset=utf-8").body(body)
+        }
         Err(error) => HttpResponse::InternalServerError().body(error.to_string()),
     }
 }
@@ -39,7 +39,12 @@ impl Collector for Scrape {
     fn encode(&self, mut out: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
         let service = &self.0;
         let fleet = &service.counters;
-        gauge(&mut out, "listening", "1 while heartbeats can be heard", i64::from(service.feed.observation().1.listening))?;
+        gauge(
+            &mut out,
+            "listening",
+            "1 while heartbeats can be heard",
+            i64::from(service.feed.observation().1.listening),
+        )?;
         counter(&mut out, "heartbeats", "Inputs taken", service.door.taken())?;
         counter(&mut out, "duplicates", "Heartbeats that came twice", fleet.duplicates.load(Relaxed))?;
         counter(&mut out, "backlog", "Heartbeats that had waited somewhere", fleet.backlog.load(Relaxed))?;
@@ -86,7 +91,7 @@ impl Scrape {
         let mut bounds: Vec<(f64, u64)> =
             BUCKETS_MS.iter().zip(buckets).map(|(end, count)| (*end as f64 / 1e3, count)).collect();
         bounds.push((f64::MAX, count - buckets.iter().sum::<u64>()));
-        histogram.encode_histogram::<()>(sum_ms as f64 / 1e3, count, &bounds, None)
+        histogram.encode_histogram::<NoLabelSet>(sum_ms as f64 / 1e3, count, &bounds, None)
     }
 }
 

@@ -79,10 +79,7 @@ pub fn routes(config: &mut web::ServiceConfig, service: web::Data<Service>) {
         .wrap(DefaultHeaders::new().add(("Cache-Control", "no-store")))
         .service(get("/vehicles", web::get().to(vehicles::list)))
         .service(get("/customers/{customer}/vehicles/{vehicle}", web::get().to(vehicles::one)))
-        .service(get(
-            "/customers/{customer}/vehicles/{vehicle}/transitions",
-            web::get().to(transitions::of_vehicle),
-        ))
+        .service(get("/customers/{customer}/vehicles/{vehicle}/transitions", web::get().to(transitions::of_vehicle)))
         .service(get("/transitions", web::get().to(transitions::of_fleet)))
         .service(get("/customers", web::get().to(customers::list)))
         .service(get("/status", web::get().to(status::status)))

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::ingest::subscriber;
+use crate::ingest::subscriber::Address;
 use crate::ingest::topics::Topics;
 use crate::settings::Settings;
 use crate::store;
@@ -31,7 +31,7 @@ pub async fn check(settings: &Settings) -> Vec<String> {
 }
 
 async fn probe_broker(url: &str) -> anyhow::Result<()> {
-    let (host, port) = subscriber::endpoint(url)?;
-    tokio::time::timeout(PROBE_MAX, tokio::net::TcpStream::connect((host, port))).await??;
+    let address = Address::parse(url)?;
+    tokio::time::timeout(PROBE_MAX, tokio::net::TcpStream::connect(address.endpoint())).await??;
     Ok(())
 }

@@ -18,8 +18,7 @@ use rumqttc::v5::MqttOptions;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use self::address::Address;
-pub use self::address::masked;
+pub use self::address::Address;
 use self::connection::Connection;
 use super::door::Door;
 use crate::settings::Mqtt;
@@ -88,7 +87,7 @@ impl Subscriber {
     }
 
     fn start_with(settings: &Mqtt, door: Arc<Door>, link: watch::Sender<Link>, tuning: Tuning) -> anyhow::Result<Self> {
-        let address = Address::parse(settings.broker.as_deref().context("mqtt.broker is not set")?)?;
+        let address = Address::parse(settings.broker.as_ref().context("mqtt.broker is not set")?.expose())?;
         let options = address.options(settings, &tuning)?;
         let (stopping, stop) = watch::channel(false);
         let keeper = Keeper { options, place: address.place(), door, link, tuning, stop };

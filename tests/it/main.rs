@@ -1,3 +1,5 @@
-//! The integration tests, one module a subject.
+//! The one integration binary: drives the real service from outside, and holds the sources to the house rules.
 
+mod smoke;
+mod support;
 mod tidy;

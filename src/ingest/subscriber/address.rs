@@ -5,7 +5,7 @@ use anyhow::{Context, bail, ensure};
 use rumqttc::v5::MqttOptions;
 
 use super::Tuning;
-use crate::settings::Mqtt;
+use crate::settings::{Mqtt, Secret};
 
 /// Port of MQTT without TLS.
 const PORT: u16 = 1883;
@@ -24,7 +24,7 @@ impl Address {
     /// # Errors
     /// A sentence that says what is wrong, without the password.
     pub fn parse(url: &str) -> anyhow::Result<Self> {
-        let shown = masked(url);
+        let shown = Secret::from(url).shown();
         if url.starts_with("mqtts://") {
             bail!("mqtt.broker = {shown}: TLS to an external broker is not supported yet; use mqtt://");
         }
@@ -46,6 +46,11 @@ impl Address {
         Ok(Self { host: host.to_owned(), port, login })
     }
 
+    /// Host and port, to connect to.
+    pub fn endpoint(&self) -> (&str, u16) {
+        (&self.host, self.port)
+    }
+
     /// Host and port, for people.
     pub fn place(&self) -> String {
         format!("{}:{}", self.host, self.port)
@@ -55,7 +60,7 @@ impl Address {
     ///
     /// # Errors
     /// A sentence when the client id cannot be.
-    pub fn options(&self, settings: &Mqtt, tuning: &Tuning) -> anyhow::Result<MqttOptions> {
+    pub(super) fn options(&self, settings: &Mqtt, tuning: &Tuning) -> anyhow::Result<MqttOptions> {
         let id = &settings.client_id;
         ensure!(
             !id.is_empty() && !id.starts_with(' '),
@@ -73,18 +78,6 @@ impl Address {
             options.set_credentials(user, password);
         }
         Ok(options)
-    }
-}
-
-/// A broker's URL as it may be shown: what stands between the user's name and the host is hidden.
-pub fn masked(url: &str) -> String {
-    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
-    match rest.rsplit_once('@') {
-        Some((login, place)) => {
-            let user = login.split_once(':').map_or(login, |(user, _)| user);
-            format!("{scheme}://{user}:***@{place}")
-        }
-        None => url.to_owned(),
     }
 }
 
@@ -129,6 +122,5 @@ mod tests {
             let error = format!("{:?}", Address::parse(url).err().expect("is wrong"));
             assert!(!error.contains("ter2") && error.contains("me:***@"), "{error}");
         }
-        assert_eq!(masked("mqtt://host:1883"), "mqtt://host:1883");
     }
 }

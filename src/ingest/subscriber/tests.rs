@@ -94,7 +94,7 @@ impl Mosquitto {
 
     fn settings(&self) -> Mqtt {
         Mqtt {
-            broker: Some(format!("mqtt://127.0.0.1:{}", self.port)),
+            broker: Some(format!("mqtt://127.0.0.1:{}", self.port).as_str().into()),
             client_id: "rollcall-test".into(),
             ..Mqtt::default()
         }
@@ -253,7 +253,8 @@ async fn a_wrong_password_is_told_without_showing_it_and_tried_again() {
         return;
     };
     let bench = Bench::new(Mode::Accept);
-    let settings = Mqtt { broker: Some(format!("mqtt://me:hunter2@127.0.0.1:{}", broker.port)), ..broker.settings() };
+    let url = format!("mqtt://me:hunter2@127.0.0.1:{}", broker.port);
+    let settings = Mqtt { broker: Some(url.as_str().into()), ..broker.settings() };
     let mut running = Running::start(&settings, &bench);
     running.down("refused the user name or password").await;
     assert!(!format!("{:?}", running.link.borrow()).contains("hunter2"));
@@ -300,8 +301,10 @@ async fn dropped_tokens_and_a_full_door_lose_nothing() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_broker_that_falls_silent_or_throws_us_out_is_left_and_a_fresh_connection_made() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("binds");
-    let settings =
-        Mqtt { broker: Some(format!("mqtt://{}", listener.local_addr().expect("address"))), ..Mqtt::default() };
+    let settings = Mqtt {
+        broker: Some(format!("mqtt://{}", listener.local_addr().expect("address")).as_str().into()),
+        ..Mqtt::default()
+    };
     let bench = Bench::new(Mode::Accept);
     let (sender, mut link) = watch::channel(Link::Down { cause: "not yet".into() });
     let tuning =

@@ -60,7 +60,8 @@ pub fn probe(path: &str) -> anyhow::Result<()> {
         std::fs::OpenOptions::new().append(true).open(path).with_context(sentence)?;
         return Ok(());
     }
-    let parents = path.ancestors().skip(1).map(|folder| if folder.as_os_str().is_empty() { ".".as_ref() } else { folder });
+    let parents =
+        path.ancestors().skip(1).map(|folder| if folder.as_os_str().is_empty() { ".".as_ref() } else { folder });
     let folder = parents.into_iter().find(|folder| folder.exists()).with_context(sentence)?;
     anyhow::ensure!(folder.is_dir() && !folder.metadata()?.permissions().readonly(), sentence());
     Ok(())

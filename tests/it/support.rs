@@ -1,0 +1,203 @@
+//! The real binary, started on free ports and driven from outside; and the clients the tests speak with.
+//! Used by every module of this integration binary.
+
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use futures_util::StreamExt;
+use serde_json::Value;
+use tokio_tungstenite::tungstenite;
+
+/// A condition that is not met by then fails the test. Wide, for a busy machine.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A running service; it is killed when the test ends.
+pub struct Service {
+    child: Child,
+    /// Where it answers HTTP, such as `127.0.0.1:1234`.
+    pub http: String,
+    /// Where heartbeats go: its own broker, or the external one.
+    pub mqtt: String,
+}
+
+/// A command of the binary, away from this machine's own settings.
+pub fn rollcall(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_rollcall"));
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("ROLLCALL__")) {
+        command.env_remove(name);
+    }
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+impl Service {
+    /// Starts `serve` on free ports with these further arguments, and waits for its ready line.
+    pub fn start(arguments: &[&str]) -> Self {
+        let mut all = vec!["serve", "--http", "127.0.0.1:0"];
+        if !arguments.contains(&"--broker") {
+            all.extend(["--mqtt-listen", "127.0.0.1:0"]);
+        }
+        all.extend(arguments);
+        Self::spawn(&mut rollcall(&all))
+    }
+
+    /// Starts a prepared command and waits for its ready line.
+    pub fn spawn(command: &mut Command) -> Self {
+        let mut child = command.spawn().expect("the binary starts");
+        let mut line = String::new();
+        let mut stdout = BufReader::new(child.stdout.take().expect("piped"));
+        stdout.read_line(&mut line).expect("readable");
+        let word = |name: &str| {
+            let mut words = line.split_whitespace();
+            words.find_map(|word| word.strip_prefix(name).map(str::to_owned))
+        };
+        let (Some(http), Some(mqtt)) = (word("http="), word("mqtt=")) else {
+            let mut stderr = String::new();
+            drop(child.stderr.take().expect("piped").read_to_string(&mut stderr));
+            panic!("no ready line but '{line}', and on stderr: {stderr}");
+        };
+        std::thread::spawn(move || std::io::copy(&mut stdout, &mut std::io::sink()));
+        let stderr = child.stderr.take().expect("piped");
+        std::thread::spawn(move || forward(stderr));
+        Self { child, http, mqtt }
+    }
+
+    /// `http://...` of a path.
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.http)
+    }
+
+    /// GET as JSON, whatever its status.
+    pub async fn get(&self, path: &str) -> Value {
+        self.answer(path).await.1
+    }
+
+    /// GET: status and JSON.
+    pub async fn answer(&self, path: &str) -> (u16, Value) {
+        let response = reqwest::get(self.url(path)).await.expect("answers");
+        let status = response.status().as_u16();
+        (status, serde_json::from_str(&response.text().await.expect("text")).unwrap_or(Value::Null))
+    }
+
+    /// POST heartbeats: status and JSON.
+    pub async fn post_heartbeats(&self, body: &Value) -> (u16, Value) {
+        let request = reqwest::Client::new().post(self.url("/api/v1/heartbeats")).json(body);
+        let response = request.send().await.expect("answers");
+        let status = response.status().as_u16();
+        (status, serde_json::from_str(&response.text().await.expect("text")).unwrap_or(Value::Null))
+    }
+
+    /// Every item of a paged list; `path` has a query string.
+    pub async fn all(&self, path: &str) -> Vec<Value> {
+        let (mut items, mut cursor) = (Vec::new(), String::new());
+        loop {
+            let page = self.get(&format!("{path}&limit=1000{cursor}")).await;
+            items.extend(page["items"].as_array().unwrap_or_else(|| panic!("a page, not {page}")).iter().cloned());
+            match page["next_cursor"].as_str() {
+                Some(next) => cursor = format!("&cursor={next}"),
+                None => return items,
+            }
+        }
+    }
+
+    /// The status of a vehicle, if it is known.
+    pub async fn status_of(&self, customer: &str, vehicle: &str) -> Option<String> {
+        let vehicle = self.get(&format!("/api/v1/customers/{customer}/vehicles/{vehicle}")).await;
+        vehicle["status"].as_str().map(str::to_owned).filter(|word| word != "404")
+    }
+
+    /// A WebSocket on the live feed; `query` begins with `?` or is empty.
+    pub async fn live(&self, query: &str) -> Live {
+        let url = format!("ws://{}/api/v1/live{query}", self.http);
+        let (socket, _) = tokio_tungstenite::connect_async(url).await.expect("upgrades");
+        Live { socket }
+    }
+
+    /// Sends a signal, such as `TERM`.
+    pub fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status();
+        assert!(sent.expect("kill runs").success());
+    }
+
+    /// Waits for the process to end; fails when it does not within the limit.
+    pub fn wait(&mut self, limit: Duration) -> ExitStatus {
+        let begun = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().expect("waitable") {
+                return status;
+            }
+            assert!(begun.elapsed() < limit, "still running after {limit:?}");
+            std::thread::sleep(Duration::from_millis(10)); // poll:
+        }
+    }
+
+    /// Memory in use, KiB.
+    pub fn rss_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("readable");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("VmRSS");
+        line.trim().trim_end_matches(" kB").parse().expect("a number")
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn forward(stderr: ChildStderr) {
+    for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+        eprintln!("  service: {line}");
+    }
+}
+
+/// A WebSocket client.
+pub struct Live {
+    /// The socket itself, for unusual frames.
+    pub socket: tokio_tungstenite::WebSocketStream<tokio_tungstenite::MaybeTlsStream<tokio::net::TcpStream>>,
+}
+
+impl Live {
+    /// The next JSON frame; `None` when the server closed.
+    pub async fn next(&mut self) -> Option<Value> {
+        loop {
+            let message = tokio::time::timeout(PATIENCE, self.socket.next()).await.expect("a frame within the limit");
+            match message {
+                Some(Ok(tungstenite::Message::Text(text))) => return Some(serde_json::from_str(&text).expect("JSON")),
+                Some(Ok(tungstenite::Message::Close(_))) | None | Some(Err(_)) => return None,
+                Some(Ok(_)) => {}
+            }
+        }
+    }
+
+    /// The next frame of a type.
+    pub async fn next_of(&mut self, kind: &str) -> Value {
+        loop {
+            let frame = self.next().await.unwrap_or_else(|| panic!("closed before a {kind} frame"));
+            if frame["type"] == kind {
+                return frame;
+            }
+        }
+    }
+}
+
+/// Waits until an asynchronous question is answered with yes.
+pub async fn until<F: Future<Output = bool>>(what: &str, mut question: impl FnMut() -> F) {
+    let begun = Instant::now();
+    while !question().await {
+        assert!(begun.elapsed() < PATIENCE, "waited {PATIENCE:?} for: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await; // poll:
+    }
+}
+
+/// A service that this machine may lack: its address from the environment. Absent it skips and says so, but not in CI.
+pub fn from_environment(name: &str) -> Option<String> {
+    let found = std::env::var(name).ok();
+    if found.is_none() {
+        assert!(std::env::var("CI").as_deref() != Ok("true"), "{name} must be set in CI");
+        eprintln!("skipped: {name} is not set; ./test sets it");
+    }
+    found
+}
