@@ -1,5 +1,5 @@
-//! Every setting, typed, with its default: built-in < TOML files < environment `ROLLCALL__SECTION__NAME` < flags.
-//! Read by main.rs before anything is bound; a wrong or unknown key is an error that names it and the nearest known one.
+//! Every setting, typed, with its default: built-in < TOML files < environment `ROLLCALL__SECTION__NAME` < flags. Read
+//! by main.rs before anything is bound; a wrong or unknown key is an error that names it and the nearest known one.
 
 use std::collections::HashMap;
 use std::fmt;

@@ -163,8 +163,8 @@ impl Feed {
         list.get(first_after).map_or_else(|| list.back().map_or(0, |last| last.number), |sent| sent.number - 1)
     }
 
-    /// The transitions after `number` in a filter: how many are no longer here, at most `limit` frames, and the number to go
-    /// on from.
+    /// The transitions after `number` in a filter: how many are no longer here, at most `limit` frames, and the number
+    /// to go on from.
     pub fn transitions_after(&self, number: u64, filter: &Filter, limit: usize) -> (u64, Vec<ByteString>, u64) {
         let list = self.transitions.read();
         let Some(oldest) = list.front().map(|sent| sent.number) else { return (0, Vec::new(), number) };

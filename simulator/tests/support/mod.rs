@@ -1,4 +1,5 @@
-//! What the tests need from outside: a Mosquitto of their own. Fed by the machine (if it has the binary), feeds the tests.
+//! What the tests need from outside: a Mosquitto of their own. Fed by the machine (if it has the binary), feeds the
+//! tests.
 
 #[allow(dead_code, reason = "not every test binary needs a monitor")]
 pub mod monitor;

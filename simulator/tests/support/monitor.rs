@@ -1,5 +1,5 @@
-//! A monitor as naive as can be, with a switch for each fault it may have. Fed by a broker, feeds `--verify` through the
-//! same REST shapes as the service. It proves the verification before (and apart from) the service itself.
+//! A monitor as naive as can be, with a switch for each fault it may have. Fed by a broker, feeds `--verify` through
+//! the same REST shapes as the service. It proves the verification before (and apart from) the service itself.
 
 use std::{
     collections::BTreeMap,
