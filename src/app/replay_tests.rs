@@ -1,7 +1,8 @@
-//! Tests of the replay: small recordings and bad files.
+//! Tests of the replay: recorded traces with a known truth and bad files.
 //! Reads replay.rs by its one door, CSV in and CSV out.
 
 use super::*;
+use std::path::Path;
 
 const T: Millis = 90;
 const GRACE: Millis = 10;
@@ -152,5 +153,44 @@ fn a_reader_that_has_seen_enough_is_no_fault() {
         let rows: String = (0..vehicles).map(|vehicle| format!("1,{vehicle}\n")).collect();
         let text = format!("arrival_ms,vehicle_id\n{rows}");
         assert!(replay(text.as_bytes(), &options(ReplayClock::Arrival), Closed).is_ok(), "{vehicles} vehicles");
+    }
+}
+
+/// The traces of real buses are not part of the repository: a folder beside it, or the one that ROLLCALL_DATA names.
+fn traces() -> Option<PathBuf> {
+    let named = std::env::var_os("ROLLCALL_DATA").map(PathBuf::from);
+    let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data");
+    let folder = named.unwrap_or_else(beside);
+    if folder.is_dir() {
+        return Some(folder);
+    }
+    println!("skipped: no recorded traces in {}; ROLLCALL_DATA may name their folder", folder.display());
+    None
+}
+
+/// `t_ms`, `vehicle_id` and `state` of a CSV file, in the order of the file.
+fn times_and_states(csv_text: &str) -> Vec<[String; 3]> {
+    let mut reader = csv::Reader::from_reader(csv_text.as_bytes());
+    let header = reader.headers().expect("header").clone();
+    let places = ["t_ms", "vehicle_id", "state"].map(|name| header.iter().position(|is| is == name).expect(name));
+    reader.records().map(|row| places.map(|place| row.as_ref().expect("row")[place].to_owned())).collect()
+}
+
+#[test]
+fn real_buses_are_judged_to_the_millisecond() {
+    let Some(folder) = traces() else { return };
+    for (set, seconds, count) in
+        [("liverpool-bus", 60, 40), ("liverpool-bus", 120, 34), ("nyc-bus", 60, 1_268), ("nyc-bus", 120, 192)]
+    {
+        let truth = folder.join(set).join(format!("expected-transitions-arrival-{seconds}s.csv"));
+        let truth = times_and_states(&std::fs::read_to_string(truth).expect("the truth"));
+        for clock in [ReplayClock::Arrival, ReplayClock::Device] {
+            let file = folder.join(set).join("replay.csv");
+            let options = ReplayOptions { file, offline_after: seconds * 1_000, will_grace: 10_000, clock };
+            let mut out = Vec::new();
+            run(&options, &mut out).expect("replays");
+            let got = times_and_states(std::str::from_utf8(&out).expect("UTF-8"));
+            assert_eq!((got.len(), &got), (count, &truth), "{set} at {seconds} s by {clock:?}");
+        }
     }
 }
