@@ -1,7 +1,8 @@
-//! Tests of the replay: recorded traces with a known truth and bad files.
+//! Tests of the replay: recorded traces with a known truth, random histories against a naive model, and bad files.
 //! Reads replay.rs by its one door, CSV in and CSV out.
 
 use super::*;
+use proptest::prelude::*;
 use std::path::Path;
 
 const T: Millis = 90;
@@ -192,5 +193,97 @@ fn real_buses_are_judged_to_the_millisecond() {
             let got = times_and_states(std::str::from_utf8(&out).expect("UTF-8"));
             assert_eq!((got.len(), &got), (count, &truth), "{set} at {seconds} s by {clock:?}");
         }
+    }
+}
+
+/// A row of a random recording.
+#[derive(Debug, Clone)]
+struct Row {
+    at: Millis,
+    vehicle: usize,
+    kind: &'static str,
+}
+
+/// The rule in words, without a state machine: each heartbeat opens a span that ends at the next one. Within it the
+/// deadline is its time plus the timeout, a will may bring it forward, and a goodbye before it ends the vehicle at once.
+fn naive(rows: &[Row], vehicle: usize) -> Vec<(Millis, &'static str, &'static str)> {
+    let own: Vec<&Row> = rows.iter().filter(|row| row.vehicle == vehicle).collect();
+    let (mut list, mut there) = (Vec::new(), false);
+    for (i, beat) in own.iter().enumerate().filter(|(_, row)| row.kind.is_empty()) {
+        if !there {
+            list.push((beat.at, "online", "heartbeat"));
+        }
+        let rest = &own[i + 1..];
+        let next = rest.iter().position(|row| row.kind.is_empty());
+        let (mut end, mut cause) = (beat.at + T, "silence");
+        for row in &rest[..next.unwrap_or(rest.len())] {
+            if row.at > end {
+                break;
+            } else if row.kind == "goodbye" {
+                (end, cause) = (row.at, "goodbye");
+                break;
+            } else if row.at + GRACE < end {
+                (end, cause) = (row.at + GRACE, "last_will");
+            }
+        }
+        there = cause != "goodbye" && next.is_some_and(|next| rest[next].at <= end);
+        if !there {
+            list.push((end, "offline", cause));
+        }
+    }
+    list
+}
+
+/// What the output must be, by the naive model.
+fn expected(rows: &[Row]) -> String {
+    let mut list = Vec::new();
+    for vehicle in 0..VEHICLES {
+        for (i, (at, state, cause)) in naive(rows, vehicle).into_iter().enumerate() {
+            list.push((at, vehicle, i + 1, state, cause));
+        }
+    }
+    list.sort();
+    let line = |(at, vehicle, seq, state, cause)| format!("{at},v{vehicle},{state},{seq},{cause}\n");
+    "t_ms,vehicle_id,state,seq,cause\n".to_owned() + &list.into_iter().map(line).collect::<String>()
+}
+
+const VEHICLES: usize = 3;
+
+/// Recordings in order of time. Many rows share their time, many gaps are the timeout or the grace or one beside it.
+fn recordings() -> impl Strategy<Value = Vec<Row>> {
+    let gap = prop_oneof![3 => Just(0), 2 => 1..40i64, 1 => T - 1..T + 2, 1 => GRACE - 1..GRACE + 2, 1 => 100..300i64];
+    let kind = prop_oneof![4 => Just(""), 1 => Just("will"), 1 => Just("lwt"), 1 => Just("goodbye")];
+    proptest::collection::vec((gap, 0..VEHICLES, kind), 0..80).prop_map(|steps| {
+        let place = |at: &mut Millis, (gap, vehicle, kind)| {
+            *at += gap;
+            Some(Row { at: *at, vehicle, kind })
+        };
+        steps.into_iter().scan(1_000, place).collect()
+    })
+}
+
+proptest! {
+    #[test]
+    fn random_recordings_equal_the_naive_model(rows in recordings()) {
+        let text: String = rows.iter().map(|row| format!("{},v{},{}\n", row.at, row.vehicle, row.kind)).collect();
+        let got = replayed(&format!("arrival_ms,vehicle_id,kind\n{text}"), ReplayClock::Arrival);
+        prop_assert_eq!(got, Ok(expected(&rows)));
+    }
+
+    /// The order in the file decides between rows of the same time, and nothing else does.
+    #[test]
+    fn shuffled_rows_are_judged_by_the_chosen_clock(shuffled in recordings().prop_map(Just).prop_flat_map(
+        |rows| rows.prop_shuffle()
+    ), by_device in any::<bool>()) {
+        let mut sorted = shuffled.clone();
+        sorted.sort_by_key(|row| row.at);
+        let line = |(i, row): (usize, &Row)| match by_device {
+            true => format!("{},v{},{},{}\n", 500_000 + i, row.vehicle, row.at, row.kind),
+            false => format!("{},v{},,{}\n", row.at, row.vehicle, row.kind),
+        };
+        let text: String = shuffled.iter().enumerate().map(line).collect();
+        let clock = if by_device { ReplayClock::Device } else { ReplayClock::Arrival };
+        let got = replayed(&format!("arrival_ms,vehicle_id,device_ms,kind\n{text}"), clock);
+        prop_assert_eq!(got, Ok(expected(&sorted)));
     }
 }
