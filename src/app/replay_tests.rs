@@ -205,7 +205,8 @@ struct Row {
 }
 
 /// The rule in words, without a state machine: each heartbeat opens a span that ends at the next one. Within it the
-/// deadline is its time plus the timeout, a will may bring it forward, and a goodbye before it ends the vehicle at once.
+/// deadline is its time plus the timeout, a will may bring it forward, and a goodbye before it ends the vehicle at
+/// once.
 fn naive(rows: &[Row], vehicle: usize) -> Vec<(Millis, &'static str, &'static str)> {
     let own: Vec<&Row> = rows.iter().filter(|row| row.vehicle == vehicle).collect();
     let (mut list, mut there) = (Vec::new(), false);

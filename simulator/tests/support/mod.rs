@@ -43,7 +43,7 @@ impl Mosquitto {
         let begun = Instant::now();
         while TcpStream::connect(self.addr).is_err() {
             assert!(begun.elapsed() < Duration::from_secs(10), "mosquitto does not answer on {}", self.addr);
-            std::thread::sleep(Duration::from_millis(20));
+            std::thread::sleep(Duration::from_millis(20)); // poll: it answers
         }
     }
 }
