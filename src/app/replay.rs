@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow, bail, ensure};
 use csv::{ReaderBuilder, StringRecord, Terminator, Trim};
@@ -19,7 +19,7 @@ use crate::domain::observation::Gaps;
 use crate::domain::policy::{Policy, Rules};
 use crate::domain::time::{self, Millis};
 use crate::domain::transition::Change;
-use crate::settings::TopicKind;
+use crate::settings::{Span, TopicKind};
 
 /// What to replay, and by which rules.
 #[derive(Debug, Clone)]
@@ -43,6 +43,15 @@ pub enum ReplayClock {
     Arrival,
     /// When the vehicle sent it (`device_ms`): what was true, had every message come at once.
     Device,
+}
+
+/// The command: replays the file to standard output.
+///
+/// # Errors
+/// As [`run`].
+pub fn print(file: &Path, offline_after: Span, will_grace: Span, clock: ReplayClock) -> anyhow::Result<()> {
+    let (offline_after, will_grace) = (offline_after.0, will_grace.0);
+    run(&ReplayOptions { file: file.to_owned(), offline_after, will_grace, clock }, io::stdout().lock())
 }
 
 /// Replays the file and writes its transitions.
@@ -76,7 +85,7 @@ fn reader_left(error: &csv::Error) -> bool {
 
 impl ReplayOptions {
     fn rules(&self) -> anyhow::Result<Rules> {
-        for (name, span, least) in [("offline-after", self.offline_after, 1), ("will-grace", self.will_grace, 0)] {
+        for (name, span, least) in [("--offline-after", self.offline_after, 1), ("--will-grace", self.will_grace, 0)] {
             ensure!((least..=time::LATEST).contains(&span), "{name} is {span} ms, must be {least} to {}", time::LATEST);
         }
         Ok(Rules { offline_after: self.offline_after, will_grace: self.will_grace, ..Rules::default() })
