@@ -1,4 +1,4 @@
-//! Tests of the settings: layers, unknown keys, secrets and durations. Reads settings.rs.
+//! Tests of the settings: layers, unknown keys, secrets, durations, and the files that are shipped. Reads settings.rs.
 
 use super::*;
 
@@ -48,6 +48,74 @@ fn secrets_come_from_files_and_are_never_shown() {
     assert!(
         load(&[], env(&[("ROLLCALL__STORE__URL_FILE", "/no/such")]), &[]).expect_err("none")[0].contains("/no/such")
     );
+}
+
+fn shipped(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("config").join(name)
+}
+
+/// The keys of a settings file as `section.name`: those that are set, and those that begin with `# `.
+fn keys_of(text: &str) -> (Vec<String>, Vec<String>) {
+    let (mut section, mut set, mut unset) = ("", Vec::new(), Vec::new());
+    for line in text.lines() {
+        let bare = line.strip_prefix("# ").unwrap_or(line);
+        let name = bare.split_once(" = ").map_or("", |(name, _)| name);
+        if let Some(named) = line.strip_prefix('[') {
+            section = named.trim_end_matches(']');
+        } else if !name.is_empty() && name.chars().all(|c| c.is_ascii_lowercase() || c == '_') {
+            let keys = if bare == line { &mut set } else { &mut unset };
+            keys.push(format!("{section}.{name}"));
+        }
+    }
+    (set, unset)
+}
+
+#[test]
+fn the_file_of_defaults_says_what_the_program_does() {
+    let told = load(&[shipped("default.toml")], [], &[]).expect("loads");
+    let json = |settings: &Settings| serde_json::to_value(settings).expect("json");
+    assert_eq!(json(&told), json(&Settings::default()));
+    assert_eq!(told.mqtt.password.expose(), "");
+}
+
+#[test]
+fn the_file_of_defaults_has_every_setting_and_sets_all_that_have_a_default() {
+    let text = std::fs::read_to_string(shipped("default.toml")).expect("the file");
+    let (set, unset) = keys_of(&text);
+    let defaults = serde_json::to_value(Settings::default()).expect("json");
+    let mut known = Vec::new();
+    flatten("", &defaults, &mut known);
+    let mut told = [set, unset.clone()].concat();
+    told.sort();
+    known.sort();
+    assert_eq!(told, known);
+    for key in unset {
+        let default = &defaults.pointer(&format!("/{}", key.replace('.', "/"))).expect("known");
+        assert!(default.is_null() || *default == "", "{key} is commented out, and is {default}");
+    }
+}
+
+#[test]
+fn every_example_in_the_file_of_defaults_is_a_setting_that_loads() {
+    let text = std::fs::read_to_string(shipped("default.toml")).expect("the file");
+    let (_, examples) = keys_of(&text);
+    let is_example = |line: &str| {
+        let name = line.strip_prefix("# ").and_then(|line| line.split_once(" = ")).map(|(name, _)| name);
+        name.is_some_and(|name| examples.iter().any(|key| key.ends_with(&format!(".{name}"))))
+    };
+    let with_examples = text.lines().map(|line| if is_example(line) { &line[2..] } else { line });
+    let file = tempfile::NamedTempFile::new().expect("file");
+    std::fs::write(file.path(), with_examples.collect::<Vec<_>>().join("\n")).expect("write");
+    let settings = load(&[file.path().to_owned()], [], &[]).expect("loads");
+    assert_eq!((settings.auth.mode, settings.mqtt.password.expose()), (Some(AuthMode::Open), "secret"));
+}
+
+#[test]
+fn the_production_file_loads_and_differs_where_it_says() {
+    let settings = load(&[shipped("production.toml")], [], &[]).expect("loads without an unknown key");
+    assert_eq!(settings.mqtt.broker.map(|broker| broker.shown()).as_deref(), Some("mqtt://127.0.0.1:1883"));
+    assert_eq!((settings.log.format, settings.fleet.max_vehicles), (LogFormat::Json, 200_000));
+    assert!(settings.http.listen.ip().is_loopback() && settings.auth.mode.is_none());
 }
 
 #[test]
