@@ -117,7 +117,6 @@ impl Reader {
         if matches!(self.stage, Stage::Fresh) {
             let board = feed.board();
             let plan = SnapshotPlan::new(&board, board.all_in_order(&self.filter));
-            self.transition = feed.newest_transition();
             self.stage = Stage::Snapshot(plan, 0);
         }
         let Stage::Snapshot(plan, part) = &mut self.stage else { return None };
