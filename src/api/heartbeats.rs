@@ -82,12 +82,7 @@ fn take_one(service: &Service, item: &str) -> Result<bool, (String, String)> {
         service.door.take_heartbeat(&customer, &vehicle, beat).map_err(refused)
     });
     outcome.map_err(|(field, refused)| {
-        // The door has counted what it refused itself; what never came to it is counted here.
-        if !matches!(refused.reason, Refusal::BadIdentifier | Refusal::FleetFull | Refusal::CustomerFull)
-            && refused.reason != Refusal::UnknownVehicle
-        {
-            service.door.note_refused(&refused, "http", item.as_bytes());
-        }
+        service.door.note_refused(&refused, "http", item.as_bytes());
         (field, refused.detail)
     })
 }
