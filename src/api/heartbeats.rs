@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::{HttpMessage, HttpRequest, HttpResponse, web};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -35,7 +35,7 @@ pub async fn take(
     service: web::Data<Service>,
 ) -> Result<HttpResponse, Problem> {
     Params::read(&request, &[])?;
-    if !request.headers().get("content-type").is_some_and(|kind| kind.as_bytes().starts_with(b"application/json")) {
+    if !request.content_type().eq_ignore_ascii_case("application/json") {
         return Err(Problem::media_type());
     }
     let body = read_body(payload).await?;
