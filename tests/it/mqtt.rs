@@ -99,22 +99,26 @@ impl Client {
 
 /// A 3.1.1 connection written by hand.
 pub struct Raw {
-    /// The socket, for what no client would send.
-    pub stream: TcpStream,
+    stream: TcpStream,
     last_packet: u16,
 }
 
 impl Raw {
     /// Connects with a clean session.
     pub async fn connect(service: &Service, id: &str) -> Self {
-        let mut stream = TcpStream::connect(&service.mqtt).await.expect("connects");
+        let mut new = Self::stranger(service).await;
         let mut body = b"\x00\x04MQTT\x04\x02\x00\x3c".to_vec();
         text(id, &mut body);
-        stream.write_all(&packet(0x10, &body)).await.expect("writes");
+        new.stream.write_all(&packet(0x10, &body)).await.expect("writes");
         let mut answer = [0; 4];
-        stream.read_exact(&mut answer).await.expect("CONNACK");
+        new.stream.read_exact(&mut answer).await.expect("CONNACK");
         assert_eq!(answer, [0x20, 2, 0, 0], "CONNACK");
-        Self { stream, last_packet: 0 }
+        new
+    }
+
+    /// A bare TCP connection: no greeting yet.
+    pub async fn stranger(service: &Service) -> Self {
+        Self { stream: TcpStream::connect(&service.mqtt).await.expect("connects"), last_packet: 0 }
     }
 
     /// Publishes with QoS 1 and waits for PUBACK.
