@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::{HttpMessage, HttpRequest, HttpResponse, web};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -35,7 +35,7 @@ pub async fn take(
     service: web::Data<Service>,
 ) -> Result<HttpResponse, Problem> {
     Params::read(&request, &[])?;
-    if !request.headers().get("content-type").is_some_and(|kind| kind.as_bytes().starts_with(b"application/json")) {
+    if !request.content_type().eq_ignore_ascii_case("application/json") {
         return Err(Problem::media_type());
     }
     let body = read_body(payload).await?;
@@ -82,12 +82,7 @@ fn take_one(service: &Service, item: &str) -> Result<bool, (String, String)> {
         service.door.take_heartbeat(&customer, &vehicle, beat).map_err(refused)
     });
     outcome.map_err(|(field, refused)| {
-        // The door has counted what it refused itself; what never came to it is counted here.
-        if !matches!(refused.reason, Refusal::BadIdentifier | Refusal::FleetFull | Refusal::CustomerFull)
-            && refused.reason != Refusal::UnknownVehicle
-        {
-            service.door.note_refused(&refused, "http", item.as_bytes());
-        }
+        service.door.note_refused(&refused, "http", item.as_bytes());
         (field, refused.detail)
     })
 }

@@ -98,13 +98,13 @@ impl Door {
     /// Takes one heartbeat that came by HTTP. `false` when intake is full.
     ///
     /// # Errors
-    /// [`Refused`] with the reason; it is counted already.
+    /// [`Refused`] with the reason; [`Door::note_refused`] counts it.
     pub fn take_heartbeat(&self, customer: &str, vehicle: &str, beat: Heartbeat) -> Result<bool, Refused> {
         let outcome = self.deliver(customer, vehicle, Input::Heartbeat(beat, None), || None);
         outcome.map(|delivered| delivered.is_some())
     }
 
-    /// Notes a refusal that was found before the door, such as a body that is no heartbeat.
+    /// Notes a refusal of what came by HTTP: here, or before the door, such as a body that is no heartbeat.
     pub fn note_refused(&self, refused: &Refused, topic: &str, payload: &[u8]) {
         self.refused.note(self.clock.now(), refused, topic, payload);
     }

@@ -8,8 +8,8 @@ use parking_lot::Mutex;
 
 use super::door::Door;
 use crate::clock::Clock;
-use crate::domain::heartbeat::Refusal;
-use crate::fleet::registry::{Admission, Input, Registry};
+use crate::domain::heartbeat::{Heartbeat, Refusal};
+use crate::fleet::registry::{Admission, Input, LANE_INPUTS_MAX, Registry};
 use crate::fleet::token::Token;
 use crate::settings::Mqtt;
 
@@ -85,9 +85,21 @@ impl Bench {
         self.seen().into_iter().filter(|seen| seen.what == "hint").collect()
     }
 
+    /// A vehicle that is known before the test begins, heard by no MQTT session.
+    pub fn introduce(&self, vehicle: &str) {
+        self.door.take_heartbeat("acme", vehicle, Heartbeat::default()).expect("taken");
+    }
+
+    /// Fills the lane.
+    pub fn fill(&self) {
+        for _ in 0..LANE_INPUTS_MAX {
+            self.introduce("filler");
+        }
+    }
+
     /// Returns when everything that was delivered before has been seen.
     pub async fn settle(&self) {
-        self.door.hint("acme", "settled", None);
+        self.introduce("settled");
         let settled = || self.inside.lock().seen.iter().position(|seen| seen.vehicle == "settled");
         until("the lane is empty", || settled().is_some()).await;
         self.inside.lock().seen.retain(|seen| seen.vehicle != "settled");

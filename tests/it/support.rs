@@ -42,6 +42,12 @@ impl Service {
         Self::spawn(&mut rollcall(&all))
     }
 
+    /// Starts `serve` on free ports with these variables of the environment, its data in memory.
+    pub fn with_settings(variables: &[(&str, &str)]) -> Self {
+        let listen = ["serve", "--http", "127.0.0.1:0", "--mqtt-listen", "127.0.0.1:0", "--store", "sqlite::memory:"];
+        Self::spawn(rollcall(&listen).envs(variables.iter().copied()))
+    }
+
     /// Starts a prepared command and waits for its ready line.
     pub fn spawn(command: &mut Command) -> Self {
         let mut child = command.spawn().expect("the binary starts");
@@ -66,6 +72,16 @@ impl Service {
     /// `http://...` of a path.
     pub fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.http)
+    }
+
+    /// Sends a request as it is, and reads the whole answer. `kind` is its content type, where it has a body.
+    pub async fn send(&self, method: &str, path: &str, kind: &str, body: impl Into<reqwest::Body>) -> Reply {
+        let method = method.parse().expect("a method");
+        let request = reqwest::Client::new().request(method, self.url(path)).body(body);
+        let request = if kind.is_empty() { request } else { request.header("content-type", kind) };
+        let response = request.send().await.expect("answers");
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        Reply { status, headers, text: response.text().await.expect("text") }
     }
 
     /// GET as JSON, whatever its status.
@@ -150,6 +166,28 @@ impl Drop for Service {
 fn forward(stderr: ChildStderr) {
     for line in BufReader::new(stderr).lines().map_while(Result::ok) {
         eprintln!("  service: {line}");
+    }
+}
+
+/// One HTTP answer.
+#[derive(Debug)]
+pub struct Reply {
+    /// Its status.
+    pub status: u16,
+    headers: reqwest::header::HeaderMap,
+    /// Its body.
+    pub text: String,
+}
+
+impl Reply {
+    /// The body as JSON.
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|_| panic!("JSON, not {self:?}"))
+    }
+
+    /// A header, empty when absent.
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().expect("text"))
     }
 }
 

@@ -12,7 +12,6 @@ use super::Broker;
 use super::hook::Patience;
 use super::sessions::VEHICLES_MAX;
 use crate::domain::heartbeat::Refusal;
-use crate::fleet::registry::LANE_INPUTS_MAX;
 use crate::ingest::testing::{Bench, Mode, until};
 use crate::settings::Mqtt;
 
@@ -195,9 +194,7 @@ async fn a_message_that_never_becomes_safe_is_never_acknowledged() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_lane_makes_qos_1_wait_and_drops_qos_0() {
     let (bench, broker) = start(Mode::Stall).await;
-    for _ in 0..LANE_INPUTS_MAX {
-        bench.door.hint("acme", "filler", None);
-    }
+    bench.fill();
     let mut unit = Unit::connect(&broker, "u").await;
     unit.beat("bus", 1, QoS::AtMostOnce).await;
     unit.beat("bus", 2, QoS::AtLeastOnce).await;
@@ -236,6 +233,7 @@ async fn an_unclean_end_is_a_hint_for_every_vehicle_of_that_session() {
     unit.beat("b", 1, QoS::AtLeastOnce).await;
     unit.acked().await;
     let session = bench.seen()[0].session;
+    bench.introduce("willed");
     unit.cut();
     until("it is gone", || broker.connections() == 0).await;
     bench.settle().await;

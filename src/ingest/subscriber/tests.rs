@@ -14,7 +14,6 @@ use tokio::sync::watch;
 
 use super::{Link, Subscriber, Tuning};
 use crate::domain::heartbeat::Refusal;
-use crate::fleet::registry::LANE_INPUTS_MAX;
 use crate::fleet::token::Token;
 use crate::ingest::testing::{Bench, Mode, until};
 use crate::settings::Mqtt;
@@ -282,9 +281,7 @@ async fn dropped_tokens_and_a_full_door_lose_nothing() {
     broker.publish(0..10, false).await;
     until("fifteen", || bench.seen_len() == 15).await;
     bench.set(Mode::Stall);
-    for _ in 0..LANE_INPUTS_MAX {
-        bench.door.hint("acme", "filler", None);
-    }
+    bench.fill();
     broker.publish(10..60, false).await;
     bench.set(Mode::Accept);
     until("the others", || bench.seqs().len() == 65).await;

@@ -1,0 +1,183 @@
+//! MQTT as the tests speak it: rumqttc in both versions, as a vehicle's unit would, and raw 3.1.1 packets, which may be
+//! as wrong as a test wants. Used by the modules that drive the embedded broker.
+
+use std::time::Duration;
+
+use rumqttc::v5;
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
+
+use crate::support::{PATIENCE, Service};
+
+/// A version of MQTT.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Version {
+    /// 3.1.1.
+    V3,
+    /// 5.
+    V5,
+}
+
+enum Sender {
+    V3(rumqttc::AsyncClient),
+    V5(v5::AsyncClient),
+}
+
+/// A connected client with a task that runs its connection.
+pub struct Client {
+    sender: Sender,
+    task: JoinHandle<()>,
+}
+
+impl Client {
+    /// Connects; `will` is a topic, and the service's own idea of a will when absent.
+    pub fn connect(service: &Service, version: Version, id: &str, will: Option<&str>) -> Self {
+        let (host, port) = service.mqtt.rsplit_once(':').expect("address and port");
+        let port = port.parse().expect("a port");
+        match version {
+            Version::V3 => {
+                let mut options = rumqttc::MqttOptions::new(id, host, port);
+                options.set_keep_alive(Duration::from_secs(30));
+                if let Some(topic) = will {
+                    options.set_last_will(rumqttc::LastWill::new(topic, "", rumqttc::QoS::AtLeastOnce, false));
+                }
+                let (client, mut events) = rumqttc::AsyncClient::new(options, 100);
+                let task = tokio::spawn(async move { while events.poll().await.is_ok() {} });
+                Self { sender: Sender::V3(client), task }
+            }
+            Version::V5 => {
+                let mut options = v5::MqttOptions::new(id, host, port);
+                options.set_keep_alive(Duration::from_secs(30));
+                if let Some(topic) = will {
+                    let qos = v5::mqttbytes::QoS::AtLeastOnce;
+                    options.set_last_will(v5::mqttbytes::v5::LastWill::new(topic, "", qos, false, None));
+                }
+                let (client, mut events) = v5::AsyncClient::new(options, 100);
+                let task = tokio::spawn(async move { while events.poll().await.is_ok() {} });
+                Self { sender: Sender::V5(client), task }
+            }
+        }
+    }
+
+    /// Publishes; does not wait for the acknowledgement.
+    pub async fn publish(&self, topic: &str, qos: u8, retain: bool, payload: &str) {
+        let payload = payload.to_owned();
+        match &self.sender {
+            Sender::V3(client) => {
+                let qos = rumqttc::qos(qos).expect("0 to 2");
+                client.publish(topic, qos, retain, payload).await.expect("queued");
+            }
+            Sender::V5(client) => {
+                let qos = v5::mqttbytes::qos(qos).expect("0 to 2");
+                client.publish(topic, qos, retain, payload).await.expect("queued");
+            }
+        }
+    }
+
+    /// A heartbeat of one vehicle of customer `acme`.
+    pub async fn beat(&self, vehicle: &str, qos: u8) {
+        self.publish(&format!("fleet/acme/{vehicle}/heartbeat"), qos, false, "{}").await;
+    }
+
+    /// Takes leave as MQTT wants it, and waits until the connection is over.
+    pub async fn disconnect(self) {
+        match &self.sender {
+            Sender::V3(client) => client.disconnect().await.expect("queued"),
+            Sender::V5(client) => client.disconnect().await.expect("queued"),
+        }
+        let _ = tokio::time::timeout(PATIENCE, self.task).await.expect("disconnects");
+    }
+
+    /// Cuts the TCP connection without a word.
+    pub async fn cut(self) {
+        self.task.abort();
+        let _ = self.task.await;
+    }
+}
+
+/// A 3.1.1 connection written by hand.
+pub struct Raw {
+    stream: TcpStream,
+    last_packet: u16,
+}
+
+impl Raw {
+    /// Connects with a clean session.
+    pub async fn connect(service: &Service, id: &str) -> Self {
+        let mut new = Self::stranger(service).await;
+        let mut body = b"\x00\x04MQTT\x04\x02\x00\x3c".to_vec();
+        text(id, &mut body);
+        new.stream.write_all(&packet(0x10, &body)).await.expect("writes");
+        let mut answer = [0; 4];
+        new.stream.read_exact(&mut answer).await.expect("CONNACK");
+        assert_eq!(answer, [0x20, 2, 0, 0], "CONNACK");
+        new
+    }
+
+    /// A bare TCP connection: no greeting yet.
+    pub async fn stranger(service: &Service) -> Self {
+        Self { stream: TcpStream::connect(&service.mqtt).await.expect("connects"), last_packet: 0 }
+    }
+
+    /// Publishes with QoS 1 and waits for PUBACK.
+    pub async fn publish(&mut self, topic: &str, payload: &[u8]) {
+        self.last_packet = self.last_packet.wrapping_add(1).max(1);
+        let bytes = publish(topic, payload, Some(self.last_packet), false);
+        self.stream.write_all(&bytes).await.expect("writes");
+        let mut answer = [0; 4];
+        let read = tokio::time::timeout(PATIENCE, self.stream.read_exact(&mut answer));
+        read.await.expect("PUBACK in time").expect("PUBACK, not a close");
+        let number = self.last_packet.to_be_bytes();
+        assert_eq!(answer, [0x40, 2, number[0], number[1]], "PUBACK");
+    }
+
+    /// Writes bytes as they are; a service that has closed already may be told so.
+    pub async fn write(&mut self, bytes: &[u8]) {
+        let _ = self.stream.write_all(bytes).await;
+    }
+
+    /// Returns when the service has closed this connection; what it says before does not count.
+    pub async fn closed(&mut self) {
+        let end = async {
+            let mut rest = [0; 1024];
+            while !matches!(self.stream.read(&mut rest).await, Ok(0) | Err(_)) {}
+        };
+        tokio::time::timeout(PATIENCE, end).await.expect("the service closes the connection");
+    }
+}
+
+/// A PUBLISH packet; QoS 1 when it has a number, else QoS 0.
+pub fn publish(topic: &str, payload: &[u8], number: Option<u16>, retain: bool) -> Vec<u8> {
+    let mut body = Vec::new();
+    text(topic, &mut body);
+    body.extend(number.map(u16::to_be_bytes).into_iter().flatten());
+    body.extend_from_slice(payload);
+    packet(0x30 | u8::from(number.is_some()) << 1 | u8::from(retain), &body)
+}
+
+fn packet(kind: u8, body: &[u8]) -> Vec<u8> {
+    let (mut packet, mut rest) = (vec![kind], body.len());
+    loop {
+        let digit = (rest % 128) as u8;
+        rest /= 128;
+        packet.push(if rest > 0 { digit | 0x80 } else { digit });
+        if rest == 0 {
+            break;
+        }
+    }
+    packet.extend_from_slice(body);
+    packet
+}
+
+fn text(text: &str, body: &mut Vec<u8>) {
+    body.extend((text.len() as u16).to_be_bytes());
+    body.extend_from_slice(text.as_bytes());
+}
+
+/// How many messages were refused, by reason, as REST tells it.
+pub async fn refused(service: &Service, reason: &str) -> u64 {
+    let answer: Value = service.get("/api/v1/refused").await;
+    answer["counts"][reason].as_u64().unwrap_or_else(|| panic!("no count of {reason} in {answer}"))
+}
