@@ -1,9 +1,10 @@
 //! The one integration binary: drives the real service from outside, and holds the sources to the house rules.
 
-mod corpus;
 mod bad_input;
+mod corpus;
 mod mqtt;
 mod mqtt_clients;
+mod openapi;
 mod paging;
 mod rest;
 mod smoke;
