@@ -1,6 +1,7 @@
 //! The one integration binary: drives the real service from outside, and holds the sources to the house rules.
 
 mod bad_input;
+mod live;
 mod mqtt;
 mod mqtt_clients;
 mod paging;
@@ -8,3 +9,4 @@ mod rest;
 mod smoke;
 mod support;
 mod tidy;
+mod views;
