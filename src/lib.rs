@@ -8,8 +8,8 @@
 //!                                                                 +--> REST queries
 //! ```
 //!
-//! A pure core (`domain`) decides; a thin actor shell moves bytes, timers and rows. The modules below are the stations of
-//! that way, in order, and each imports only from stations before it (tests/it/tidy.rs says so).
+//! A pure core (`domain`) decides; a thin actor shell moves bytes, timers and rows. The modules below are the stations
+//! of that way, in order, and each imports only from stations before it (tests/it/tidy.rs says so).
 //!
 //! Invariants, each with a test:
 //! 1. Transitions of a vehicle alternate, and their seq has no gaps.

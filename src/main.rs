@@ -13,8 +13,8 @@ fn main() -> ExitCode {
     match &cli.command {
         Some(Command::Healthcheck { address }) => return outcome(healthcheck::ask(address)),
         Some(Command::Replay { file, clock, will_grace }) => {
-            return match cli.flags.replay_offline_after() {
-                Ok(span) => outcome(replay::print(file, span, *will_grace, *clock)),
+            return match cli.flags.replay(file, *clock, *will_grace) {
+                Ok(options) => outcome(replay::run(&options, std::io::stdout().lock())),
                 Err(fault) => usage(&[fault]),
             };
         }

@@ -31,8 +31,8 @@ impl Burst {
     }
 }
 
-/// When a vehicle that beat at `at_ms` beats next. `spread` in [0, 1) moves the beat by up to ±2 % of the interval, and
-/// spreads the fleet over the first interval of a burst.
+/// When a vehicle that beat at `at_ms` beats next. `spread` in [0, 1) moves the beat by up to ±2 % of the interval,
+/// and spreads the fleet over the first interval of a burst.
 pub fn next_beat_ms(at_ms: u64, interval_ms: u64, burst: Option<&Burst>, spread: f64) -> u64 {
     let calm = at_ms + ((interval_ms as f64 * (0.98 + 0.04 * spread)) as u64).max(1);
     let Some(burst) = burst else { return calm };

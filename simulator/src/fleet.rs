@@ -1,5 +1,5 @@
-//! The fleet: builds vehicles, lanes and the hand on them from the options, runs them, and reports. Fed by `main` or the
-//! service's demo; the flow of a run reads from top to bottom in `run_to_end`.
+//! The fleet: builds vehicles, lanes and the hand on them from the options, runs them, and reports. Fed by `main` or
+//! the service's demo; the flow of a run reads from top to bottom in `run_to_end`.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 

@@ -1,6 +1,6 @@
-//! Where a vehicle is, how fast and in what state, at any instant. Fed by the atlas and dice, feeds the device. Pure: the
-//! instant is an argument, and the same seed gives the same journey however often it is asked. A journey is a chain of
-//! hops: pull away, cruise, slow down, wait; at a city the vehicle rests, and near empty it charges.
+//! Where a vehicle is, how fast and in what state, at any instant. Fed by the atlas and dice, feeds the device. Pure:
+//! the instant is an argument, and the same seed gives the same journey however often it is asked. A journey is a
+//! chain of hops: pull away, cruise, slow down, wait; at a city the vehicle rests, and near empty it charges.
 
 use crate::{
     atlas::ATLAS,
@@ -269,7 +269,11 @@ mod tests {
         }
 
         #[test]
-        fn same_seed_gives_the_same_position_however_often_it_is_asked(seed: u64, number: u64, later in 0i64..100_000_000) {
+        fn same_seed_gives_the_same_position_however_often_it_is_asked(
+            seed: u64,
+            number: u64,
+            later in 0i64..100_000_000,
+        ) {
             let mut often = Journey::new(seed, number, Kind::Truck);
             for step in 0..100 {
                 often.at(later * step / 100);

@@ -1,5 +1,5 @@
-//! What really happened: counters, and the truth of every vehicle. Fed by the sessions at the instant bytes left for the
-//! broker, feeds progress, report and verification. It also holds the run's clock, the one place that asks the OS
+//! What really happened: counters, and the truth of every vehicle. Fed by the sessions at the instant bytes left for
+//! the broker, feeds progress, report and verification. It also holds the run's clock, the one place that asks the OS
 //! for the time.
 
 use std::{
@@ -147,7 +147,8 @@ impl Ledger {
         self.first_connect_error.get().map(String::as_str)
     }
 
-    /// The truth about one vehicle. A poisoned lock is taken all the same: the truth has no half-done state worth losing.
+    /// The truth about one vehicle. A poisoned lock is taken all the same: the truth has no half-done state worth
+    /// losing.
     pub fn truth(&self, vehicle: u32) -> MutexGuard<'_, Truth> {
         self.truths[vehicle as usize].lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -125,7 +125,8 @@ impl Options {
         ensure!(self.interval >= Duration::from_millis(10), "--interval must be at least 10ms");
         ensure!(
             self.interval.mul_f64(1.5) <= self.offline_after,
-            "--interval must be well below --offline-after (at most two thirds), or every vehicle seems silent between two beats"
+            "--interval must be well below --offline-after (at most two thirds), or every vehicle seems \
+             silent between two beats"
         );
         for (behaviour, share) in self.shares.each() {
             ensure!((0.0..=1.0).contains(&share), "the share of {behaviour:?} must be between 0 and 1, not {share}");
@@ -134,7 +135,8 @@ impl Options {
         ensure!(sum <= 1.0 + 1e-9, "the shares add up to {sum:.2}, which is more than the whole fleet");
         if self.shares.will > 0.0 && !self.one_connection_a_vehicle() {
             bail!(
-                "--will-share needs one connection a vehicle, because a connection has one last will: use --connections {}",
+                "--will-share needs one connection a vehicle, because a connection has one last will: use \
+                 --connections {}",
                 self.vehicles
             );
         }

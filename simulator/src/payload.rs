@@ -45,7 +45,7 @@ pub fn heartbeat(stamp: Stamp<'_>, pose: &Pose, next_in_ms: Option<u64>) -> Vec<
         ignition: pose.ignition,
         next_in_s: next_in_ms.map(|ms| ms as f64 / 1e3),
     };
-    serde_json::to_vec(&heartbeat).expect("plain numbers and text always serialise")
+    serde_json::to_vec(&heartbeat).expect("invariant: plain numbers and text always serialise")
 }
 
 fn round(value: f64, parts: f64) -> f64 {
@@ -66,7 +66,10 @@ mod tests {
         let text = String::from_utf8(bytes).unwrap();
         assert_eq!(
             text,
-            r#"{"ts":1700000000000,"seq":5,"boot":"b1","lat":52.123457,"lon":13.0,"speed_kmh":81.3,"heading_deg":0.0,"battery_pct":77.0,"odometer_km":10.0,"ignition":true}"#
+            concat!(
+                r#"{"ts":1700000000000,"seq":5,"boot":"b1","lat":52.123457,"lon":13.0,"speed_kmh":81.3,"#,
+                r#""heading_deg":0.0,"battery_pct":77.0,"odometer_km":10.0,"ignition":true}"#
+            )
         );
     }
 }

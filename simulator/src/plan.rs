@@ -1,6 +1,6 @@
-//! The plan: which vehicle misbehaves, how and when. Fed by the options and dice, feeds devices. Pure and seeded: the same
-//! seed gives the same absences, whatever really happens on the network. What the plan does to the *status* is not
-//! here but in `truth`, which judges by the beats that were really sent.
+//! The plan: which vehicle misbehaves, how and when. Fed by the options and dice, feeds devices. Pure and seeded: the
+//! same seed gives the same absences, whatever really happens on the network. What the plan does to the *status* is
+//! not here but in `truth`, which judges by the beats that were really sent.
 
 use serde::Serialize;
 
@@ -88,7 +88,8 @@ pub struct Absence {
     pub until_ms: u64,
 }
 
-/// Deals the behaviours out over `vehicles`, at random places but in exact numbers (at least one where a share is not 0).
+/// Deals the behaviours out over `vehicles`, at random places but in exact numbers (at least one where a share is not
+/// 0).
 pub fn behaviours(seed: u64, vehicles: u32, shares: &Shares) -> Vec<Behaviour> {
     let mut dealt = Vec::with_capacity(vehicles as usize);
     for (behaviour, share) in shares.each() {

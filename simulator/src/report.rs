@@ -69,7 +69,8 @@ impl Report {
     pub fn summary(&self) -> String {
         let Counts { beats, backlog, acked, unsent, connections_lost, .. } = self.counts;
         let mut line = format!(
-            "sent {beats} heartbeats ({:.0}/s) and {backlog} buffered, {acked} acknowledged, {unsent} unsent, {connections_lost} connections lost",
+            "sent {beats} heartbeats ({:.0}/s) and {backlog} buffered, {acked} acknowledged, \
+             {unsent} unsent, {connections_lost} connections lost",
             self.achieved_per_s
         );
         if let Some(error) = &self.first_connect_error {

@@ -2,7 +2,8 @@
 //! broker and the ledger. A session is never revived: after an error the lane opens a new one, so no half-sent
 //! request of the old connection can surface in the new one, and each CONNECT announces the last will again.
 //!
-//! Two tasks share it: the lane publishes (and may wait), the pump polls (and never waits for anything but the network).
+//! Two tasks share it: the lane publishes (and may wait), the pump polls (and never waits for anything but the
+//! network).
 
 use std::{
     collections::VecDeque,

@@ -1,6 +1,7 @@
-//! The truth about one vehicle: which transitions a perfect monitor would report. Fed by the ledger with what was really
-//! sent and when, feeds the verification. Pure: no clock, `now_ms` is an argument and never runs backwards by more than
-//! the jitter between two devices of one identity. It is deliberately naive and shares no code with the service.
+//! The truth about one vehicle: which transitions a perfect monitor would report. Fed by the ledger with what was
+//! really sent and when, feeds the verification. Pure: no clock, `now_ms` is an argument and never runs backwards by
+//! more than the jitter between two devices of one identity. It is deliberately naive and shares no code with the
+//! service.
 
 use serde::Serialize;
 
@@ -102,7 +103,8 @@ impl Truth {
         self.deadline_cause = Cause::Silence;
     }
 
-    /// A buffered beat was sent: it proves the vehicle alive, but whether it alone brings it online is the monitor's choice.
+    /// A buffered beat was sent: it proves the vehicle alive, but whether it alone brings it online is the monitor's
+    /// choice.
     pub fn backlog(&mut self, now_ms: u64) {
         self.settle(now_ms);
         if self.status != Status::Online {
@@ -330,7 +332,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn transitions_alternate_in_order_and_match_a_naive_walk(gaps in proptest::collection::vec(1u64..25_000, 1..60)) {
+        fn transitions_alternate_in_order_and_match_a_naive_walk(
+            gaps in proptest::collection::vec(1u64..25_000, 1..60),
+        ) {
             let mut truth = Truth::new(Rules { tolerance_ms: 0, ..RULES });
             let (mut now, mut naive) = (0, Vec::new());
             for gap in gaps {

@@ -1,6 +1,6 @@
-//! Orders of lists that move while they are read (`sort=last_seen`): the order of the first page is kept for the next ones,
-//! so that every vehicle comes exactly once. Used by the vehicle list. Bound: `ORDERS_MAX` lists of four bytes a vehicle;
-//! the oldest goes first, and its reader is told to start again.
+//! Orders of lists that move while they are read (`sort=last_seen`): the order of the first page is kept for the next
+//! ones, so that every vehicle comes exactly once. Used by the vehicle list. Bound: `ORDERS_MAX` lists of four bytes a
+//! vehicle; the oldest goes first, and its reader is told to start again.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

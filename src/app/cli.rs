@@ -1,11 +1,11 @@
 //! The command line: which command, which flags; a flag is a setting with the last word.
 //! Read by main.rs.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand};
 
-use super::replay::ReplayClock;
+use super::replay::{ReplayClock, ReplayOptions};
 use crate::settings::{self, Settings, Span};
 
 /// Real-time vehicle fleet monitor: the truth about silence, at once.
@@ -105,11 +105,13 @@ impl Flags {
         settings::load(&self.config, std::env::vars(), &layers)
     }
 
-    /// `--offline-after` for the replay, where no other setting counts.
+    /// What a replay needs: of the settings only `--offline-after` counts there.
     ///
     /// # Errors
     /// A sentence when it is no duration.
-    pub fn replay_offline_after(&self) -> Result<Span, String> {
-        self.offline_after.as_deref().unwrap_or("90s").parse().map_err(|bad| format!("--offline-after: {bad}"))
+    pub fn replay(&self, file: &Path, clock: ReplayClock, will_grace: Span) -> Result<ReplayOptions, String> {
+        let offline_after = self.offline_after.as_deref().unwrap_or("90s").parse::<Span>();
+        let offline_after = offline_after.map_err(|bad| format!("--offline-after: {bad}"))?.0;
+        Ok(ReplayOptions { file: file.to_owned(), offline_after, will_grace: will_grace.0, clock })
     }
 }

@@ -20,8 +20,8 @@ pub use super::search::Slot;
 /// Counts up with every published tick. At four ticks a second 32 bits last for 34 years.
 pub type Version = u32;
 
-/// Ticks whose changed rows are remembered: a reader that keeps up looks at these lists only. 16 ticks are 4 s; a reader
-/// further behind is served by a scan over all rows.
+/// Ticks whose changed rows are remembered: a reader that keeps up looks at these lists only. 16 ticks are 4 s; a
+/// reader further behind is served by a scan over all rows.
 const RECENT_TICKS: usize = 16;
 /// Removals remembered for readers that come back; a reader from before the oldest gets a fresh snapshot.
 const REMOVALS_MAX: usize = 100_000;
@@ -169,7 +169,8 @@ impl Ord for ByVehicle {
     }
 }
 
-/// A customer's vehicles, one ordered index a status: a list of the few offline ones does not walk the many online ones.
+/// A customer's vehicles, one ordered index a status: a list of the few offline ones does not walk the many online
+/// ones.
 #[derive(Debug, Default)]
 struct Fleet {
     by_status: [BTreeMap<ByVehicle, Slot>; 4],
@@ -367,7 +368,8 @@ impl Board {
         self.fleets(filter, None).flat_map(|(_, fleet)| fleet.in_order(filter, None)).collect()
     }
 
-    /// One page in the order of the keys, at most `limit` vehicles after the given key, and the counts of the whole query.
+    /// One page in the order of the keys, at most `limit` vehicles after the given key, and the counts of the whole
+    /// query.
     pub fn page(&self, query: &Query, after: Option<(&str, &str)>, limit: usize) -> (Vec<Slot>, Counts) {
         let Some(mut matches) = self.matches(query) else {
             return (self.page_of_filter(&query.filter, after, limit), self.counts(&query.filter));

@@ -1,5 +1,5 @@
-//! What a vehicle says: the heartbeat payload, decoded and checked, or the reason why it is refused.
-//! Fed with raw bytes by ingest; the decoded beat goes to the vehicle. No input can make it panic (a fuzz target says so).
+//! What a vehicle says: the heartbeat payload, decoded and checked, or the reason why it is refused. Fed with raw
+//! bytes by ingest; the decoded beat goes to the vehicle. No input can make it panic (a fuzz target says so).
 
 use std::borrow::Cow;
 use std::fmt;

@@ -123,7 +123,8 @@ impl Liveness {
         self.session
     }
 
-    /// Takes one input that arrived at `now` and says what it did. Every (state, input) pair has a case in the tests (R8).
+    /// Takes one input that arrived at `now` and says what it did. Every (state, input) pair has a case in the tests
+    /// (R8).
     pub fn step(&mut self, now: Millis, input: Input<'_>, setting: Setting<'_>) -> Outcome {
         let mut outcome = Outcome::default();
         self.settle(now, setting, &mut outcome.changes);
@@ -193,7 +194,8 @@ impl Liveness {
         self.move_deadline(last_seen, beat, setting);
     }
 
-    /// A planned sleep (`next_in`) is believed up to the policy's cap, and gets a tolerance; it never shortens the timeout.
+    /// A planned sleep (`next_in`) is believed up to the policy's cap, and gets a tolerance; it never shortens the
+    /// timeout.
     fn move_deadline(&mut self, last_seen: Millis, beat: &Heartbeat, setting: Setting<'_>) {
         if self.status != Status::Online {
             return;

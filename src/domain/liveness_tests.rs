@@ -271,7 +271,8 @@ proptest! {
         let beats: Vec<Millis> = gaps.iter().scan(1_000, |at, gap| { *at += gap; Some(*at) }).collect();
         let end = beats.last().copied().unwrap_or_default() + 1_000;
         let mut moments: Vec<(Millis, bool)> = beats.iter().map(|&at| (at, true)).collect();
-        moments.extend(looks.iter().scan(1_000, |at, gap| { *at += gap; Some((*at, false)) }).filter(|look| look.0 < end));
+        let looks = looks.iter().scan(1_000, |at, gap| { *at += gap; Some((*at, false)) });
+        moments.extend(looks.filter(|look| look.0 < end));
         moments.push((end, false));
         moments.sort_by_key(|&(at, beat)| (at, !beat));
         let mut bench = Bench::new();

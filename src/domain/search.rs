@@ -1,6 +1,6 @@
-//! Finds vehicles by a part of their names: one long lower-case text, searched from end to end.
-//! Fed by the board when a vehicle joins, changes or leaves; asked by it for `q=`. A scan of plain bytes beats any index
-//! here: a million vehicles are about 30 MB, and memchr walks several GB a second.
+//! Finds vehicles by a part of their names: one long lower-case text, searched from end to end. Fed by the board when
+//! a vehicle joins, changes or leaves; asked by it for `q=`. A scan of plain bytes beats any index here: a million
+//! vehicles are about 30 MB, and memchr walks several GB a second.
 
 use memchr::memmem;
 
@@ -118,7 +118,8 @@ mod tests {
             }
             let mut found = search.find(&needle);
             found.sort_unstable();
-            let want: Vec<u32> = plain.iter().filter(|(_, name)| name.contains(&needle)).map(|(slot, _)| *slot).collect();
+            let holding = plain.iter().filter(|(_, name)| name.contains(&needle));
+            let want: Vec<u32> = holding.map(|(slot, _)| *slot).collect();
             prop_assert_eq!(found, want);
         }
     }

@@ -3,7 +3,8 @@
 
 use chrono::{DateTime, SecondsFormat, Utc};
 
-/// Milliseconds since the Unix epoch, on the service's steady timeline (see clock.rs), or a device's own clock where said.
+/// Milliseconds since the Unix epoch, on the service's steady timeline (see clock.rs), or a device's own clock where
+/// said.
 pub type Millis = i64;
 
 /// The years a time may lie in: 1970 to 9999, the range RFC 3339 can write with four digits.

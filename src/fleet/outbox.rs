@@ -1,5 +1,5 @@
-//! What the vehicles of one shard share: the rules they are judged by, and what they have to tell.
-//! Written by vehicles; emptied by their shard. Lives on one thread, so nothing here is locked. Bound: one update and one
+//! What the vehicles of one shard share: the rules they are judged by, and what they have to tell. Written by
+//! vehicles; emptied by their shard. Lives on one thread, so nothing here is locked. Bound: one update and one
 //! decision under way a vehicle, since a later update overwrites the earlier one in place.
 
 use std::sync::Arc;
@@ -87,8 +87,8 @@ impl Outbox {
         }
     }
 
-    /// Up to when everything that arrived has been handled; deadlines are judged by it, never by the clock alone, so that
-    /// a beat which waits in the lane is not overtaken by its vehicle's timer.
+    /// Up to when everything that arrived has been handled; deadlines are judged by it, never by the clock alone, so
+    /// that a beat which waits in the lane is not overtaken by its vehicle's timer.
     pub fn horizon(&mut self) -> Millis {
         if !self.busy
             && let Some(now) = self.registry.horizon_if_empty(self.shard)

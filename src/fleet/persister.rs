@@ -1,7 +1,7 @@
-//! The persister: the one writer of the store. Transitions in groups, checkpoints now and then, blind intervals.
-//! Fed by shards with decisions and by the supervisor with gaps; tells the hub what is durable, and accepts the tokens of
-//! senders who waited for it. Bound: `PENDING_MAX` transitions; when they are reached, shards take no new batch, so ingest
-//! fills up and tells its senders to wait. Nothing is dropped, and nothing is written out of order.
+//! The persister: the one writer of the store. Transitions in groups, checkpoints now and then, blind intervals. Fed
+//! by shards with decisions and by the supervisor with gaps; tells the hub what is durable, and accepts the tokens of
+//! senders who waited for it. Bound: `PENDING_MAX` transitions; when they are reached, shards take no new batch, so
+//! ingest fills up and tells its senders to wait. Nothing is dropped, and nothing is written out of order.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -117,7 +117,8 @@ impl Persister {
     /// Hands over decisions of one shard, in their order.
     pub fn submit(&self, decided: Vec<Decided>) {
         self.health.pending.fetch_add(decided.len(), Relaxed);
-        // The channel is unbounded, and bounded by `has_room`, which shards ask before they take what could decide more.
+        // The channel is unbounded, and bounded by `has_room`, which shards ask before they take what could decide
+        // more.
         let _ = self.jobs.send(Job::Transitions(decided));
     }
 
@@ -228,8 +229,8 @@ impl Writer {
         }
     }
 
-    /// Writes what was last heard of each vehicle that was heard since the last checkpoint. One that fails is not repeated:
-    /// the next one holds it too, because the version it starts from has not moved.
+    /// Writes what was last heard of each vehicle that was heard since the last checkpoint. One that fails is not
+    /// repeated: the next one holds it too, because the version it starts from has not moved.
     async fn checkpoint(&mut self) {
         let alive_until = self.registry.on_board_until();
         let (since, newest) = (self.checkpointed, self.feed.board().version());

@@ -1,6 +1,7 @@
-//! Who is known, and the bounded lane to each shard: one lock finds the vehicle, stamps the arrival and queues the input.
-//! Fed by ingest and by start-up; emptied by the shards. Because arrivals are stamped under the lane's lock, a shard that
-//! has emptied its lane knows that it has seen everything that arrived until then; deadlines are judged on that.
+//! Who is known, and the bounded lane to each shard: one lock finds the vehicle, stamps the arrival and queues the
+//! input. Fed by ingest and by start-up; emptied by the shards. Because arrivals are stamped under the lane's lock, a
+//! shard that has emptied its lane knows that it has seen everything that arrived until then; deadlines are judged on
+//! that.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hash, Hasher};
@@ -191,8 +192,8 @@ impl Registry {
         lane.inside.lock().insert(hash, key, &self.next_slot, &self.hasher)
     }
 
-    /// Queues an input for its vehicle, registering it when it is new and may come. `token` is called only when the sender
-    /// has to wait.
+    /// Queues an input for its vehicle, registering it when it is new and may come. `token` is called only when the
+    /// sender has to wait.
     ///
     /// # Errors
     /// [`NotTaken`], with the input given back to nobody: it was refused or there is no room.

@@ -1,8 +1,8 @@
 //! The supervisor: brings the fleet to life from the store, and knows whether Rollcall hears.
 //!
-//! Owns: the shards and the list of blind intervals. Receives: `Hearing` from the intakes. Sends: `Restore` and `Observe`
-//! to shards, `Observed` to the hub, gaps to the persister. Bound: intakes speak only when their state changes. On death:
-//! the process ends.
+//! Owns: the shards and the list of blind intervals. Receives: `Hearing` from the intakes. Sends: `Restore` and
+//! `Observe` to shards, `Observed` to the hub, gaps to the persister. Bound: intakes speak only when their state
+//! changes. On death: the process ends.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -71,8 +71,9 @@ pub struct Plan {
 }
 
 impl Supervisor {
-    /// Starts the shards, restores every stored vehicle and starts the supervisor. Until an intake hears, all are judged
-    /// as by the blind: a deadline that passed since the last run was alive makes a vehicle unobserved, never offline.
+    /// Starts the shards, restores every stored vehicle and starts the supervisor. Until an intake hears, all are
+    /// judged as by the blind: a deadline that passed since the last run was alive makes a vehicle unobserved, never
+    /// offline.
     ///
     /// # Errors
     /// The store cannot be read, or a shard died over its vehicles.

@@ -60,7 +60,10 @@ impl Bench {
         let clock = Clock::start();
         let admission = Admission { vehicles_max: 100_000, customer_vehicles_max: 100_000, auto_register: true };
         let registry = Arc::new(Registry::new(1, admission, clock));
-        let door = Arc::new(Door::new(Arc::clone(&registry), &Mqtt::default().topics, clock).expect("patterns"));
+        let door = Arc::new(
+            Door::new(Arc::clone(&registry), &Mqtt::default().topics, clock)
+                .expect("invariant: the standard patterns compile"),
+        );
         let inside = Arc::new(Mutex::new(Inside { mode: Some(mode), ..Inside::default() }));
         let task = tokio::spawn(drain(registry, Arc::clone(&inside)));
         Self { door, inside, task }

@@ -58,12 +58,15 @@ impl Sent {
     }
 }
 
+/// Finished deltas by filter and the versions they lead from and to.
+type Deltas = HashMap<(Filter, Version, Version), Arc<[ByteString]>>;
+
 /// The shared state of the live push.
 pub struct Feed {
     board: RwLock<Board>,
     transitions: RwLock<VecDeque<Sent>>,
     observation: RwLock<(u64, Observation)>,
-    deltas: Mutex<HashMap<(Filter, Version, Version), Arc<[ByteString]>>>,
+    deltas: Mutex<Deltas>,
     dashboards: AtomicUsize,
     epoch: String,
     tick: Millis,
@@ -140,9 +143,8 @@ impl Feed {
     pub(super) fn push_transitions(&self, new: impl IntoIterator<Item = Arc<Transition>>) {
         let version = self.board().version();
         let mut list = self.transitions.write();
-        let mut number = list.back().map_or(0, |last| last.number);
-        for transition in new {
-            number += 1;
+        let first = list.back().map_or(1, |last| last.number + 1);
+        for (number, transition) in (first..).zip(new) {
             let frame = Frame::transition(&transition);
             list.push_back(Sent { number, frame, transition, version });
             if list.len() > TRANSITIONS_MAX {
@@ -163,8 +165,8 @@ impl Feed {
         list.get(first_after).map_or_else(|| list.back().map_or(0, |last| last.number), |sent| sent.number - 1)
     }
 
-    /// The transitions after `number` in a filter: how many are no longer here, at most `limit` frames, and the number to go
-    /// on from.
+    /// The transitions after `number` in a filter: how many are no longer here, at most `limit` frames, and the number
+    /// to go on from.
     pub fn transitions_after(&self, number: u64, filter: &Filter, limit: usize) -> (u64, Vec<ByteString>, u64) {
         let list = self.transitions.read();
         let Some(oldest) = list.front().map(|sent| sent.number) else { return (0, Vec::new(), number) };

@@ -1,9 +1,9 @@
 //! The hub: the one writer of the board, and the pulse of the live push.
 //!
-//! Owns: the right to write the feed. Receives: updates from shards, durable transitions from the persister, whether we
-//! hear from the supervisor. Sends: `Tick` to sessions. Bound: a shard has one `Updates` under way (it answers when taken),
-//! the persister one batch; a session's mailbox holds one tick, a second one is dropped, for the next frame says it all.
-//! On death: the process ends, as there is no truth to show without it.
+//! Owns: the right to write the feed. Receives: updates from shards, durable transitions from the persister, whether
+//! we hear from the supervisor. Sends: `Tick` to sessions. Bound: a shard has one `Updates` under way (it answers when
+//! taken), the persister one batch; a session's mailbox holds one tick, a second one is dropped, for the next frame
+//! says it all. On death: the process ends, as there is no truth to show without it.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -288,8 +288,8 @@ impl<I: Iterator<Item: Serialize> + Clone> Serialize for Listed<I> {
     }
 }
 
-/// Writes a delta as one frame or several. All but the last say `version = from`: only with the last one is the client at
-/// the new version, so a connection that breaks in between resumes from the old one.
+/// Writes a delta as one frame or several. All but the last say `version = from`: only with the last one is the client
+/// at the new version, so a connection that breaks in between resumes from the old one.
 pub struct DeltaWriter {
     from: Version,
     to: Version,

@@ -1,6 +1,6 @@
 //! What one dashboard is still owed. It holds no queue of events: only the version it has, and, while the snapshot is
-//! under way, which part comes next; so a slow dashboard costs the same memory as a fast one and gets fewer, newer frames.
-//! Asked by the session for its next frames when there is credit; reads the feed.
+//! under way, which part comes next; so a slow dashboard costs the same memory as a fast one and gets fewer, newer
+//! frames. Asked by the session for its next frames when there is credit; reads the feed.
 
 use std::collections::VecDeque;
 

@@ -1,5 +1,5 @@
-//! Tests of a dashboard's view: however it reads, drops out and comes back, it ends with the board's view (invariant 6).
-//! Reads reader.rs and feed.rs; R47, R48, R51.
+//! Tests of a dashboard's view: however it reads, drops out and comes back, it ends with the board's view (invariant
+//! 6). Reads reader.rs and feed.rs; R47, R48, R51.
 
 use super::*;
 use std::collections::BTreeMap;

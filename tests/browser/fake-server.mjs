@@ -89,7 +89,7 @@ export class FakeServer {
   #turn(known, to, at, cause) {
     const { customer, vehicle, status: from, last_seen } = known;
     Object.assign(known, { status: to, status_since: time(at), seq: known.seq + 1 });
-    const transition = { seq: known.seq, from, to, at: time(at), decided_at: time(Date.now()), cause, evidence: { last_seen_ms: Date.parse(last_seen) || null } };
+    const transition = { seq: known.seq, from, to, at: time(at), decided_at: time(Date.now()), cause, evidence: { last_seen: last_seen ?? null } };
     this.transitions.get(`${customer}/${vehicle}`).unshift(transition);
     this.changed.add(known);
     const { evidence, ...shown } = transition; // live frames carry none

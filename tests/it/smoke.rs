@@ -9,8 +9,8 @@ async fn a_vehicle_is_heard_falls_silent_and_everybody_is_told() {
     let service = Service::start(&["--store", "sqlite::memory:", "--offline-after", "500ms"]);
     let mut live = service.live("").await;
     assert_eq!(live.next().await.expect("hello")["type"], "hello");
-    let (status, answer) =
-        service.post_heartbeats(&json!({"customer": "acme", "vehicle": "TRK-1", "lat": 1, "lon": 2})).await;
+    let beat = json!({"customer": "acme", "vehicle": "TRK-1", "lat": 1, "lon": 2});
+    let (status, answer) = service.post_heartbeats(&beat).await;
     assert_eq!((status, answer), (202, json!({"accepted": 1, "refused": []})));
     let online = live.next_of("transition").await;
     assert_eq!((online["to"].as_str(), online["cause"].as_str()), (Some("online"), Some("heartbeat")));

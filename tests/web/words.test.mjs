@@ -22,7 +22,7 @@ test("ages and durations", () => {
 
 test("causes are sentences; an unknown one is still readable", () => {
   const at = "2026-01-31T08:15:03.000Z";
-  assert.equal(cause_in_words({ cause: "silence", at, evidence: { last_seen_ms: Date.parse("2026-01-31T08:15:00.000Z") } }), "no heartbeat for 3 s");
+  assert.equal(cause_in_words({ cause: "silence", at, evidence: { last_seen: "2026-01-31T08:15:00.000Z" } }), "no heartbeat for 3 s");
   assert.equal(cause_in_words({ cause: "silence", at }), "no heartbeat until its deadline");
   assert.match(cause_in_words({ cause: "blind", at }), /Rollcall itself/);
   assert.equal(cause_in_words({ cause: "moved_shard", at }), "moved shard");

@@ -1,5 +1,6 @@
 /**
- * Puts the page together: frames come from live.js, go into state.js, and the views draw what came of it, once a screen frame.
+ * Puts the page together: frames come from live.js, go into state.js, and the views draw what came of it, once a
+ * screen frame.
  * Owns the filters, the order of the table and the keys that work everywhere.
  */
 import { Banner, message } from "./banner.js";
@@ -30,7 +31,9 @@ let ordered_at = -Infinity;
 let frame_asked = false;
 
 const table = new VehicleTable(find("grid"), find("rows"), (key) => change({ v: key }, false));
-const counts = new Counts(find("counts"), (status) => change({ status: status === "" ? [] : toggled(filters.status, status) }, false));
+const counts = new Counts(find("counts"), (status) =>
+  change({ status: status === "" ? [] : toggled(filters.status, status) }, false),
+);
 const filter_row = new FilterRow(document, change, clear);
 const drawer = new Drawer(document, () => change({ v: "" }, false));
 const link = new LiveLink(live_url(location), {
@@ -46,7 +49,11 @@ function receive(frame) {
   const outcome = state.apply(frame, performance.now());
   if (outcome.replaced) reorder(true);
   else if (affects_order(outcome.changed, filters)) order_due = true;
-  if (outcome.changed & CHANGED.removed) table.show(table.order.filter((slot) => state.fleet.alive[slot]), state.fleet);
+  if (outcome.changed & CHANGED.removed)
+    table.show(
+      table.order.filter((slot) => state.fleet.alive[slot]),
+      state.fleet,
+    );
   if (outcome.gap || outcome.replaced) refresh_drawer();
   drawer.hear(outcome.transitions);
   draw_soon();
@@ -68,7 +75,10 @@ function reorder(even_if_held) {
   find("reorder").hidden = !held || same_order(table.order, selection.order);
 }
 
-/** @param {Partial<import("./url.js").Filters>} wanted @param {boolean} typing typing replaces the address, a choice is a step back can undo */
+/**
+ * @param {Partial<import("./url.js").Filters>} wanted
+ * @param {boolean} typing typing replaces the address, a choice is a step back can undo
+ */
 function change(wanted, typing) {
   const only_vehicle = Object.keys(wanted).every((name) => name === "v");
   filters = { ...filters, ...wanted };
@@ -154,11 +164,18 @@ function key(event) {
 
 function start() {
   find("not-started").remove();
-  find("empty-command").textContent = `mosquitto_pub -h ${location.hostname} -p 1883 -t fleet/acme/TRK-1/heartbeat -m '{}'`;
-  find("reorder").addEventListener("click", () => { reorder(true); draw_soon(); });
+  find("empty-command").textContent =
+    `mosquitto_pub -h ${location.hostname} -p 1883 -t fleet/acme/TRK-1/heartbeat -m '{}'`;
+  find("reorder").addEventListener("click", () => {
+    reorder(true);
+    draw_soon();
+  });
   find("no-match-clear").addEventListener("click", clear);
   table.on_scroll = draw_soon;
-  addEventListener("resize", () => { table.measure(); draw_soon(); });
+  addEventListener("resize", () => {
+    table.measure();
+    draw_soon();
+  });
   addEventListener("keydown", key);
   addEventListener("online", () => link.poke());
   document.addEventListener("visibilitychange", () => document.hidden || link.poke());

@@ -16,28 +16,51 @@ const CAUGHT_UP_FOR_MS = 8_000;
  * @property {boolean} retry  offers "Retry now"
  */
 
-/** @param {import("./live.js").Link} link @param {import("./state.js").LiveState} state @param {string[]} ignored @param {number} now @returns {Message} */
+/**
+ * @param {import("./live.js").Link} link
+ * @param {import("./state.js").LiveState} state
+ * @param {string[]} ignored
+ * @param {number} now
+ * @returns {Message}
+ */
 export function message(link, state, ignored, now) {
   const at = (/** @type {number} */ moment) => clock_time(Date.now() - (now - moment));
-  /** @param {Message["kind"]} kind @param {string} text @param {string} ticking @param {boolean} retry @returns {Message} */
+  /**
+   * @param {Message["kind"]} kind
+   * @param {string} text
+   * @param {string} ticking
+   * @param {boolean} retry
+   * @returns {Message}
+   */
   const say = (kind, text, ticking = "", retry = false) => ({ kind, text, ticking, retry });
   const silent_ms = now - link.heard_at;
 
   if (link.lost_at !== null) {
     const cause = link.bye === "" ? "Connection lost" : `The server closed the connection (${link.bye})`;
     const data = state.loaded ? " Showing data from then." : "";
-    const next = link.retry_at === null ? "Connecting …" : `Retrying in ${Math.max(0, Math.ceil((link.retry_at - now) / 1000))} s`;
+    const next =
+      link.retry_at === null
+        ? "Connecting …"
+        : `Retrying in ${Math.max(0, Math.ceil((link.retry_at - now) / 1000))} s`;
     return say("lost", `${cause} at ${at(link.lost_at)}.${data}`, next, link.retry_at !== null);
   }
   if (link.phase === "connecting") return say("connecting", "Connecting to the server …");
   if (pulse(silent_ms) !== "well") {
-    return say("stale", `No updates since ${at(link.heard_at)}. Values may be old.`, `silent for ${duration(silent_ms)}`, true);
+    return say(
+      "stale",
+      `No updates since ${at(link.heard_at)}. Values may be old.`,
+      `silent for ${duration(silent_ms)}`,
+      true,
+    );
   }
   if (!state.loaded) return say("loading", loading(state), progress(state));
   if (!state.observation.listening) {
     const since = clock_time(Date.parse(state.observation.since));
     const cause = state.observation.cause ? ` (${spaced(state.observation.cause)})` : "";
-    return say("blind", `Rollcall itself was not listening since ${since}${cause}. No vehicle is called offline for it.`);
+    return say(
+      "blind",
+      `Rollcall itself was not listening since ${since}${cause}. No vehicle is called offline for it.`,
+    );
   }
   if (state.caught_up !== null && now - state.caught_up.at < CAUGHT_UP_FOR_MS) {
     const { changes } = state.caught_up;
@@ -55,12 +78,19 @@ function loading({ server_tally }) {
 }
 
 /** @param {import("./state.js").LiveState} state */
-const progress = ({ incoming }) => (incoming === null ? "" : `${Math.floor((100 * incoming.received) / incoming.parts)} %`);
+const progress = ({ incoming }) =>
+  incoming === null ? "" : `${Math.floor((100 * incoming.received) / incoming.parts)} %`;
 
 /** The word in the header. @type {Record<Message["kind"], string>} */
 const STATE_WORDS = {
-  "connecting": "Connecting", "loading": "Loading", "lost": "Not connected", "stale": "Stale", "blind": "Live",
-  "caught-up": "Live", "notice": "Live", "live": "Live",
+  connecting: "Connecting",
+  loading: "Loading",
+  lost: "Not connected",
+  stale: "Stale",
+  blind: "Live",
+  "caught-up": "Live",
+  notice: "Live",
+  live: "Live",
 };
 
 export class Banner {

@@ -25,7 +25,14 @@ export class Counts {
     });
   }
 
-  /** @param {HTMLElement} root @param {(status: string) => void} on_pick @param {string} status @param {string} word @param {string} shape @param {string} meaning */
+  /**
+   * @param {HTMLElement} root
+   * @param {(status: string) => void} on_pick
+   * @param {string} status
+   * @param {string} word
+   * @param {string} shape
+   * @param {string} meaning
+   */
   #add(root, on_pick, status, word, shape, meaning) {
     const button = root.appendChild(document.createElement("button"));
     button.type = "button";
@@ -34,7 +41,11 @@ export class Counts {
     button.dataset.status = status || "all";
     button.addEventListener("click", () => on_pick(status));
     const number = document.createTextNode("");
-    for (const [name, content] of /** @type {[string, string|Text][]} */ ([["shape", shape], ["word", word], ["number", number]])) {
+    for (const [name, content] of /** @type {[string, string|Text][]} */ ([
+      ["shape", shape],
+      ["word", word],
+      ["number", number],
+    ])) {
       const span = document.createElement("span");
       span.className = name;
       span.append(content);

@@ -3,7 +3,18 @@
  * Fed by app.js with the fleet and live transitions; reads older transitions through live.js.
  */
 import { last_transitions } from "./live.js";
-import { STATUS_WORDS, age, cause_in_words, date_time, duration, measure, moment, place, status_word, whole } from "./words.js";
+import {
+  STATUS_WORDS,
+  age,
+  cause_in_words,
+  date_time,
+  duration,
+  measure,
+  moment,
+  place,
+  status_word,
+  whole,
+} from "./words.js";
 
 /** @typedef {import("./fleet.js").Fleet} Fleet */
 /** @typedef {import("./state.js").Transition} Transition */
@@ -50,7 +61,7 @@ export class Drawer {
   /** Reads the transitions anew; a newer reading makes an older one void. */
   async read() {
     this.reading.abort();
-    const { signal } = this.reading = new AbortController();
+    const { signal } = (this.reading = new AbortController());
     this.#trouble("");
     this.list.ariaBusy = "true";
     try {
@@ -70,7 +81,9 @@ export class Drawer {
   /** @param {Transition[]} transitions fresh ones of the whole fleet */
   hear(transitions) {
     const newest = this.transitions[0]?.seq ?? 0;
-    const mine = transitions.filter((each) => each.vehicle === this.vehicle && each.customer === this.customer && each.seq > newest);
+    const mine = transitions.filter(
+      (each) => each.vehicle === this.vehicle && each.customer === this.customer && each.seq > newest,
+    );
     if (this.root.hidden || mine.length === 0) return;
     this.transitions = [...mine.reverse(), ...this.transitions].slice(0, TRANSITIONS_SHOWN);
     this.#draw_transitions();
@@ -81,11 +94,12 @@ export class Drawer {
   draw(fleet, slot, server_now) {
     if (this.root.hidden) return;
     this.root.dataset.status = slot === undefined ? "" : STATUS_WORDS[fleet.status[slot]].key;
-    const facts = slot === undefined ? { Vehicle: "not in the fleet any more, or not yet" } : facts_of(fleet, slot, server_now);
+    const facts =
+      slot === undefined ? { Vehicle: "not in the fleet any more, or not yet" } : facts_of(fleet, slot, server_now);
     for (const [name, text] of Object.entries(facts)) this.#fact(name, text);
     for (const [name, value] of this.values) {
       const row = /** @type {HTMLElement} */ (value.parentElement?.parentElement);
-      row.hidden = !(/** @type {Record<string, string>} */ (facts))[name];
+      row.hidden = !/** @type {Record<string, string>} */ (facts)[name];
     }
   }
 
@@ -114,7 +128,12 @@ export class Drawer {
   }
 }
 
-/** @param {Fleet} fleet @param {number} slot @param {number} server_now @returns {Record<string, string>} name -> text, "" hides */
+/**
+ * @param {Fleet} fleet
+ * @param {number} slot
+ * @param {number} server_now
+ * @returns {Record<string, string>} name -> text, "" hides
+ */
 function facts_of(fleet, slot, server_now) {
   const { number, text } = fleet;
   const status = STATUS_WORDS[fleet.status[slot]];
@@ -124,27 +143,31 @@ function facts_of(fleet, slot, server_now) {
   const ignition = fleet.ignition[slot];
   const where = place(number.lat[slot], number.lon[slot], 5);
   return {
-    "Status": `${status.shape} ${status.word}`,
-    "Meaning": status.meaning,
-    "Since": Number.isNaN(since) ? "" : `${moment(since, server_now)}, for ${duration(server_now - since)}`,
+    Status: `${status.shape} ${status.word}`,
+    Meaning: status.meaning,
+    Since: Number.isNaN(since) ? "" : `${moment(since, server_now)}, for ${duration(server_now - since)}`,
     "Last seen": seen(number.last_seen[slot], server_now),
-    "Offline after": Number.isNaN(offline_after) ? "" : `${duration(offline_after)} of silence, ${POLICY_SOURCES[source] ?? source}`,
-    "Customer": fleet.customer[slot],
-    "Name": text.name[slot],
-    "Registration": text.registration[slot],
-    "VIN": text.vin[slot],
-    "Tags": fleet.tags[slot]?.join(", ") ?? "",
-    "Position": where === "" ? "" : `${where}${Number.isNaN(number.at[slot]) ? "" : `, ${age(number.at[slot], server_now)}`}`,
-    "Speed": measure(number.speed_kmh[slot], "km/h"),
-    "Heading": measure(number.heading_deg[slot], "°"),
-    "Battery": measure(number.battery_pct[slot], "%"),
-    "Odometer": Number.isNaN(number.odometer_km[slot]) ? "" : `${whole(number.odometer_km[slot])} km`,
-    "Ignition": ignition === undefined ? "" : ignition ? "on" : "off",
+    "Offline after": Number.isNaN(offline_after)
+      ? ""
+      : `${duration(offline_after)} of silence, ${POLICY_SOURCES[source] ?? source}`,
+    Customer: fleet.customer[slot],
+    Name: text.name[slot],
+    Registration: text.registration[slot],
+    VIN: text.vin[slot],
+    Tags: fleet.tags[slot]?.join(", ") ?? "",
+    Position:
+      where === "" ? "" : `${where}${Number.isNaN(number.at[slot]) ? "" : `, ${age(number.at[slot], server_now)}`}`,
+    Speed: measure(number.speed_kmh[slot], "km/h"),
+    Heading: measure(number.heading_deg[slot], "°"),
+    Battery: measure(number.battery_pct[slot], "%"),
+    Odometer: Number.isNaN(number.odometer_km[slot]) ? "" : `${whole(number.odometer_km[slot])} km`,
+    Ignition: ignition === undefined ? "" : ignition ? "on" : "off",
   };
 }
 
 /** @param {number} time @param {number} server_now */
-const seen = (time, server_now) => (Number.isNaN(time) ? "never" : `${moment(time, server_now)}, ${age(time, server_now)}`);
+const seen = (time, server_now) =>
+  Number.isNaN(time) ? "never" : `${moment(time, server_now)}, ${age(time, server_now)}`;
 
 /** @param {Transition} transition */
 function transition_item(transition) {

@@ -39,12 +39,21 @@ export class FilterRow {
     if (this.found.textContent !== text) this.found.textContent = text;
     for (const head of this.heads) {
       const column = /** @type {HTMLElement} */ (head.closest("[role=columnheader]"));
-      const word = filters.sort === head.dataset.sort ? "ascending" : filters.sort === `-${head.dataset.sort}` ? "descending" : "none";
+      const word =
+        filters.sort === head.dataset.sort
+          ? "ascending"
+          : filters.sort === `-${head.dataset.sort}`
+            ? "descending"
+            : "none";
       if (column.ariaSort !== word) column.ariaSort = word;
     }
   }
 
-  /** Rewritten only when a customer comes or goes: an open list must not flicker. @param {Map<string, number>} customers @param {string} chosen */
+  /**
+   * Rewritten only when a customer comes or goes: an open list must not flicker.
+   * @param {Map<string, number>} customers
+   * @param {string} chosen
+   */
   #draw_customers(customers, chosen) {
     const names = [...customers.keys()].sort();
     if (chosen !== "" && !customers.has(chosen)) names.push(chosen);

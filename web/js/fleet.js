@@ -1,5 +1,6 @@
 /**
- * The fleet as columns: one slot a vehicle, one array a field. 100,000 vehicles cost a few typed arrays, not 100,000 objects.
+ * The fleet as columns: one slot a vehicle, one array a field. 100,000 vehicles cost a few typed arrays, not 100,000
+ * objects.
  * Fed by state.js (rows of snapshots and deltas); read by order.js and the views. No DOM, no clock, no network.
  */
 
@@ -13,7 +14,8 @@ export const CHANGED = { added: 1, removed: 2, status: 4, seen: 8, text: 16 };
 /**
  * @typedef {{lat: number, lon: number, at?: string|null, speed_kmh?: number|null, heading_deg?: number|null}} Position
  * @typedef {{customer: string, vehicle: string, name?: string|null, registration?: string|null, vin?: string|null,
- *   tags?: string[]|null, status?: string, status_since?: string|null, last_seen?: string|null, position?: Position|null,
+ *   tags?: string[]|null, status?: string, status_since?: string|null, last_seen?: string|null, position?:
+ * Position|null,
  *   battery_pct?: number|null, odometer_km?: number|null, ignition?: boolean|null, offline_after_ms?: number|null,
  *   policy_source?: string|null, seq?: number|null}} VehicleRow  a whole vehicle, or the changed fields of one
  */
@@ -51,15 +53,27 @@ export class Fleet {
     this.status = new Uint8Array(FIRST_CAPACITY);
     /** NaN means null. */
     this.number = {
-      status_since: column(), last_seen: column(), battery_pct: column(), odometer_km: column(),
-      offline_after_ms: column(), seq: column(), lat: column(), lon: column(), at: column(),
-      speed_kmh: column(), heading_deg: column(),
+      status_since: column(),
+      last_seen: column(),
+      battery_pct: column(),
+      odometer_km: column(),
+      offline_after_ms: column(),
+      seq: column(),
+      lat: column(),
+      lon: column(),
+      at: column(),
+      speed_kmh: column(),
+      heading_deg: column(),
     };
     /** @type {Uint32Array|null} all slots by vehicle name; null when a vehicle came since. */
     this.by_name = null;
   }
 
-  /** Writes the fields the row carries; a new vehicle gets a slot. @param {VehicleRow} row @returns {number} bits of CHANGED */
+  /**
+   * Writes the fields the row carries; a new vehicle gets a slot.
+   * @param {VehicleRow} row
+   * @returns {number} bits of CHANGED
+   */
   put(row) {
     const key = keyOf(row.customer, row.vehicle);
     const known = this.slots.get(key);
@@ -101,7 +115,8 @@ export class Fleet {
     if (this.by_name === null) {
       const { vehicle, customer } = this;
       this.by_name = Uint32Array.from({ length: this.slots_used }, (_, slot) => slot).sort(
-        (a, b) => order(vehicle[a], vehicle[b]) || order(customer[a], customer[b]));
+        (a, b) => order(vehicle[a], vehicle[b]) || order(customer[a], customer[b]),
+      );
     }
     return this.by_name;
   }
@@ -147,7 +162,9 @@ export class Fleet {
     }
     if (!touched) return 0;
     // A line break between the fields, so that a search cannot match across two of them.
-    this.searchable[slot] = [this.vehicle[slot], ...TEXTS.map((name) => this.text[name][slot])].join("\n").toLowerCase();
+    this.searchable[slot] = [this.vehicle[slot], ...TEXTS.map((name) => this.text[name][slot])]
+      .join("\n")
+      .toLowerCase();
     return CHANGED.text;
   }
 

@@ -57,7 +57,7 @@ export class LiveLink {
     const { link, outside } = this;
     outside.clear_timer(this.timer);
     Object.assign(link, { phase: "connecting", heard_at: outside.now(), retry_at: null });
-    const socket = this.socket = outside.open_socket(this.url, PROTOCOL);
+    const socket = (this.socket = outside.open_socket(this.url, PROTOCOL));
     socket.onopen = () => {
       const resume = this.handlers.resume_point();
       if (resume) socket.send(JSON.stringify(resume));
@@ -150,7 +150,9 @@ export function live_url(location) {
  */
 export async function last_transitions(customer, vehicle, limit, signal) {
   const path = `/api/v1/customers/${encodeURIComponent(customer)}/vehicles/${encodeURIComponent(vehicle)}/transitions`;
-  const answer = await fetch(`${path}?limit=${limit}`, { signal: AbortSignal.any([signal, AbortSignal.timeout(DEAD_AFTER_MS)]) });
+  const answer = await fetch(`${path}?limit=${limit}`, {
+    signal: AbortSignal.any([signal, AbortSignal.timeout(DEAD_AFTER_MS)]),
+  });
   const body = await answer.json().catch(() => ({}));
   if (!answer.ok) throw new Error(body.detail ?? body.title ?? `the server answered ${answer.status}`);
   return body.items;

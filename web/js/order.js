@@ -1,7 +1,8 @@
 /**
  * Which vehicles the table shows, and in what order. Pure.
  * Fed with the fleet (fleet.js) and the filters (url.js); feeds table.js and counts.js.
- * 100,000 vehicles take 5 to 25 ms, so this runs on the main thread, at most once a second while only the fleet changes.
+ * 100,000 vehicles take 5 to 25 ms, so this runs on the main thread, at most once a second while only the fleet
+ * changes.
  */
 import { CHANGED, STATUSES } from "./fleet.js";
 
@@ -9,7 +10,8 @@ import { CHANGED, STATUSES } from "./fleet.js";
  * @typedef {import("./fleet.js").Fleet} Fleet
  * @typedef {import("./url.js").Filters} Filters
  * @typedef {{order: Uint32Array, tally: number[]}} Selection
- *   order: slots in sight; tally: vehicles per status under customer and text alone, so that the buttons say what a click would show
+ *   order: slots in sight; tally: vehicles per status under customer and text alone, so that the buttons say what a
+ * click would show
  */
 
 /** @param {Fleet} fleet @param {Filters} filters @returns {Selection} */
@@ -30,7 +32,12 @@ export function select(fleet, filters) {
   return { order: sorted(order.subarray(0, found), fleet, filters.sort), tally };
 }
 
-/** The slots come in name order and the sort is stable, so equal times stay in name order. @param {Uint32Array} slots @param {Fleet} fleet @param {string} sort */
+/**
+ * The slots come in name order and the sort is stable, so equal times stay in name order.
+ * @param {Uint32Array} slots
+ * @param {Fleet} fleet
+ * @param {string} sort
+ */
 function sorted(slots, fleet, sort) {
   const descending = sort.startsWith("-");
   const name = descending ? sort.slice(1) : sort;
@@ -45,7 +52,11 @@ function sorted(slots, fleet, sort) {
 /** Not a subtraction: Infinity minus itself is not a number. @param {number} a @param {number} b */
 const compare = (a, b) => (a < b ? -1 : a > b ? 1 : 0);
 
-/** Whether these changes can alter the selection at all. @param {number} changed bits of CHANGED @param {Filters} filters */
+/**
+ * Whether these changes can alter the selection at all.
+ * @param {number} changed bits of CHANGED
+ * @param {Filters} filters
+ */
 export function affects_order(changed, filters) {
   let matter = CHANGED.added | CHANGED.removed | CHANGED.status;
   if (filters.q !== "") matter |= CHANGED.text;

@@ -7,7 +7,10 @@
 export const STALE_AFTER_MS = 5_000;
 /** A socket that said nothing for so long is taken for dead, even when the system still calls it open. */
 export const DEAD_AFTER_MS = 15_000;
-/** The back-off starts over only after a connection has proved itself; else a server that accepts and drops would be hammered. */
+/**
+ * The back-off starts over only after a connection has proved itself; else a server that accepts and drops would be
+ * hammered.
+ */
 export const HEALTHY_AFTER_MS = 10_000;
 const FIRST_DELAY_MS = 500;
 const LAST_DELAY_MS = 15_000;

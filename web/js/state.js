@@ -1,6 +1,7 @@
 /**
  * What this page knows: applies the frames of the live socket, one by one, and keeps where to resume.
- * Fed by live.js through app.js; read by the views. Pure: time comes in as an argument, answers go out as a return value.
+ * Fed by live.js through app.js; read by the views. Pure: time comes in as an argument, answers go out as a return
+ * value.
  */
 import { CHANGED, Fleet, STATUSES, millis } from "./fleet.js";
 
@@ -38,11 +39,17 @@ export class LiveState {
     this.epoch = "";
     /** The version our fleet equals; null when it equals none. @type {number|null} */
     this.version = null;
-    /** A snapshot on its way. @type {{version: number, parts: number, part: number, received: number, fleet: Fleet}|null} */
+    /**
+     * A snapshot on its way.
+     * @type {{version: number, parts: number, part: number, received: number, fleet: Fleet}|null}
+     */
     this.incoming = null;
     /** @type {Observation} */
     this.observation = { type: "observation", listening: true, since: "" };
-    /** The server's own counts of the whole fleet, in the order of STATUSES; null before the first. @type {number[]|null} */
+    /**
+     * The server's own counts of the whole fleet, in the order of STATUSES; null before the first.
+     * @type {number[]|null}
+     */
     this.server_tally = null;
     /** Server time seen at a moment of our monotonic clock. @type {{server: number, local: number}|null} */
     this.clock = null;
@@ -50,7 +57,10 @@ export class LiveState {
     this.away = false;
     /** Changes heard of since then. */
     this.missed = 0;
-    /** The last catching-up: how many vehicles changed status, came or went meanwhile. @type {{changes: number, at: number}|null} */
+    /**
+     * The last catching-up: how many vehicles changed status, came or went meanwhile.
+     * @type {{changes: number, at: number}|null}
+     */
     this.caught_up = null;
   }
 
@@ -74,18 +84,24 @@ export class LiveState {
   apply(frame, now) {
     if (frame.server_time) this.clock = { server: millis(frame.server_time), local: now };
     switch (frame.type) {
-      case "hello": return this.#hello(frame, now);
-      case "snapshot": return this.#snapshot(frame, now);
-      case "delta": return this.#delta(frame, now);
-      case "transition": return { ...nothing(), transitions: [frame] };
-      case "gap": return { ...nothing(), gap: true };
+      case "hello":
+        return this.#hello(frame, now);
+      case "snapshot":
+        return this.#snapshot(frame, now);
+      case "delta":
+        return this.#delta(frame, now);
+      case "transition":
+        return { ...nothing(), transitions: [frame] };
+      case "gap":
+        return { ...nothing(), gap: true };
       case "counts":
         this.server_tally = STATUSES.map((status) => frame[status]);
         return nothing();
       case "observation":
         this.observation = frame;
         return nothing();
-      default: return nothing(); // a newer server may say more than we understand
+      default:
+        return nothing(); // a newer server may say more than we understand
     }
   }
 
@@ -137,7 +153,8 @@ export class LiveState {
       this.version = null;
       return { ...nothing(), resync };
     }
-    // One that starts before our version is welcome: a delta carries newest states, so it can only tell the same or newer.
+    // One that starts before our version is welcome: a delta carries newest states, so it can only tell the same or
+    // newer.
     let changed = 0;
     // Removals first: a vehicle that left and came back since is in both lists.
     for (const { customer, vehicle } of frame.removed ?? []) {
@@ -165,14 +182,19 @@ export class LiveState {
   }
 }
 
-/** Vehicles that changed status (or passed through one), came or went between two fleets. @param {Fleet} before @param {Fleet} after */
+/**
+ * Vehicles that changed status (or passed through one), came or went between two fleets.
+ * @param {Fleet} before
+ * @param {Fleet} after
+ */
 export function differences(before, after) {
   let same = 0;
   let changed = 0;
   for (const [key, slot] of before.slots) {
     const other = after.slots.get(key);
     if (other === undefined) continue;
-    const equal = before.status[slot] === after.status[other] && Object.is(before.number.seq[slot], after.number.seq[other]);
+    const equal =
+      before.status[slot] === after.status[other] && Object.is(before.number.seq[slot], after.number.seq[other]);
     if (equal) same += 1;
     else changed += 1;
   }

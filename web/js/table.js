@@ -1,5 +1,6 @@
 /**
- * The vehicle grid: draws only the rows in sight, on a handful of recycled elements, and writes only texts that changed.
+ * The vehicle grid: draws only the rows in sight, on a handful of recycled elements, and writes only texts that
+ * changed.
  * Fed by app.js with the order of slots and the fleet; tells app.js which vehicle was opened.
  */
 import { keyOf } from "./fleet.js";
@@ -7,7 +8,10 @@ import { STATUS_WORDS, age, measure, moment, place } from "./words.js";
 import { moved, scroll_to_row, window_of } from "./windowing.js";
 
 /** @typedef {import("./fleet.js").Fleet} Fleet */
-/** @typedef {{element: HTMLElement, texts: Text[], shown: string[], status: number, slot: number, at: number, top: number}} Row */
+/**
+ * @typedef {{element: HTMLElement, texts: Text[], shown: string[], status: number, slot: number, at: number, top:
+ * number}} Row
+ */
 
 const CELLS = ["vehicle", "customer", "status", "since", "seen", "place", "speed"];
 /** Vehicle and status carry a second text: the name, and the shape. */
@@ -34,8 +38,12 @@ export class VehicleTable {
     grid.addEventListener("keydown", (event) => this.#key(event));
     sizer.addEventListener("click", (event) => this.#click(event));
     // Only a mouse rests on a row; a finger that has scrolled away leaves nothing behind.
-    grid.addEventListener("pointerenter", (event) => { this.pointer_inside = event.pointerType === "mouse"; });
-    grid.addEventListener("pointerleave", () => { this.pointer_inside = false; });
+    grid.addEventListener("pointerenter", (event) => {
+      this.pointer_inside = event.pointerType === "mouse";
+    });
+    grid.addEventListener("pointerleave", () => {
+      this.pointer_inside = false;
+    });
   }
 
   /** Rows must not jump under a finger or a reader: while this is true the order stays. */
@@ -62,7 +70,7 @@ export class VehicleTable {
     if (fleet === null) return;
     const view_height = grid.clientHeight - this.head_height;
     const view = window_of(order.length, this.row_height, view_height, grid.scrollTop);
-    if (view.height !== this.height) this.sizer.style.height = `${this.height = view.height}px`;
+    if (view.height !== this.height) this.sizer.style.height = `${(this.height = view.height)}px`;
     set(grid, "aria-rowcount", String(order.length + 1));
     while (this.pool.length < view.last - view.first) this.pool.push(this.#new_row());
     const active = fleet.slots.get(this.active_key);
@@ -99,7 +107,9 @@ export class VehicleTable {
       cell.className = `cell ${name}`;
       cell.setAttribute("role", "gridcell");
       cell.setAttribute("aria-colindex", String(index + 1));
-      for (const part of name in SECOND_TEXT ? ["first", SECOND_TEXT[/** @type {"vehicle"|"status"} */ (name)]] : ["first"]) {
+      for (const part of name in SECOND_TEXT
+        ? ["first", SECOND_TEXT[/** @type {"vehicle"|"status"} */ (name)]]
+        : ["first"]) {
         const span = cell.appendChild(document.createElement("span"));
         span.className = part;
         if (part === "shape") span.ariaHidden = "true";
@@ -114,7 +124,7 @@ export class VehicleTable {
   /** @param {Row} row @param {number} at @param {number} shift */
   #place(row, at, shift) {
     const top = at * this.row_height + shift;
-    if (row.top !== top) row.element.style.transform = `translateY(${row.top = top}px)`;
+    if (row.top !== top) row.element.style.transform = `translateY(${(row.top = top)}px)`;
     if (row.at === at) return;
     row.at = at;
     row.element.setAttribute("aria-rowindex", String(at + 2)); // the header is row 1
@@ -145,7 +155,10 @@ export class VehicleTable {
     }
     const page = Math.max(1, Math.floor((this.grid.clientHeight - this.head_height) / this.row_height) - 1);
     const from = this.#active_at();
-    const at = from < 0 && event.key.startsWith("Arrow") ? this.#first_in_sight() : moved(event.key, Math.max(0, from), this.order.length, page);
+    const at =
+      from < 0 && event.key.startsWith("Arrow")
+        ? this.#first_in_sight()
+        : moved(event.key, Math.max(0, from), this.order.length, page);
     if (at === null || at < 0) return;
     event.preventDefault();
     this.#activate(at);
@@ -181,7 +194,12 @@ export class VehicleTable {
   }
 }
 
-/** Writing the value it already has would still wake the style engine. @param {HTMLElement} element @param {string} name @param {string} value */
+/**
+ * Writing the value it already has would still wake the style engine.
+ * @param {HTMLElement} element
+ * @param {string} name
+ * @param {string} value
+ */
 function set(element, name, value) {
   if (element.getAttribute(name) !== value) element.setAttribute(name, value);
 }
@@ -191,9 +209,11 @@ function texts_of(fleet, slot, server_now) {
   const { number } = fleet;
   const status = STATUS_WORDS[fleet.status[slot]];
   return [
-    fleet.vehicle[slot], fleet.text.name[slot],
+    fleet.vehicle[slot],
+    fleet.text.name[slot],
     fleet.customer[slot],
-    status.word, status.shape,
+    status.word,
+    status.shape,
     moment(number.status_since[slot], server_now),
     age(number.last_seen[slot], server_now),
     place(number.lat[slot], number.lon[slot], 4),

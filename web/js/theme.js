@@ -32,7 +32,9 @@
       apply(theme);
       try {
         localStorage.setItem(KEY, theme);
-      } catch { /* it lasts until the page is left */ }
+      } catch {
+        /* it lasts until the page is left */
+      }
     });
   });
 }

@@ -1,5 +1,6 @@
 /**
- * The filters of the page and their form in the address, so that a view can be bookmarked and sent to a colleague. Pure.
+ * The filters of the page and their form in the address, so that a view can be bookmarked and sent to a colleague.
+ * Pure.
  * Fed with location.search by app.js; read by order.js and the views.
  */
 import { STATUSES } from "./fleet.js";
@@ -21,7 +22,11 @@ const TEXT_MAX = 200;
 /** @returns {Filters} */
 export const no_filters = () => ({ status: [], customer: "", q: "", sort: "vehicle", v: "" });
 
-/** Reads an address; what it cannot use is left out and named. @param {string} search @returns {{filters: Filters, ignored: string[]}} */
+/**
+ * Reads an address; what it cannot use is left out and named.
+ * @param {string} search
+ * @returns {{filters: Filters, ignored: string[]}}
+ */
 export function parse(search) {
   const filters = no_filters();
   /** @type {string[]} */
@@ -30,7 +35,8 @@ export function parse(search) {
     if (!KNOWN.includes(name) || value.length > TEXT_MAX) ignored.push(`${name}=${value.slice(0, 40)}`);
     else if (name === "status") filters.status = known_statuses(value, ignored);
     else if (name === "sort" && !SORTS.includes(value)) ignored.push(`sort=${value}`);
-    else if (name === "v" && !value.includes("/")) ignored.push(`v=${value}`); // customer/vehicle
+    else if (name === "v" && !value.includes("/"))
+      ignored.push(`v=${value}`); // customer/vehicle
     else filters[/** @type {"customer"|"q"|"sort"|"v"} */ (name)] = value;
   }
   return { filters, ignored };
@@ -59,7 +65,11 @@ export function format(filters) {
 /** Whether anything hides a vehicle. @param {Filters} filters */
 export const narrowed = (filters) => filters.status.length > 0 || filters.customer !== "" || filters.q.trim() !== "";
 
-/** The statuses after a click on one of the buttons; all four chosen is the same as none. @param {string[]} chosen @param {string} status */
+/**
+ * The statuses after a click on one of the buttons; all four chosen is the same as none.
+ * @param {string[]} chosen
+ * @param {string} status
+ */
 export function toggled(chosen, status) {
   const next = STATUSES.filter((each) => (each === status) !== chosen.includes(each));
   return next.length === STATUSES.length ? [] : next;

@@ -2,11 +2,25 @@
  * How values are said: statuses, causes, times, ages. Pure; used by every view.
  */
 
-/** Word and shape of each status, in the order of STATUSES (fleet.js). Shape and word are there for those who do not see the colour. */
+/**
+ * Word and shape of each status, in the order of STATUSES (fleet.js). Shape and word are there for those who do not
+ * see the colour.
+ */
 export const STATUS_WORDS = /** @type {const} */ ([
   { key: "online", word: "Online", shape: "●", meaning: "Heard within its offline timeout." },
-  { key: "offline", word: "Offline", shape: "▲", meaning: "Silent for longer than its offline timeout, or switched off." },
-  { key: "unobserved", word: "Unobserved", shape: "○", meaning: "Its deadline passed while Rollcall itself was not listening, so nobody can say. It is not counted as offline." },
+  {
+    key: "offline",
+    word: "Offline",
+    shape: "▲",
+    meaning: "Silent for longer than its offline timeout, or switched off.",
+  },
+  {
+    key: "unobserved",
+    word: "Unobserved",
+    shape: "○",
+    meaning:
+      "Its deadline passed while Rollcall itself was not listening, so nobody can say. It is not counted as offline.",
+  },
   { key: "never_seen", word: "Never seen", shape: "□", meaning: "Registered, but no heartbeat has come yet." },
 ]);
 
@@ -29,7 +43,7 @@ export const spaced = (cause) => cause.replaceAll("_", " ");
 /** The cause of a transition in words. @param {import("./state.js").Transition} transition */
 export function cause_in_words({ cause, at, evidence }) {
   const words = CAUSES[cause] ?? spaced(cause);
-  const silent_ms = Date.parse(at) - (evidence?.last_seen_ms ?? NaN);
+  const silent_ms = Date.parse(at) - (evidence?.last_seen ? Date.parse(evidence.last_seen) : NaN);
   return cause === "silence" && silent_ms > 0 ? `no heartbeat for ${duration(silent_ms)}` : words;
 }
 
@@ -52,7 +66,11 @@ function two(ms, big, big_unit, small, small_unit) {
   return `${Math.floor(ms / big)} ${big_unit}${rest > 0 ? ` ${rest} ${small_unit}` : ""}`;
 }
 
-/** How long ago, by server time; in one unit above a minute, since a list is compared by eye. @param {number} then @param {number} server_now */
+/**
+ * How long ago, by server time; in one unit above a minute, since a list is compared by eye.
+ * @param {number} then
+ * @param {number} server_now
+ */
 export function age(then, server_now) {
   if (Number.isNaN(then)) return "never";
   const ms = Math.max(0, server_now - then);
@@ -62,7 +80,12 @@ export function age(then, server_now) {
   return ms < 2 * DAY ? `${Math.floor(ms / HOUR)} h ago` : `${Math.floor(ms / DAY)} d ago`;
 }
 
-const CLOCK = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
+const CLOCK = new Intl.DateTimeFormat(undefined, {
+  hour: "2-digit",
+  minute: "2-digit",
+  second: "2-digit",
+  hourCycle: "h23",
+});
 const DATE = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short", year: "numeric" });
 
 /** @param {number} time epoch ms */
@@ -71,14 +94,25 @@ export const clock_time = (time) => (Number.isNaN(time) ? "an unknown time" : CL
 /** @param {number} time epoch ms */
 export const date_time = (time) => (Number.isNaN(time) ? "" : `${DATE.format(time)}, ${CLOCK.format(time)}`);
 
-/** A recent moment by the clock alone, an older one with its date. @param {number} time epoch ms @param {number} server_now */
-export const moment = (time, server_now) => (Math.abs(server_now - time) < 12 * HOUR ? clock_time(time) : date_time(time));
+/**
+ * A recent moment by the clock alone, an older one with its date.
+ * @param {number} time epoch ms
+ * @param {number} server_now
+ */
+export const moment = (time, server_now) =>
+  Math.abs(server_now - time) < 12 * HOUR ? clock_time(time) : date_time(time);
 
 /** @param {number} value */
 export const whole = (value) => value.toLocaleString("en");
 
-/** "51.50736, -0.12765": five decimals are about a metre. @param {number} lat @param {number} lon @param {number} decimals */
-export const place = (lat, lon, decimals) => (Number.isNaN(lat) || Number.isNaN(lon) ? "" : `${lat.toFixed(decimals)}, ${lon.toFixed(decimals)}`);
+/**
+ * "51.50736, -0.12765": five decimals are about a metre.
+ * @param {number} lat
+ * @param {number} lon
+ * @param {number} decimals
+ */
+export const place = (lat, lon, decimals) =>
+  Number.isNaN(lat) || Number.isNaN(lon) ? "" : `${lat.toFixed(decimals)}, ${lon.toFixed(decimals)}`;
 
 /** @param {number} value @param {string} unit @param {number} [decimals] */
 export const measure = (value, unit, decimals = 0) => (Number.isNaN(value) ? "" : `${value.toFixed(decimals)} ${unit}`);

@@ -1,5 +1,5 @@
-//! Verification: does the service say what is true? Fed by the ledger (truth) and the service's REST (report), feeds the
-//! run's verdict. During the run the live list is compared every few seconds; at the end every transition is.
+//! Verification: does the service say what is true? Fed by the ledger (truth) and the service's REST (report), feeds
+//! the run's verdict. During the run the live list is compared every few seconds; at the end every transition is.
 
 pub mod client;
 pub mod compare;
@@ -20,7 +20,8 @@ use self::{
 };
 use crate::{control::Name, ledger::Ledger, options::Options, truth::Status};
 
-/// History is written a moment after it is decided: the final reading is repeated this often while something is missing.
+/// History is written a moment after it is decided: the final reading is repeated this often while something is
+/// missing.
 const READINGS_MAX: u32 = 5;
 const READING_PAUSE: Duration = Duration::from_secs(1);
 /// The live list is compared at most this often.

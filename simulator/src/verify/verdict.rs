@@ -79,7 +79,8 @@ impl Verdict {
             );
         }
         format!(
-            "NOT VERIFIED: {} false offline, {} false online, {} missed offline, {} mistimed, {} lost, {} double, {} wrong on the board, {} failed reads",
+            "NOT VERIFIED: {} false offline, {} false online, {} missed offline, {} mistimed, {} lost, \
+             {} double, {} wrong on the board, {} failed reads",
             self.false_offlines,
             self.false_onlines,
             self.missed_offlines,

@@ -1,4 +1,5 @@
-//! What the tests need from outside: a Mosquitto of their own. Fed by the machine (if it has the binary), feeds the tests.
+//! What the tests need from outside: a Mosquitto of their own. Fed by the machine (if it has the binary), feeds the
+//! tests.
 
 #[allow(dead_code, reason = "not every test binary needs a monitor")]
 pub mod monitor;
@@ -42,7 +43,7 @@ impl Mosquitto {
         let begun = Instant::now();
         while TcpStream::connect(self.addr).is_err() {
             assert!(begun.elapsed() < Duration::from_secs(10), "mosquitto does not answer on {}", self.addr);
-            std::thread::sleep(Duration::from_millis(20));
+            std::thread::sleep(Duration::from_millis(20)); // poll: it answers
         }
     }
 }

@@ -1,5 +1,5 @@
-//! A monitor as naive as can be, with a switch for each fault it may have. Fed by a broker, feeds `--verify` through the
-//! same REST shapes as the service. It proves the verification before (and apart from) the service itself.
+//! A monitor as naive as can be, with a switch for each fault it may have. Fed by a broker, feeds `--verify` through
+//! the same REST shapes as the service. It proves the verification before (and apart from) the service itself.
 
 use std::{
     collections::BTreeMap,
@@ -150,7 +150,10 @@ impl Monitor {
             let status = |vehicle: &Vehicle| {
                 if vehicle.online || self.fault == Fault::BoardStuck { "online" } else { "offline" }
             };
-            let row = |(key, vehicle): (&(String, String), &Vehicle)| json!({"customer": key.0, "vehicle": key.1, "status": status(vehicle)});
+            let row = |(name, vehicle): (&(String, String), &Vehicle)| {
+                let (customer, name, status) = (&name.0, &name.1, status(vehicle));
+                json!({"customer": customer, "vehicle": name, "status": status})
+            };
             book.vehicles.iter().map(row).collect()
         } else {
             assert_eq!(path, "/api/v1/transitions");

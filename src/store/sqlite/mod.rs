@@ -141,7 +141,8 @@ async fn open_file(path: &str) -> anyhow::Result<Connections> {
     Ok(Connections { writer: Mutex::new(Some(writer)), readers: Some(readers) })
 }
 
-/// The switch to WAL fails at once while another process makes it, whatever the busy timeout; so the waiting is done here.
+/// The switch to WAL fails at once while another process makes it, whatever the busy timeout; so the waiting is done
+/// here.
 async fn connect(options: &SqliteConnectOptions) -> sqlx::Result<SqliteConnection> {
     let busy = |error: &sqlx::Error| {
         let code = error.as_database_error().and_then(|error| error.code()?.parse::<i32>().ok());

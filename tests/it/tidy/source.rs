@@ -66,9 +66,10 @@ fn paths_below(folder: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
-/// The tests of `board.rs` may stand beside it in `board_tests.rs`; a rule makes sure that only tests include it.
+/// The tests of `board.rs` may stand beside it in `board_tests.rs` or the folder `board_tests/`; a rule makes sure
+/// that only tests include it.
 pub fn is_test_file(path: &str) -> bool {
-    path.ends_with("_tests.rs") || path.ends_with("/tests.rs")
+    path.ends_with("_tests.rs") || path.ends_with("/tests.rs") || path.contains("_tests/")
 }
 
 /// The offsets at which `word` stands in `code`, not as a part of a longer name.
