@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod corpus;
+mod live;
 mod mqtt;
 mod mqtt_clients;
 mod openapi;
@@ -10,3 +11,4 @@ mod rest;
 mod smoke;
 mod support;
 mod tidy;
+mod views;

@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use futures_util::StreamExt;
+use futures_util::{SinkExt, StreamExt};
 use serde_json::Value;
 use tokio_tungstenite::tungstenite;
 
@@ -200,10 +200,20 @@ pub struct Live {
 impl Live {
     /// The next JSON frame; `None` when the server closed.
     pub async fn next(&mut self) -> Option<Value> {
+        self.next_text().await.map(|text| serde_json::from_str(&text).expect("JSON"))
+    }
+
+    /// Sends a JSON message.
+    pub async fn say(&mut self, message: Value) {
+        self.socket.send(tungstenite::Message::text(message.to_string())).await.expect("sent");
+    }
+
+    /// The next text frame as it is; `None` when the server closed.
+    pub async fn next_text(&mut self) -> Option<String> {
         loop {
             let message = tokio::time::timeout(PATIENCE, self.socket.next()).await.expect("a frame within the limit");
             match message {
-                Some(Ok(tungstenite::Message::Text(text))) => return Some(serde_json::from_str(&text).expect("JSON")),
+                Some(Ok(tungstenite::Message::Text(text))) => return Some(text.as_str().to_owned()),
                 Some(Ok(tungstenite::Message::Close(_))) | None | Some(Err(_)) => return None,
                 Some(Ok(_)) => {}
             }
