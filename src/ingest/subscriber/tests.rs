@@ -330,7 +330,7 @@ async fn a_broker_that_falls_silent_or_throws_us_out_is_left_and_a_fresh_connect
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_broker_that_sends_more_than_the_receive_maximum_loses_nothing() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("binds");
-    let broker = Some(format!("mqtt://{}", listener.local_addr().expect("address")));
+    let broker = Some(format!("mqtt://{}", listener.local_addr().expect("address")).as_str().into());
     let settings = Mqtt { broker, ..Mqtt::default() };
     let bench = Bench::new(Mode::Hold);
     let (sender, _link) = watch::channel(Link::Up);
