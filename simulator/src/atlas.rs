@@ -57,8 +57,8 @@ const ROADS: &[(&str, &str)] = &[
     ("Bologna", "Venice"), ("Bologna", "Rome"), ("Rome", "Naples"), ("Venice", "Trieste"), ("Trieste", "Ljubljana"),
     ("Ljubljana", "Zagreb"), ("Zagreb", "Belgrade"), ("Belgrade", "Sofia"), ("Belgrade", "Budapest"),
     ("Sofia", "Thessaloniki"), ("Sofia", "Bucharest"), ("Thessaloniki", "Athens"), ("Budapest", "Bratislava"),
-    
-    
+    ("Bratislava", "Vienna"), ("Vienna", "Ljubljana"), ("Vienna", "Prague"),
+    ("Vienna", "Munich"), ("Munich", "Nuremberg"),
     ("Munich", "Stuttgart"), ("Stuttgart", "Strasbourg"), ("Stuttgart", "Frankfurt"), ("Frankfurt", "Nuremberg"),
     ("Frankfurt", "Cologne"), ("Frankfurt", "Hanover"), ("Nuremberg", "Leipzig"), ("Nuremberg", "Prague"),
     ("Prague", "Leipzig"), ("Leipzig", "Berlin"), ("Berlin", "Hanover"), ("Berlin", "Hamburg"), ("Berlin", "Poznan"),
@@ -67,8 +67,8 @@ const ROADS: &[(&str, &str)] = &[
     ("Poznan", "Warsaw"), ("Poznan", "Gdansk"), ("Gdansk", "Warsaw"), ("Warsaw", "Krakow"), ("Krakow", "Bratislava"),
     ("Helsinki", "Tampere"), ("Helsinki", "Turku"), ("Turku", "Tampere"), ("Boston", "New York"),
     ("New York", "Philadelphia"), ("Philadelphia", "Washington"), ("New York", "Montreal"), ("Montreal", "Toronto"),
-    
-    
+    ("Toronto", "Chicago"), ("Washington", "Atlanta"), ("Atlanta", "Dallas"),
+    ("Dallas", "Houston"), ("Dallas", "Denver"),
     ("Chicago", "Atlanta"), ("Tokyo", "Kyoto"), ("Sydney", "Melbourne"), ("Johannesburg", "Pretoria"),
     ("Sao Paulo", "Rio de Janeiro"),
 ];
