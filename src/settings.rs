@@ -237,7 +237,7 @@ pub struct Auth {
 }
 
 /// How callers are known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AuthMode {
     /// Everybody may do everything: the operator says that the network is the wall.
@@ -261,13 +261,35 @@ impl Default for Log {
 }
 
 /// The form of log lines.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LogFormat {
     /// For people.
     Text,
     /// For machines.
     Json,
+}
+
+impl<'de> Deserialize<'de> for AuthMode {
+    fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+        one_of(input, &[("open", Self::Open)])
+    }
+}
+
+impl<'de> Deserialize<'de> for LogFormat {
+    fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+        one_of(input, &[("text", Self::Text), ("json", Self::Json)])
+    }
+}
+
+/// Reads one of a few words; the error of a derived reader does not say which words there are.
+fn one_of<'de, T: Copy, D: Deserializer<'de>>(input: D, known: &[(&str, T)]) -> Result<T, D::Error> {
+    let word = String::deserialize(input)?;
+    let found = known.iter().find(|(name, _)| *name == word);
+    found.map(|(_, value)| *value).ok_or_else(|| {
+        let names: Vec<&str> = known.iter().map(|(name, _)| *name).collect();
+        serde::de::Error::custom(format!("'{word}' is none of {}", names.join(", ")))
+    })
 }
 
 /// A duration written as `90s`, `5m`, `250ms`, `1h`, `2d`; kept in milliseconds.
