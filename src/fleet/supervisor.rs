@@ -72,9 +72,9 @@ pub struct Plan {
 }
 
 impl Supervisor {
-    /// Starts the shards, restores every stored vehicle, onto the board too, and starts the supervisor. Until an intake hears, all are
-    /// judged as by the blind: a deadline that passed since the last run was alive makes a vehicle unobserved, never
-    /// offline.
+    /// Starts the shards, restores every stored vehicle, onto the board too, and starts the supervisor. Until an intake
+    /// hears, all are judged as by the blind: a deadline that passed since the last run was alive makes a vehicle
+    /// unobserved, never offline.
     ///
     /// # Errors
     /// The store cannot be read, or a shard died over its vehicles.
