@@ -13,6 +13,9 @@ use crate::domain::heartbeat::Format;
 use crate::domain::policy::Rules;
 use crate::domain::time::Millis;
 
+/// Longest duration a setting may have: ten years, so that no sum of them overflows.
+const SPAN_MAX: Millis = 3_650 * 86_400_000;
+
 /// All settings of the service.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -256,7 +259,7 @@ pub struct Log {
 
 impl Default for Log {
     fn default() -> Self {
-        Self { format: LogFormat::Text, filter: "warn,rollcall=info".into() }
+        Self { format: LogFormat::Text, filter: "warn,mqtt5=error,rollcall=info".into() }
     }
 }
 
@@ -487,6 +490,22 @@ fn check(settings: &Settings) -> Vec<String> {
     ] {
         if span.0 < least {
             faults.push(format!("{name} = {span} is too short, at least {least}ms"));
+        }
+    }
+    let fleet = &settings.fleet;
+    for (name, span) in [
+        ("fleet.offline_after", fleet.offline_after),
+        ("fleet.will_grace", fleet.will_grace),
+        ("fleet.sleep_max", fleet.sleep_max),
+        ("fleet.sleep_grace", fleet.sleep_grace),
+        ("fleet.backlog_after", fleet.backlog_after),
+        ("fleet.future_max", fleet.future_max),
+        ("mqtt.session_expiry", settings.mqtt.session_expiry),
+        ("store.checkpoint_interval", settings.store.checkpoint_interval),
+        ("live.tick", settings.live.tick),
+    ] {
+        if span.0 > SPAN_MAX {
+            faults.push(format!("{name} = {span} is too long, at most {}", Span(SPAN_MAX)));
         }
     }
     faults

@@ -15,7 +15,7 @@ struct Web;
 
 /// One file, or a 404.
 pub async fn serve(request: HttpRequest, service: web::Data<Service>) -> Result<HttpResponse, Problem> {
-    if request.method() != Method::GET {
+    if request.method() != Method::GET && request.method() != Method::HEAD {
         return error::unknown_path(request).await;
     }
     let path = request.path().trim_start_matches('/');

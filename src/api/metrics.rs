@@ -90,7 +90,7 @@ impl Scrape {
         let mut histogram = out.encode_descriptor("detection_lag", help, Some(&unit), kind)?;
         let mut bounds: Vec<(f64, u64)> =
             BUCKETS_MS.iter().zip(buckets).map(|(end, count)| (*end as f64 / 1e3, count)).collect();
-        bounds.push((f64::MAX, count - buckets.iter().sum::<u64>()));
+        bounds.push((f64::INFINITY, count - buckets.iter().sum::<u64>()));
         histogram.encode_histogram::<NoLabelSet>(sum_ms as f64 / 1e3, count, &bounds, None)
     }
 }

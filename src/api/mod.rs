@@ -22,7 +22,7 @@ use std::sync::Arc;
 
 use actix::Addr;
 use actix_web::middleware::{Compress, DefaultHeaders};
-use actix_web::{Resource, Route, web};
+use actix_web::{Resource, Route, guard, web};
 
 use crate::clock::Clock;
 use crate::domain::policy::Rules;
@@ -77,29 +77,29 @@ pub struct Service {
 pub fn routes(config: &mut web::ServiceConfig, service: web::Data<Service>) {
     let api = web::scope("/api/v1")
         .wrap(DefaultHeaders::new().add(("Cache-Control", "no-store")))
-        .service(get("/vehicles", web::get().to(vehicles::list)))
-        .service(get("/customers/{customer}/vehicles/{vehicle}", web::get().to(vehicles::one)))
-        .service(get("/customers/{customer}/vehicles/{vehicle}/transitions", web::get().to(transitions::of_vehicle)))
-        .service(get("/transitions", web::get().to(transitions::of_fleet)))
-        .service(get("/customers", web::get().to(customers::list)))
-        .service(get("/status", web::get().to(status::status)))
-        .service(get("/refused", web::get().to(refused::list)))
-        .service(get("/observation-gaps", web::get().to(status::observation_gaps)))
+        .service(get("/vehicles", read().to(vehicles::list)))
+        .service(get("/customers/{customer}/vehicles/{vehicle}", read().to(vehicles::one)))
+        .service(get("/customers/{customer}/vehicles/{vehicle}/transitions", read().to(transitions::of_vehicle)))
+        .service(get("/transitions", read().to(transitions::of_fleet)))
+        .service(get("/customers", read().to(customers::list)))
+        .service(get("/status", read().to(status::status)))
+        .service(get("/refused", read().to(refused::list)))
+        .service(get("/observation-gaps", read().to(status::observation_gaps)))
         .service(only("/heartbeats", "POST", web::post().to(heartbeats::take)))
-        .service(get("/live", web::get().to(live::upgrade)))
-        .service(get("/openapi.json", web::get().to(openapi::document)))
+        .service(get("/live", read().to(live::upgrade)))
+        .service(get("/openapi.json", read().to(openapi::document)))
         .configure(openapi::page)
         .default_service(web::to(error::unknown_path));
     config
         .app_data(service)
         .app_data(web::PayloadConfig::new(BODY_BYTES_MAX))
-        .service(get("/healthz", web::get().to(status::healthz)))
-        .service(get("/readyz", web::get().to(status::readyz)))
-        .service(get("/metrics", web::get().to(metrics::text)))
-        .service(get("/openapi.json", web::get().to(openapi::document)))
+        .service(get("/healthz", read().to(status::healthz)))
+        .service(get("/readyz", read().to(status::readyz)))
+        .service(get("/metrics", read().to(metrics::text)))
+        .service(get("/openapi.json", read().to(openapi::document)))
         .service(web::redirect("/docs", "/api/v1/docs/"))
         .service(api)
-        .default_service(web::get().to(assets::serve));
+        .default_service(web::to(assets::serve));
 }
 
 /// Headers of every answer. Compression leaves WebSockets alone.
@@ -115,8 +115,13 @@ pub fn compression() -> Compress {
     Compress::default()
 }
 
-fn get(path: &str, route: Route) -> Resource {
-    only(path, "GET", route)
+fn read() -> Route {
+    web::route().guard(guard::Any(guard::Get()).or(guard::Head()))
+}
+
+/// GET, and HEAD, which is answered alike but without the body.
+fn get(path: &str, handler: Route) -> Resource {
+    only(path, "GET, HEAD", handler)
 }
 
 fn only(path: &str, method: &'static str, route: Route) -> Resource {

@@ -13,6 +13,6 @@ pub async fn document() -> HttpResponse {
 
 /// The page.
 pub fn page(config: &mut web::ServiceConfig) {
-    let settings = Config::from("/api/v1/openapi.json");
+    let settings = Config::from("/api/v1/openapi.json").validator_url("none");
     config.service(SwaggerUi::new("/docs/{_:.*}").config(settings));
 }

@@ -46,6 +46,19 @@ pub struct Outcome {
     pub duplicate: bool,
 }
 
+/// What is kept of a vehicle's liveness outside of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stored {
+    /// Its status.
+    pub status: Status,
+    /// Since when.
+    pub since: Option<Millis>,
+    /// Number of its last change.
+    pub seq: u64,
+    /// Its last heartbeat.
+    pub last_seen: Option<Millis>,
+}
+
 /// One vehicle's status with what is needed to judge it.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Liveness {
@@ -74,17 +87,17 @@ struct Heard {
 }
 
 impl Liveness {
-    /// A vehicle as it was stored. A deadline is set anew from its last heartbeat.
-    pub fn restored(
-        status: Status,
-        since: Option<Millis>,
-        seq: u64,
-        last_seen: Option<Millis>,
-        policy: Policy,
-    ) -> Self {
-        let judged = matches!(status, Status::Online | Status::Unobserved);
+    /// A vehicle as it was stored, and the instant from which on this run is blind before it listens. A deadline is set
+    /// anew from the last heartbeat; one that was unobserved then has yet to get its full timeout of listening.
+    pub fn restored(stored: Stored, policy: Policy, blind_from: Millis) -> Self {
+        let Stored { status, since, seq, last_seen } = stored;
         let heard = last_seen.or(since);
-        let deadline = heard.filter(|_| judged).map(|seen| seen + policy.offline_after);
+        let expected = heard.map(|heard| heard + policy.offline_after);
+        let deadline = match status {
+            Status::Online => expected,
+            Status::Unobserved => expected.map(|deadline| deadline.max(blind_from)),
+            Status::NeverSeen | Status::Offline => None,
+        };
         Self { status, since, seq, last_seen, deadline, judged_until: heard.unwrap_or(0), ..Self::default() }
     }
 

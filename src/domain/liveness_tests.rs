@@ -238,12 +238,27 @@ fn a_counter_that_starts_again_without_boot_is_no_repeat() {
 fn a_restored_vehicle_is_judged_from_its_last_heartbeat() {
     let policy = Policy { offline_after: T, ..Policy::default() };
     let mut bench = Bench::new();
-    bench.vehicle = Liveness::restored(Online, Some(500), 3, Some(1_000), policy);
+    let stored = Stored { status: Online, since: Some(500), seq: 3, last_seen: Some(1_000) };
+    bench.vehicle = Liveness::restored(stored, policy, 1_020);
     bench.gaps.open(1_020);
     bench.gaps.close(5_000);
     assert_eq!(bench.look(5_001), [(Unobserved, 1_090, Blind)]);
     assert_eq!(bench.beat(5_050), [(Online, 5_050, Cause::Heartbeat)]);
     assert_eq!(bench.vehicle.seq(), 5);
+}
+
+/// R22, R25: crash upon crash, and still nobody is blamed before one full timeout of listening.
+#[test]
+fn an_unobserved_vehicle_that_is_restored_gets_its_full_timeout() {
+    let policy = Policy { offline_after: T, ..Policy::default() };
+    let mut bench = Bench::new();
+    let stored = Stored { status: Unobserved, since: Some(1_090), seq: 4, last_seen: Some(1_000) };
+    bench.vehicle = Liveness::restored(stored, policy, 5_020);
+    bench.gaps.open(5_020);
+    assert_eq!(bench.look(6_000), []);
+    bench.gaps.close(7_000);
+    assert_eq!(bench.look(7_090), []);
+    assert_eq!(bench.look(7_091), [(Offline, 7_090, Silence)]);
 }
 
 /// The rule of the recorded traces, written naively: no state, only the list of beats.

@@ -35,6 +35,11 @@ impl Gaps {
         self.list.back().map(|gap| if gap.to == Millis::MAX { gap.from } else { gap.to })
     }
 
+    /// The first blind instant that is known.
+    pub fn first(&self) -> Option<Millis> {
+        self.list.front().map(|gap| gap.from)
+    }
+
     /// We stopped hearing at `from`. A gap already open stays as it is.
     pub fn open(&mut self, from: Millis) {
         if !self.listening() {

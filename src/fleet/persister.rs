@@ -16,6 +16,7 @@ use tokio::time::MissedTickBehavior;
 use super::registry::Registry;
 use super::token::Token;
 use crate::domain::board::{Group, Version};
+use crate::domain::time::Millis;
 use crate::domain::transition::Transition;
 use crate::live::feed::Feed;
 use crate::live::hub::{Durable, Hub};
@@ -232,7 +233,7 @@ impl Writer {
     /// Writes what was last heard of each vehicle that was heard since the last checkpoint. One that fails is not
     /// repeated: the next one holds it too, because the version it starts from has not moved.
     async fn checkpoint(&mut self) {
-        let alive_until = self.registry.on_board_until();
+        let alive_until = self.alive_until();
         let (since, newest) = (self.checkpointed, self.feed.board().version());
         let mut from = 0;
         while let Some((rows, next)) = self.heard_since(since, from) {
@@ -250,6 +251,15 @@ impl Writer {
         if outcome.is_ok() {
             self.checkpointed = newest;
         }
+    }
+
+    /// Until when everything that was said is known. It does not move while we are blind: if the process ends meanwhile,
+    /// the next one has been blind since then.
+    fn alive_until(&self) -> Millis {
+        let until = self.registry.on_board_until();
+        let observation = self.feed.observation().1;
+        let blind_since = observation.since.filter(|_| !observation.listening);
+        blind_since.map_or(until, |since| since.min(until))
     }
 
     fn heard_since(&self, since: Version, from: u32) -> Option<(Vec<Checkpoint>, u32)> {

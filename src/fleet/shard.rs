@@ -20,7 +20,7 @@ use super::registry::{Entry, Envelope, Registry, Wake};
 use super::vehicle::{Heard, Look, Origin, Standing, Vehicle};
 use crate::clock::Clock;
 use crate::domain::latest::Latest;
-use crate::domain::liveness::Liveness;
+use crate::domain::liveness::{Liveness, Stored};
 use crate::domain::observation::Gaps;
 use crate::domain::policy::{Policy, Rules};
 use crate::domain::time::Millis;
@@ -93,6 +93,13 @@ pub struct Parts {
     pub hub: Addr<Hub>,
     /// Where decisions go.
     pub persister: Persister,
+}
+
+impl Parts {
+    /// Since when this run was blind before it listened.
+    pub fn blind_from(&self) -> Millis {
+        self.gaps.first().unwrap_or_else(|| self.clock.started_at())
+    }
 }
 
 /// One shard.
@@ -226,7 +233,7 @@ impl Shard {
             tracing::error!(vehicle = %entry.key, "the vehicle's actor panicked; it is made anew from the board");
             self.parts.counters.restarts.fetch_add(1, Ordering::Relaxed);
             let origin =
-                from_board(&self.parts.feed, Arc::clone(&entry)).unwrap_or_else(|| newcomer(entry, &self.parts.rules));
+                from_board(&self.parts, Arc::clone(&entry)).unwrap_or_else(|| newcomer(entry, &self.parts.rules));
             self.welcome(origin, context);
         }
         for (envelope, ticket) in std::mem::take(&mut self.waiting) {
@@ -252,10 +259,11 @@ fn newcomer(entry: Arc<Entry>, rules: &Rules) -> Origin {
     Origin { entry, registered: None, liveness, latest, policy, standing: Standing::New }
 }
 
-fn from_board(feed: &Feed, entry: Arc<Entry>) -> Option<Origin> {
-    let board = feed.board();
+fn from_board(parts: &Parts, entry: Arc<Entry>) -> Option<Origin> {
+    let board = parts.feed.board();
     let state = &board.row(entry.slot)?.state;
-    let liveness = Liveness::restored(state.status, state.since, state.seq, state.last_seen, state.policy);
+    let stored = Stored { status: state.status, since: state.since, seq: state.seq, last_seen: state.last_seen };
+    let liveness = Liveness::restored(stored, state.policy, parts.blind_from());
     Some(Origin {
         entry,
         registered: None,

@@ -16,7 +16,7 @@ use super::registry::Registry;
 use super::shard::{Drain, Observe, Parts, Restore, Shard};
 use super::vehicle::{Origin, Standing};
 use crate::clock::Clock;
-use crate::domain::liveness::Liveness;
+use crate::domain::liveness::{Liveness, Stored};
 use crate::domain::observation::Gaps;
 use crate::domain::policy::{Policy, Rules};
 use crate::domain::query::Filter;
@@ -80,14 +80,22 @@ impl Supervisor {
     /// The store cannot be read, or a shard died over its vehicles.
     pub async fn start_fleet(plan: Plan) -> anyhow::Result<Addr<Self>> {
         let Plan { store, registry, rules, clock, counters, feed, hub, persister } = plan;
-        let blind_from = store.alive_until().await?.unwrap_or_else(|| clock.now()).min(clock.now());
+        let alive_until = store.alive_until().await?;
+        let blind_from = alive_until.unwrap_or_else(|| clock.now()).min(clock.now());
         let mut gaps = Gaps::default();
         gaps.open(blind_from);
+        let deaf = Observation { listening: false, since: Some(blind_from), cause: "start".into() };
+        hub.send(Observed(deaf)).await?;
         let parts = Parts { registry, rules, gaps, clock, counters, feed, hub, persister };
         let shards: Vec<Addr<Shard>> = (0..parts.registry.shards())
             .map(|index| Shard::start_on(&Arbiter::new().handle(), index, parts.clone()))
             .collect();
         restore(&store, &parts, &shards).await?;
+        store.close_open_gaps(clock.now()).await?;
+        if alive_until.is_none() {
+            // A store that is new has no checkpoint yet; a crash before the first one must be dated too.
+            store.checkpoint(&[], clock.now()).await?;
+        }
         let Parts { gaps, hub, persister, .. } = parts;
         let blind = BTreeMap::from([("process", (blind_from, "start".to_owned()))]);
         Ok(Self { shards, hub, persister, clock, gaps, blind }.start())
@@ -137,7 +145,7 @@ async fn restore(store: &Arc<dyn Store>, parts: &Parts, shards: &[Addr<Shard>]) 
 fn origin(stored: StoredVehicle, customers: Option<Millis>, parts: &Parts) -> Origin {
     let policy = Policy::resolve(&parts.rules, customers, stored.offline_after);
     let StoredVehicle { key, registered, status, since, seq, last_seen, latest, .. } = stored;
-    let liveness = Liveness::restored(status, since, seq, last_seen, policy);
+    let liveness = Liveness::restored(Stored { status, since, seq, last_seen }, policy, parts.blind_from());
     Origin { entry: parts.registry.restore(key), registered, liveness, latest, policy, standing: Standing::Stored }
 }
 

@@ -23,9 +23,14 @@ use self::connection::Connection;
 use super::door::Door;
 use crate::settings::Mqtt;
 
-/// Messages the broker may have sent that we have not acknowledged. More than the shards need to be busy for the some
-/// ten milliseconds a commit takes at 50,000 a second; at the largest packet (64 KiB) it is 64 MB.
+/// Messages we allow the broker to have under way to us. More than the shards need to be busy for the some ten
+/// milliseconds a commit takes at 50,000 a second.
 const RECEIVE_MAXIMUM: u16 = 1_000;
+/// Messages we can have unacknowledged. Mosquitto 2.0 sends more than the receive maximum under load, and the same lot
+/// again after a reconnect, so only the end of the packet ids is the end; then no new id could be told from an old one.
+const UNACKNOWLEDGED_MAX: usize = u16::MAX as usize;
+/// Bytes of payload we can have unacknowledged: all packet ids with 4 KiB each.
+const UNACKNOWLEDGED_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// How long `stop` waits for the goodbye to be sent.
 const STOP_LIMIT: Duration = Duration::from_secs(2);
 

@@ -119,6 +119,12 @@ fn the_production_file_loads_and_differs_where_it_says() {
 }
 
 #[test]
+fn a_duration_that_would_overflow_is_refused() {
+    let flags = [("fleet.offline_after", format!("{}ms", Millis::MAX))];
+    assert!(load(&[], env(&[]), &flags).expect_err("too long")[0].contains("fleet.offline_after"));
+}
+
+#[test]
 fn durations_are_read_and_written_alike() {
     for text in ["90s", "250ms", "5m", "2h", "1d"] {
         assert_eq!(text.parse::<Span>().map(|span| span.to_string()), Ok(text.to_owned()));

@@ -1,5 +1,5 @@
-//! The description of the REST interface is true: every route is in it, and every answer has exactly the fields it
-//! says. Drives the real service; schema.rs compares answers with the document.
+//! The description of the REST interface is true: every route is in it, and every answer has exactly its fields.
+//! Drives the real service; schema.rs compares answers with the document.
 
 mod schema;
 

@@ -145,14 +145,14 @@ async fn what_is_not_there_is_404_and_a_wrong_method_405_with_allow() {
     }
     problem(&service.send("POST", "/nothing", JSON, "{}").await, 404);
     for (method, path, allow) in [
-        ("POST", "/api/v1/vehicles", "GET"),
-        ("DELETE", "/api/v1/vehicles", "GET"),
-        ("PUT", "/api/v1/transitions", "GET"),
-        ("POST", "/api/v1/status", "GET"),
+        ("POST", "/api/v1/vehicles", "GET, HEAD"),
+        ("DELETE", "/api/v1/vehicles", "GET, HEAD"),
+        ("PUT", "/api/v1/transitions", "GET, HEAD"),
+        ("POST", "/api/v1/status", "GET, HEAD"),
         ("GET", "/api/v1/heartbeats", "POST"),
         ("PUT", "/api/v1/heartbeats", "POST"),
-        ("DELETE", "/healthz", "GET"),
-        ("POST", "/metrics", "GET"),
+        ("DELETE", "/healthz", "GET, HEAD"),
+        ("POST", "/metrics", "GET, HEAD"),
     ] {
         let reply = service.send(method, path, JSON, "{}").await;
         problem(&reply, 405);

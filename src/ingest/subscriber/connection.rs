@@ -17,11 +17,11 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::window::Window;
-use super::{RECEIVE_MAXIMUM, Tuning};
+use super::{Tuning, UNACKNOWLEDGED_BYTES_MAX, UNACKNOWLEDGED_MAX};
 use crate::ingest::door::{Door, Message, Taken};
 
 /// Requests the client's channel holds: every acknowledgement that can be open, the subscription and the goodbye.
-const REQUESTS_MAX: usize = RECEIVE_MAXIMUM as usize + 2;
+const REQUESTS_MAX: usize = UNACKNOWLEDGED_MAX + 2;
 
 /// How far a connection has come.
 #[derive(Debug, Clone, Copy)]
@@ -54,7 +54,7 @@ impl Connection {
         let (client, eventloop) = AsyncClient::new(options, REQUESTS_MAX);
         let acknowledger = client.clone();
         let acknowledge = move |publish: &Publish| acknowledger.try_ack(publish).is_ok();
-        let window = Window::new(RECEIVE_MAXIMUM.into(), acknowledge);
+        let window = Window::new(UNACKNOWLEDGED_MAX, UNACKNOWLEDGED_BYTES_MAX, acknowledge);
         let (pulse_in, pulse) = watch::channel(Pulse { heard: Instant::now(), up_since: None });
         let door = Arc::clone(door);
         let task = Poll {
@@ -218,7 +218,7 @@ impl Poll {
         }
         let kept = publish.clone(); // shares its bytes
         let Some(sequence) = self.window.push(kept) else {
-            return Err(format!("{} sent more than {RECEIVE_MAXIMUM} messages unacknowledged", self.place));
+            return Err(format!("{} sent more than can be kept unacknowledged", self.place));
         };
         if self.window.has_waiting() || offer(&self.window, &self.door, sequence, &publish) == Taken::Full {
             self.window.wait(sequence);

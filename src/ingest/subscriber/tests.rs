@@ -307,26 +307,15 @@ async fn a_broker_that_falls_silent_or_throws_us_out_is_left_and_a_fresh_connect
     let tuning =
         Tuning { silence_max: Duration::from_millis(300), subscribe_max: Duration::from_millis(300), ..tuning() };
     let subscriber = Subscriber::start_with(&settings, Arc::clone(&bench.door), sender, tuning).expect("starts");
-    let accept = async |answers_subscribe: bool| {
-        let (mut socket, _) = listener.accept().await.expect("accepts");
-        let mut buffer = [0; 1_024];
-        assert_ne!(socket.read(&mut buffer).await.expect("connect"), 0);
-        socket.write_all(&[0x20, 3, 0, 0, 0]).await.expect("sent");
-        assert_ne!(socket.read(&mut buffer).await.expect("subscribe"), 0);
-        if answers_subscribe {
-            socket.write_all(&[0x90, 6, 0, 1, 0, 1, 1, 1]).await.expect("sent");
-        }
-        socket
-    };
-    let silent = accept(true).await;
+    let silent = fake_broker(&listener, true).await;
     tokio::time::timeout(Duration::from_secs(5), link.wait_for(|link| *link == Link::Up))
         .await
         .expect("in time")
         .expect("up");
     let fell = |link: &Link| matches!(link, Link::Down { cause } if cause.contains("silent"));
     tokio::time::timeout(Duration::from_secs(5), link.wait_for(fell)).await.expect("in time").expect("down");
-    let never_granted = accept(false).await;
-    let mut again = accept(true).await;
+    let never_granted = fake_broker(&listener, false).await;
+    let mut again = fake_broker(&listener, true).await;
     tokio::time::timeout(Duration::from_secs(5), link.wait_for(|link| *link == Link::Up))
         .await
         .expect("in time")
@@ -336,6 +325,47 @@ async fn a_broker_that_falls_silent_or_throws_us_out_is_left_and_a_fresh_connect
     tokio::time::timeout(Duration::from_secs(5), link.wait_for(thrown_out)).await.expect("in time").expect("down");
     drop((silent, never_granted, again));
     subscriber.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broker_that_sends_more_than_the_receive_maximum_loses_nothing() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("binds");
+    let broker = Some(format!("mqtt://{}", listener.local_addr().expect("address")).as_str().into());
+    let settings = Mqtt { broker, ..Mqtt::default() };
+    let bench = Bench::new(Mode::Hold);
+    let (sender, _link) = watch::channel(Link::Up);
+    let subscriber = Subscriber::start_with(&settings, Arc::clone(&bench.door), sender, tuning()).expect("starts");
+    let mut socket = fake_broker(&listener, true).await;
+    const COUNT: u16 = 3 * super::RECEIVE_MAXIMUM;
+    let topic = b"fleet/acme/bus/heartbeat";
+    for id in 1..=COUNT {
+        let mut publish = vec![0x32, topic.len() as u8 + 5, 0, topic.len() as u8];
+        publish.extend(topic);
+        publish.extend(id.to_be_bytes());
+        publish.push(0);
+        socket.write_all(&publish).await.expect("sent");
+    }
+    until("all tokens are held", || bench.held() == usize::from(COUNT)).await;
+    bench.take_held(COUNT.into()).into_iter().rev().for_each(Token::accept);
+    for id in 1..=COUNT {
+        let mut puback = [0; 4];
+        socket.read_exact(&mut puback).await.expect("acknowledged");
+        assert_eq!((puback[0], u16::from_be_bytes([puback[2], puback[3]])), (0x40, id));
+    }
+    subscriber.stop().await;
+}
+
+/// Takes one connection, and answers CONNECT and, if wanted, SUBSCRIBE.
+async fn fake_broker(listener: &TcpListener, answers_subscribe: bool) -> tokio::net::TcpStream {
+    let (mut socket, _) = listener.accept().await.expect("accepts");
+    let mut buffer = [0; 1_024];
+    assert_ne!(socket.read(&mut buffer).await.expect("connect"), 0);
+    socket.write_all(&[0x20, 3, 0, 0, 0]).await.expect("sent");
+    assert_ne!(socket.read(&mut buffer).await.expect("subscribe"), 0);
+    if answers_subscribe {
+        socket.write_all(&[0x90, 6, 0, 1, 0, 1, 1, 1]).await.expect("sent");
+    }
+    socket
 }
 
 #[tokio::test]

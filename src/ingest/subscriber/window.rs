@@ -1,6 +1,7 @@
 //! The messages of one connection that are not acknowledged yet, in the order they arrived.
 //! Fed by the poll task; drained when tokens are accepted, always from the front, so acknowledgements leave in
-//! arrival order. Bound: the receive maximum we gave the broker, so it sends no more until some are acknowledged.
+//! arrival order. Bound: a count of messages and of their bytes, well above the receive maximum we gave the broker; a
+//! broker that passes it is left, and sends all of them again.
 //!
 //! A window belongs to one connection and dies with it. Packet ids are used again on the next connection, so a late
 //! token must not reach it: it only ever finds the closed window it was made for.
@@ -19,7 +20,8 @@ pub struct Window {
     inside: Mutex<Inside>,
     /// Something was put on one of the two lists.
     listed: Notify,
-    max: usize,
+    count_max: usize,
+    bytes_max: usize,
     /// Queues an acknowledgement for sending; `false` when it could not be.
     acknowledge: Box<dyn Fn(&Publish) -> bool + Send + Sync>,
 }
@@ -27,6 +29,8 @@ pub struct Window {
 #[derive(Default)]
 struct Inside {
     slots: VecDeque<Slot>,
+    /// Payload bytes in the slots.
+    bytes: usize,
     /// Sequence number of the front slot.
     first: u64,
     /// Found no room at the door; offered again in order, before anything that arrives later.
@@ -42,16 +46,22 @@ struct Slot {
 }
 
 impl Window {
-    pub fn new(max: usize, acknowledge: impl Fn(&Publish) -> bool + Send + Sync + 'static) -> Arc<Self> {
+    pub fn new(
+        count_max: usize,
+        bytes_max: usize,
+        acknowledge: impl Fn(&Publish) -> bool + Send + Sync + 'static,
+    ) -> Arc<Self> {
         let (inside, listed) = (Mutex::default(), Notify::new());
-        Arc::new(Self { inside, listed, max, acknowledge: Box::new(acknowledge) })
+        Arc::new(Self { inside, listed, count_max, bytes_max, acknowledge: Box::new(acknowledge) })
     }
 
-    /// Keeps a message that arrived; `None` when the broker sent more than we allowed.
+    /// Keeps a message that arrived; `None` when the broker sent more than can be kept.
     pub fn push(&self, publish: Publish) -> Option<u64> {
         let mut inside = self.inside.lock();
-        let room = inside.slots.len() < self.max;
+        let bytes = inside.bytes + publish.payload.len();
+        let room = inside.slots.len() < self.count_max && bytes <= self.bytes_max;
         room.then(|| {
+            inside.bytes = bytes;
             inside.slots.push_back(Slot { publish, accepted: false });
             inside.first + inside.slots.len() as u64 - 1
         })
@@ -72,7 +82,11 @@ impl Window {
     }
 
     fn release(&self, inside: &mut Inside) {
-        while inside.slots.front().is_some_and(|slot| slot.accepted && (self.acknowledge)(&slot.publish)) {
+        while let Some(slot) = inside.slots.front()
+            && slot.accepted
+            && (self.acknowledge)(&slot.publish)
+        {
+            inside.bytes -= slot.publish.payload.len();
             inside.slots.pop_front();
             inside.first += 1;
         }
@@ -172,7 +186,7 @@ mod tests {
     fn window(max: usize) -> (Arc<Window>, Arc<Mutex<Vec<u16>>>) {
         let sent = Arc::new(Mutex::new(Vec::new()));
         let log = Arc::clone(&sent);
-        (Window::new(max, move |publish| (log.lock().push(publish.pkid), true).1), sent)
+        (Window::new(max, 10, move |publish| (log.lock().push(publish.pkid), true).1), sent)
     }
 
     fn publish(pkid: u16) -> Publish {
@@ -191,6 +205,8 @@ mod tests {
         assert!(sent.lock().is_empty());
         window.token(sequences[0]).accept();
         assert_eq!(*sent.lock(), [7, 5, 9]);
+        let large = Publish::new("t", QoS::AtLeastOnce, "eleven byte", None);
+        assert_eq!(window.push(large), None, "the bound in bytes");
         assert_eq!(window.push(publish(1)), Some(3));
     }
 
