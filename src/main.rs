@@ -21,7 +21,7 @@ fn main() -> ExitCode {
         _ => {}
     }
     let preset = if matches!(cli.command, Some(Command::Demo { .. })) { &demo::PRESET[..] } else { &[] };
-    let settings = match cli.flags.settings(preset) {
+    let settings = match cli.settings(preset) {
         Ok(settings) => settings,
         Err(faults) => return usage(&faults),
     };

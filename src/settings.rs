@@ -1,17 +1,20 @@
 //! Every setting, typed, with its default: built-in < TOML files < environment `ROLLCALL__SECTION__NAME` < flags. Read
 //! by main.rs before anything is bound; a wrong or unknown key is an error that names it and the nearest known one.
 
+mod values;
+
 use std::collections::HashMap;
-use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use secrecy::{ExposeSecret, SecretString};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::domain::heartbeat::Format;
 use crate::domain::policy::Rules;
 use crate::domain::time::Millis;
+
+use values::one_of;
+pub use values::{Secret, Span};
 
 /// Longest duration a setting may have: ten years, so that no sum of them overflows.
 const SPAN_MAX: Millis = 3_650 * 86_400_000;
@@ -240,7 +243,7 @@ pub struct Auth {
 }
 
 /// How callers are known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AuthMode {
     /// Everybody may do everything: the operator says that the network is the wall.
@@ -264,7 +267,7 @@ impl Default for Log {
 }
 
 /// The form of log lines.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LogFormat {
     /// For people.
@@ -273,98 +276,15 @@ pub enum LogFormat {
     Json,
 }
 
-/// A duration written as `90s`, `5m`, `250ms`, `1h`, `2d`; kept in milliseconds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Span(pub Millis);
-
-impl Span {
-    /// As the standard library's duration.
-    pub fn std(self) -> std::time::Duration {
-        std::time::Duration::from_millis(self.0.max(0) as u64)
-    }
-}
-
-impl std::str::FromStr for Span {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-        let unit = match &text[digits..] {
-            "ms" => 1,
-            "s" => 1_000,
-            "m" => 60_000,
-            "h" => 3_600_000,
-            "d" => 86_400_000,
-            _ => return Err(format!("'{text}' is no duration; write it like 90s, 5m or 250ms")),
-        };
-        let count: Millis = text[..digits].parse().map_err(|_| format!("'{text}' is no duration"))?;
-        count.checked_mul(unit).map(Self).ok_or_else(|| format!("'{text}' is too long"))
-    }
-}
-
-impl fmt::Display for Span {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let units = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1_000, "s")];
-        match units.into_iter().find(|(unit, _)| self.0 >= *unit && self.0 % unit == 0) {
-            Some((unit, name)) => write!(out, "{}{name}", self.0 / unit),
-            None => write!(out, "{}ms", self.0),
-        }
-    }
-}
-
-impl Serialize for Span {
-    fn serialize<S: Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
-        out.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for Span {
+impl<'de> Deserialize<'de> for AuthMode {
     fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
-        String::deserialize(input)?.parse().map_err(serde::de::Error::custom)
+        one_of(input, &[("open", Self::Open)])
     }
 }
 
-/// A text that must not be shown as it is: logs, `check` and errors see [`Secret::shown`].
-#[derive(Debug, Clone, Default)]
-pub struct Secret(SecretString);
-
-impl Secret {
-    /// The text itself, for the one place that needs it.
-    pub fn expose(&self) -> &str {
-        self.0.expose_secret()
-    }
-
-    /// The text as it may be shown: a URL without its password, anything else masked whole.
-    pub fn shown(&self) -> String {
-        let text = self.expose();
-        if text.is_empty() || text.starts_with("sqlite:") {
-            return text.to_owned();
-        }
-        let Some((scheme, rest)) = text.split_once("://").filter(|_| !text.contains("password=")) else {
-            return "***".into();
-        };
-        match rest.rsplit_once('@') {
-            Some((login, place)) => format!("{scheme}://{}:***@{place}", login.split(':').next().unwrap_or_default()),
-            None => text.to_owned(),
-        }
-    }
-}
-
-impl From<&str> for Secret {
-    fn from(text: &str) -> Self {
-        Self(SecretString::from(text))
-    }
-}
-
-impl Serialize for Secret {
-    fn serialize<S: Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
-        out.serialize_str(&self.shown())
-    }
-}
-
-impl<'de> Deserialize<'de> for Secret {
+impl<'de> Deserialize<'de> for LogFormat {
     fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
-        Ok(Self(SecretString::from(String::deserialize(input)?)))
+        one_of(input, &[("text", Self::Text), ("json", Self::Json)])
     }
 }
 

@@ -1,5 +1,5 @@
-//! `rollcall check`: the effective settings, and whether store and broker can be reached.
-//! Called by main.rs; changes nothing.
+//! `rollcall check`: the effective settings, and whether store and broker can be reached; and what every command that
+//! uses them refuses beforehand. Called by main.rs; changes nothing.
 
 use std::time::Duration;
 
@@ -28,6 +28,14 @@ pub async fn check(settings: &Settings) -> Vec<String> {
         }
     }
     faults
+}
+
+/// Settings that are of the right form but can never be used, whatever the environment: a sentence for each.
+pub fn unusable(settings: &Settings) -> Vec<String> {
+    let store = store::check_url(settings.store.url.expose()).err();
+    let broker = settings.mqtt.broker.as_ref().and_then(|url| Address::parse(url.expose()).err());
+    let topics = Topics::compile(&settings.mqtt.topics).err();
+    store.into_iter().chain(broker).map(|error| format!("{error:#}")).chain(topics).collect()
 }
 
 async fn probe_broker(url: &str) -> anyhow::Result<()> {

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand};
 
+use super::check;
 use super::replay::{ReplayClock, ReplayOptions};
 use crate::settings::{self, Settings, Span};
 
@@ -18,6 +19,19 @@ pub struct Cli {
     /// Settings as flags.
     #[command(flatten)]
     pub flags: Flags,
+}
+
+impl Cli {
+    /// The settings the command runs with; `check` is given even those that can never work, to report all faults.
+    ///
+    /// # Errors
+    /// One sentence for each fault.
+    pub fn settings(&self, preset: &[(&'static str, &str)]) -> Result<Settings, Vec<String>> {
+        let settings = self.flags.settings(preset)?;
+        let faults = check::unusable(&settings);
+        let reports_itself = matches!(self.command, Some(Command::Check));
+        if reports_itself || faults.is_empty() { Ok(settings) } else { Err(faults) }
+    }
 }
 
 /// What the binary can do.

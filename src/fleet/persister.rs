@@ -253,8 +253,8 @@ impl Writer {
         }
     }
 
-    /// Until when everything that was said is known. It does not move while we are blind: if the process ends meanwhile,
-    /// the next one has been blind since then.
+    /// Until when everything that was said is known. It does not move while we are blind: if the process ends
+    /// meanwhile, the next one has been blind since then.
     fn alive_until(&self) -> Millis {
         let until = self.registry.on_board_until();
         let observation = self.feed.observation().1;

@@ -212,7 +212,7 @@ impl Registry {
         let found = inside.known.find(hash, |entry| *entry.key.vehicle == *vehicle && *entry.key.customer == *customer);
         let entry = match found {
             Some(entry) => Arc::clone(entry),
-            // Only a vehicle that spoke is registered: a broken connection is told of all it named, even in bad messages.
+            // Only who spoke is registered: a broken connection is told of all it named, even in bad messages.
             None if !matches!(input, Input::Heartbeat(..)) => {
                 return Err(NotTaken::Refused(Refusal::UnknownVehicle));
             }

@@ -19,6 +19,7 @@ use crate::clock::Clock;
 use crate::domain::liveness::{Liveness, Stored};
 use crate::domain::observation::Gaps;
 use crate::domain::policy::{Policy, Rules};
+use crate::domain::query::Filter;
 use crate::domain::time::Millis;
 use crate::live::feed::{Feed, Observation};
 use crate::live::hub::{Hub, Observed};
@@ -71,9 +72,9 @@ pub struct Plan {
 }
 
 impl Supervisor {
-    /// Starts the shards, restores every stored vehicle and starts the supervisor. Until an intake hears, all are
-    /// judged as by the blind: a deadline that passed since the last run was alive makes a vehicle unobserved, never
-    /// offline.
+    /// Starts the shards, restores every stored vehicle, onto the board too, and starts the supervisor. Until an intake
+    /// hears, all are judged as by the blind: a deadline that passed since the last run was alive makes a vehicle
+    /// unobserved, never offline.
     ///
     /// # Errors
     /// The store cannot be read, or a shard died over its vehicles.
@@ -132,6 +133,11 @@ async fn restore(store: &Arc<dyn Store>, parts: &Parts, shards: &[Addr<Shard>]) 
     }
     for restored in sent {
         restored.await?;
+    }
+    // Who asks right after the start must not be told that the fleet is gone.
+    let everybody = Filter::default();
+    while (parts.feed.board().counts(&everybody).total() as usize) < parts.registry.total() {
+        actix::clock::sleep(DRAIN_AGAIN).await;
     }
     Ok(())
 }

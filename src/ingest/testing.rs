@@ -87,7 +87,7 @@ impl Bench {
 
     /// A vehicle that is known before the test begins, heard by no MQTT session.
     pub fn introduce(&self, vehicle: &str) {
-        self.door.take_heartbeat("acme", vehicle, Heartbeat::default()).expect("taken");
+        self.door.take_heartbeat("acme", vehicle, Heartbeat::default()).expect("invariant: there is room");
     }
 
     /// Fills the lane.

@@ -16,6 +16,8 @@ use crate::domain::latest::Latest;
 use crate::domain::time::Millis;
 use crate::domain::transition::{Status, Transition};
 
+const UNKNOWN_KIND: &str = "store.url must start with sqlite: or postgres://";
+
 /// A vehicle as it is stored: what is needed to go on with it after a restart.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StoredVehicle {
@@ -160,8 +162,18 @@ pub async fn open(url: &str) -> anyhow::Result<Arc<dyn Store>> {
     match url.split_once(':') {
         Some(("sqlite", path)) => Ok(Arc::new(sqlite::Sqlite::open(path).await?)),
         Some(("postgres" | "postgresql", _)) => Ok(Arc::new(postgres::Postgres::open(url).await?)),
-        _ => anyhow::bail!("store.url must start with sqlite: or postgres://"),
+        _ => anyhow::bail!(UNKNOWN_KIND),
     }
+}
+
+/// Whether there is a kind of store for this URL; asks nobody.
+///
+/// # Errors
+/// A sentence saying which kinds there are.
+pub fn check_url(url: &str) -> anyhow::Result<()> {
+    let kind = url.split_once(':').map(|(kind, _)| kind);
+    anyhow::ensure!(matches!(kind, Some("sqlite" | "postgres" | "postgresql")), "{UNKNOWN_KIND}");
+    Ok(())
 }
 
 /// Asks whether the store a URL names can be used, and changes nothing there; answers its kind.
@@ -172,7 +184,7 @@ pub async fn probe(url: &str) -> anyhow::Result<&'static str> {
     match url.split_once(':') {
         Some(("sqlite", path)) => sqlite::probe(path).map(|()| "sqlite"),
         Some(("postgres" | "postgresql", _)) => postgres::probe(url).await.map(|()| "postgres"),
-        _ => anyhow::bail!("store.url must start with sqlite: or postgres://"),
+        _ => anyhow::bail!(UNKNOWN_KIND),
     }
 }
 

@@ -1,5 +1,5 @@
-//! Wrong, hostile and broken input through both doors: counted by reason, never a crash, never a vehicle, never in the way
-//! of the next good heartbeat.
+//! Wrong, hostile and broken input through both doors: counted by reason, never a crash, never a vehicle, never in
+//! the way of the next good heartbeat.
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};

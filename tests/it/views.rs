@@ -1,5 +1,5 @@
-//! Invariant 6 from outside: a dashboard's view equals REST, after random traffic, over thousands of vehicles, and after
-//! it did not read for a while, which must not cost the service memory.
+//! Invariant 6 from outside: a dashboard's view equals REST, after random traffic, over thousands of vehicles, and
+//! after it did not read for a while, which must not cost the service memory.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
