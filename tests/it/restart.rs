@@ -1,158 +1,164 @@
-//! Stopping and starting: every dashboard is told, nothing that was heard is lost, and nobody goes offline because
-//! Rollcall itself was away (R22, R25; invariants 3 and 4).
+//! A planned restart (SIGTERM, start) on both stacks, among vehicles that go on sending and vehicles that fell silent:
+//! nobody goes offline by our restart (R22, R25), and who is truly silent is found after one full timeout from
+//! listening again (R23).
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::{Value, json};
-
-use crate::mqtt::Raw;
+use crate::history::{History, Step, until_all_offline};
+use crate::radio::Radio;
+use crate::stacks::{Dashboard, Kind, Stack, listening_since, ms, wall_ms};
 use crate::support::{Service, until};
 
-const VEHICLES: usize = 1_000;
-const DASHBOARDS: usize = 10;
-/// From the signal to the end.
-const STOP_MAX: Duration = Duration::from_secs(10);
+const OFFLINE_AFTER_MS: i64 = 3_000;
+const SETTINGS: [(&str, &str); 1] = [("FLEET__OFFLINE_AFTER", "3s")];
+const SENDERS: usize = 20;
+const SILENT: usize = 10;
 
-fn member(n: usize) -> Value {
-    let (customer, vehicle) = (format!("c{}", n % 4), format!("V{n:03}"));
-    json!({"customer": customer, "vehicle": vehicle, "lat": 1, "lon": 2, "battery_pct": n % 100})
+/// How long the service is away.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Away {
+    /// Shorter than the timeout: no deadline passes meanwhile.
+    Short,
+    /// Past every deadline.
+    Long,
 }
 
-fn names(vehicle: &Value) -> (String, String) {
-    let text = |name: &str| vehicle[name].as_str().expect("text").to_owned();
-    (text("customer"), text("vehicle"))
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_short_restart_changes_nothing_for_senders_embedded() {
+    scenario(Kind::Embedded, Away::Short).await;
 }
 
-/// Every hundredth vehicle says goodbye.
-async fn with_a_fleet(store: &str) -> Service {
-    let service = Service::start(&["--store", store, "--offline-after", "1h"]);
-    let (status, answer) = service.post_heartbeats(&json!((0..VEHICLES).map(member).collect::<Vec<_>>())).await;
-    assert_eq!((status, &answer["accepted"]), (202, &VEHICLES.into()), "{answer}");
-    let mut connection = Raw::connect(&service, "unit").await;
-    for n in (0..VEHICLES).step_by(100) {
-        connection.publish(&format!("fleet/c{}/V{n:03}/goodbye", n % 4), b"").await;
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_short_restart_changes_nothing_for_senders_external() {
+    scenario(Kind::External, Away::Short).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_long_restart_calls_nobody_offline_embedded() {
+    scenario(Kind::Embedded, Away::Long).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_long_restart_calls_nobody_offline_external() {
+    scenario(Kind::External, Away::Long).await;
+}
+
+fn sender(index: usize) -> String {
+    format!("sender-{index}")
+}
+
+fn silent(index: usize) -> String {
+    format!("silent-{index}")
+}
+
+/// Sends for every sender, ten times a second, until it is aborted.
+async fn send(radio: Arc<Radio>) {
+    loop {
+        for index in 0..SENDERS {
+            radio.beat(&sender(index), "{}");
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await; // poll: the rhythm of the vehicles
     }
-    until("all are there", || async {
-        let counts = &service.get("/api/v1/vehicles").await["counts"];
-        counts["online"] == VEHICLES - 10 && counts["offline"] == 10
-    })
-    .await;
-    service
 }
 
-/// Status, number of the last transition and last heartbeat of every vehicle.
-async fn statuses(service: &Service) -> BTreeMap<(String, String), [Value; 3]> {
-    let vehicles = service.all("/api/v1/vehicles?").await;
-    vehicles.iter().map(|v| (names(v), [v["status"].clone(), v["seq"].clone(), v["last_seen"].clone()])).collect()
-}
-
-/// Invariant 4: what is shown is the fold of what is stored.
-async fn assert_fold(service: &Service) {
-    let mut fold: BTreeMap<(String, String), [Value; 2]> = BTreeMap::new();
-    let mut stored = service.all("/api/v1/transitions?").await;
-    stored.sort_by_key(|item| item["seq"].as_u64());
-    for item in &stored {
-        let known = fold.entry(names(item)).or_insert_with(|| [json!("never_seen"), json!(0)]);
-        assert_eq!((&item["from"], item["seq"].as_u64()), (&known[0], known[1].as_u64().map(|n| n + 1)), "{item}");
-        *known = [item["to"].clone(), item["seq"].clone()];
-    }
-    let shown = statuses(service).await;
-    let shown: BTreeMap<_, _> = shown.into_iter().map(|(key, [status, seq, _])| (key, [status, seq])).collect();
-    assert!(shown == fold, "{} shown, {} folded", shown.len(), fold.len());
-}
-
-#[tokio::test]
-async fn sigterm_tells_every_dashboard_and_a_restart_goes_on_where_it_was() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let store = format!("sqlite:{}/r.db", folder.path().display());
-    let mut service = with_a_fleet(&store).await;
-    let mut dashboards = Vec::new();
-    for _ in 0..DASHBOARDS {
-        let mut live = service.live("").await;
-        live.next_of("counts").await;
-        dashboards.push(live);
-    }
-    assert_fold(&service).await;
-    let before = statuses(&service).await;
+/// Stops the service as an operator does; when it was gone.
+async fn stop(mut service: Service) -> i64 {
     service.signal("TERM");
-    for live in &mut dashboards {
-        let bye = live.next_of("bye").await;
-        assert!(bye["reason"].as_str().is_some_and(|reason| reason.contains("stopping")), "{bye}");
-        assert!(live.next().await.is_none(), "and then it is closed");
-    }
-    assert_eq!(service.wait(STOP_MAX).code(), Some(0));
-
-    let service = Service::start(&["--store", &store, "--offline-after", "1h"]);
-    assert!(statuses(&service).await == before, "every vehicle as it was, its last heartbeat too");
-    assert_fold(&service).await;
-    let vehicle = service.get("/api/v1/customers/c1/vehicles/V001").await;
-    assert_eq!((&vehicle["battery_pct"], &vehicle["position"]["lon"]), (&1.0.into(), &2.0.into()), "{vehicle}");
-    let gaps = service.get("/api/v1/observation-gaps").await;
-    let away =
-        gaps["items"].as_array().expect("a list").iter().any(|gap| gap["scope"] == "process" && !gap["to"].is_null());
-    assert!(away, "it says when it was away: {gaps}");
-    // They go on: a goodbye is the next number.
-    let mut connection = Raw::connect(&service, "unit").await;
-    connection.publish("fleet/c1/V001/goodbye", b"").await;
-    until("the next transition", || async { service.get("/api/v1/customers/c1/vehicles/V001").await["seq"] == 2 })
-        .await;
-    assert_fold(&service).await;
+    let status = tokio::task::block_in_place(|| service.wait(Duration::from_secs(10)));
+    assert!(status.success(), "ends well: {status}");
+    wall_ms()
 }
 
-/// Deadlines that passed while Rollcall was away prove nothing: unobserved, and only silence after it listens again
-/// may count. Whoever speaks is online again at once.
-#[tokio::test]
-async fn nobody_is_offline_because_rollcall_was_away() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let store = format!("sqlite:{}/r.db", folder.path().display());
-    let arguments = ["--store", &store, "--offline-after", "3s"];
-    let mut service = Service::start(&arguments);
-    let beats: Vec<Value> = (0..50).map(member).collect();
-    assert_eq!(service.post_heartbeats(&json!(beats)).await.0, 202);
-    until("all are online", || async { service.get("/api/v1/vehicles").await["counts"]["online"] == 50 }).await;
-    service.signal("TERM");
-    assert_eq!(service.wait(STOP_MAX).code(), Some(0));
-    let stopped = std::time::Instant::now();
-    while stopped.elapsed() < Duration::from_secs(4) {
-        tokio::time::sleep(Duration::from_millis(50)).await; // poll: until every deadline passed unheard
+async fn scenario(kind: Kind, away: Away) {
+    let Some(stack) = Stack::of(kind).await else { return };
+    let service = stack.start(&SETTINGS).await;
+    let dashboard = Dashboard::open(&service).await;
+    let radio = Arc::new(Radio::connect(&stack, "fleet").await);
+    let sending = tokio::spawn(send(Arc::clone(&radio)));
+    let counted = |service: Arc<Service>, status: &'static str, count: usize| async move {
+        service.get("/api/v1/status").await["vehicles"][status] == count
+    };
+    let service = Arc::new(service);
+    until("the senders are online", || counted(Arc::clone(&service), "online", SENDERS)).await;
+    for index in 0..SILENT {
+        radio.beat(&silent(index), "{}").expect("connected");
     }
-    let service = Service::start(&arguments);
-    assert_eq!(service.post_heartbeats(&json!(beats[..10])).await.0, 202);
-    until("the speakers are online", || async { service.get("/api/v1/vehicles").await["counts"]["online"] == 10 })
-        .await;
-    for transition in service.all("/api/v1/transitions?").await {
-        assert!(transition["to"] != "offline", "blamed for our own absence: {transition}");
-        assert!(transition["to"] != "unobserved" || transition["cause"] == "blind", "{transition}");
-    }
-    assert_fold(&service).await;
-}
+    until("all are online", || counted(Arc::clone(&service), "online", SENDERS + SILENT)).await;
+    let last_words = wall_ms();
 
-/// A crash loses nothing that was acknowledged.
-#[tokio::test]
-async fn after_a_crash_every_acknowledged_change_is_there() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let store = format!("sqlite:{}/r.db", folder.path().display());
-    let mut service = Service::start(&["--store", &store, "--offline-after", "1h"]);
-    let mut connection = Raw::connect(&service, "unit").await;
-    for n in 0..100 {
-        connection.publish(&format!("fleet/acme/V{n}/heartbeat"), b"").await;
-        if n % 2 == 0 {
-            connection.publish(&format!("fleet/acme/V{n}/goodbye"), b"").await;
+    let asked = wall_ms();
+    let stopped = stop(Arc::into_inner(service).expect("nobody else has it")).await;
+    let bye = || async { dashboard.has(|frame| frame["type"] == "bye") };
+    until("the dashboard was told", bye).await;
+    if away == Away::Long {
+        let past_all = || async { wall_ms() > last_words + 2 * OFFLINE_AFTER_MS };
+        until("every deadline has passed", past_all).await;
+    }
+
+    let service = Arc::new(stack.start(&SETTINGS).await);
+    let listening = listening_since(&service).await;
+    let dashboard = Dashboard::open(&service).await;
+    until("the senders are heard again", || counted(Arc::clone(&service), "online", SENDERS)).await;
+    let silent_offline = || counted(Arc::clone(&service), "offline", SILENT);
+    until("the silent are found", silent_offline).await;
+
+    let history = History::read(&stack).await;
+    history.check();
+    for index in 0..SENDERS {
+        let name = sender(index);
+        let words: Vec<&str> = history.of(&name).map(|step| step.to.as_str()).collect();
+        match away {
+            Away::Short => assert!(words == ["online"] || words == ["online", "unobserved", "online"], "{words:?}"),
+            Away::Long => assert_eq!(words, ["online", "unobserved", "online"]),
+        }
+        if listening < stopped + OFFLINE_AFTER_MS / 2 && away == Away::Short {
+            assert_eq!(words, ["online"], "our restart is no news about {name}");
         }
     }
-    service.signal("KILL");
-    assert_eq!(service.wait(STOP_MAX).code(), None, "killed");
-    let service = Service::start(&["--store", &store, "--offline-after", "1h"]);
-    let stored = service.all("/api/v1/transitions?").await;
-    let count = |status: &str| stored.iter().filter(|item| item["to"] == status).count();
-    assert_eq!((count("online"), count("offline")), (100, 50));
-    assert_fold(&service).await;
+    for index in 0..SILENT {
+        check_silent(&history, &silent(index), listening, away);
+    }
+    check_gap(&service, asked, listening).await;
+    assert!(!dashboard.has(|frame| frame["type"] == "transition" && from_sender(frame) && frame["to"] == "offline"));
+
+    sending.abort();
+    drop(radio);
+    until_all_offline(&service).await;
+    let history = History::read(&stack).await;
+    history.check();
+    history.check_rest(&service).await;
+    stop(Arc::into_inner(service).expect("nobody else has it")).await;
 }
 
-#[tokio::test]
-async fn an_interrupt_stops_it_too() {
-    let mut service = Service::start(&["--store", "sqlite::memory:"]);
-    service.signal("INT");
-    assert_eq!(service.wait(STOP_MAX).code(), Some(0));
+fn from_sender(frame: &serde_json::Value) -> bool {
+    frame["vehicle"].as_str().is_some_and(|name| name.starts_with("sender"))
+}
+
+/// Who fell silent before is unobserved if the deadline passed while we were deaf, and offline one full timeout after
+/// we listen again, to the millisecond.
+fn check_silent(history: &History, vehicle: &str, listening: i64, away: Away) {
+    let steps: Vec<&Step> = history.of(vehicle).collect();
+    let offline = steps.last().expect("some");
+    assert_eq!((offline.to.as_str(), offline.cause.as_str()), ("offline", "silence"), "{steps:#?}");
+    assert_eq!(offline.at, listening + OFFLINE_AFTER_MS, "one full timeout from listening again: {steps:#?}");
+    let deadline = steps[0].at + OFFLINE_AFTER_MS;
+    if deadline < listening {
+        assert_eq!(steps.len(), 3, "{steps:#?}");
+        let blind = (steps[1].to.as_str(), steps[1].cause.as_str(), steps[1].at);
+        assert_eq!(blind, ("unobserved", "blind", deadline), "{steps:#?}");
+    } else {
+        assert!(away == Away::Short && steps.len() == 2, "{steps:#?}");
+    }
+}
+
+/// The time we were away is told as ours.
+async fn check_gap(service: &Service, asked: i64, listening: i64) {
+    let gaps = service.get("/api/v1/observation-gaps").await["items"].clone();
+    let gap = gaps.as_array().and_then(|gaps| gaps.last()).unwrap_or_else(|| panic!("a gap in {gaps}"));
+    assert_eq!(gap["scope"], "process", "{gap}");
+    assert_eq!(ms(&gap["to"]), listening, "{gap}");
+    // It begins where the last run is known to have heard everything: at its last checkpoint, made while it stopped.
+    let from = ms(&gap["from"]);
+    assert!(from >= asked - 1_000 && from <= listening, "asked to stop at {asked}: {gap}");
 }
