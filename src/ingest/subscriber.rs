@@ -26,6 +26,9 @@ use crate::settings::Mqtt;
 /// Messages the broker may have sent that we have not acknowledged. More than the shards need to be busy for the some
 /// ten milliseconds a commit takes at 50,000 a second; at the largest packet (64 KiB) it is 64 MB.
 const RECEIVE_MAXIMUM: u16 = 1_000;
+/// Bytes of unacknowledged messages that are kept for a broker that does not keep to the receive maximum: as much as
+/// it allows, and more heartbeats of a usual size (200 bytes) than there are packet ids.
+const WINDOW_BYTES_MAX: usize = RECEIVE_MAXIMUM as usize * 65_536;
 /// How long `stop` waits for the goodbye to be sent.
 const STOP_LIMIT: Duration = Duration::from_secs(2);
 

@@ -1,7 +1,7 @@
 //! One connection to the external broker: connect, subscribe, take messages, acknowledge them; ends at the first fault.
 //! Fed by the broker; feeds the door. The task that polls does nothing else: whatever has to wait waits in the
 //! window, so pings go on (R41). Only acknowledgements and the subscription go through the client's request channel,
-//! and never more than it holds, so nobody waits for it.
+//! and what finds no room there waits in the window, so nobody waits for it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,10 +17,11 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::window::Window;
-use super::{RECEIVE_MAXIMUM, Tuning};
+use super::{RECEIVE_MAXIMUM, Tuning, WINDOW_BYTES_MAX};
 use crate::ingest::door::{Door, Message, Taken};
 
-/// Requests the client's channel holds: every acknowledgement that can be open, the subscription and the goodbye.
+/// Requests the client's channel holds: every acknowledgement that can be open, the subscription and the goodbye. (What
+/// a broker sends above the receive maximum is acknowledged when the channel has room again.)
 const REQUESTS_MAX: usize = RECEIVE_MAXIMUM as usize + 2;
 
 /// How far a connection has come.
@@ -54,7 +55,7 @@ impl Connection {
         let (client, eventloop) = AsyncClient::new(options, REQUESTS_MAX);
         let acknowledger = client.clone();
         let acknowledge = move |publish: &Publish| acknowledger.try_ack(publish).is_ok();
-        let window = Window::new(RECEIVE_MAXIMUM.into(), acknowledge);
+        let window = Window::new(WINDOW_BYTES_MAX, acknowledge);
         let (pulse_in, pulse) = watch::channel(Pulse { heard: Instant::now(), up_since: None });
         let door = Arc::clone(door);
         let task = Poll {
@@ -218,7 +219,7 @@ impl Poll {
         }
         let kept = publish.clone(); // shares its bytes
         let Some(sequence) = self.window.push(kept) else {
-            return Err(format!("{} sent more than {RECEIVE_MAXIMUM} messages unacknowledged", self.place));
+            return Err(format!("{} sent more than {WINDOW_BYTES_MAX} bytes unacknowledged", self.place));
         };
         if self.window.has_waiting() || offer(&self.window, &self.door, sequence, &publish) == Taken::Full {
             self.window.wait(sequence);

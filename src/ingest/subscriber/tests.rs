@@ -12,7 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-use super::{Link, Subscriber, Tuning};
+use super::{Link, RECEIVE_MAXIMUM, Subscriber, Tuning};
 use crate::domain::heartbeat::Refusal;
 use crate::fleet::registry::LANE_INPUTS_MAX;
 use crate::fleet::token::Token;
@@ -338,6 +338,39 @@ async fn a_broker_that_falls_silent_or_throws_us_out_is_left_and_a_fresh_connect
     let thrown_out = |link: &Link| matches!(link, Link::Down { cause } if cause.contains("must be unique"));
     tokio::time::timeout(Duration::from_secs(5), link.wait_for(thrown_out)).await.expect("in time").expect("down");
     drop((silent, never_granted, again));
+    subscriber.stop().await;
+}
+
+/// Mosquitto 2.0.11 does, when a session is resumed under load.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broker_that_sends_more_than_we_allowed_is_borne_and_acknowledged_in_order() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("binds");
+    let url = format!("mqtt://{}", listener.local_addr().expect("address"));
+    let settings = Mqtt { broker: Some(url.as_str().into()), ..Mqtt::default() };
+    let bench = Bench::new(Mode::Hold);
+    let (sender, link) = watch::channel(Link::Down { cause: "not yet".into() });
+    let subscriber = Subscriber::start_with(&settings, Arc::clone(&bench.door), sender, tuning()).expect("starts");
+    let (mut socket, _) = listener.accept().await.expect("accepts");
+    let mut buffer = [0; 1_024];
+    for answer in [&[0x20, 3, 0, 0, 0][..], &[0x90, 6, 0, 1, 0, 1, 1, 1]] {
+        assert_ne!(socket.read(&mut buffer).await.expect("connect, then subscribe"), 0);
+        socket.write_all(answer).await.expect("sent");
+    }
+    let count = RECEIVE_MAXIMUM * 3;
+    let topic = b"fleet/acme/bus/heartbeat";
+    let length = (2 + topic.len() + 2 + 1) as u8;
+    for id in 1..=count {
+        let head = [&[0x32, length, 0, topic.len() as u8][..], topic, &id.to_be_bytes(), &[0]].concat();
+        socket.write_all(&head).await.expect("sent");
+    }
+    until("all are held", || bench.held() == usize::from(count)).await;
+    accept(bench.take_held(usize::from(count)));
+    for id in 1..=count {
+        let mut ack = [0; 4];
+        tokio::time::timeout(Duration::from_secs(5), socket.read_exact(&mut ack)).await.expect("in time").expect("ack");
+        assert_eq!(ack, [0x40, 2, id.to_be_bytes()[0], id.to_be_bytes()[1]]);
+    }
+    assert_eq!(*link.borrow(), Link::Up, "the connection held");
     subscriber.stop().await;
 }
 

@@ -1,6 +1,9 @@
 //! The messages of one connection that are not acknowledged yet, in the order they arrived.
 //! Fed by the poll task; drained when tokens are accepted, always from the front, so acknowledgements leave in
-//! arrival order. Bound: the receive maximum we gave the broker, so it sends no more until some are acknowledged.
+//! arrival order. Bound: the receive maximum we gave the broker, so it sends no more until some are acknowledged; and
+//! since Mosquitto 2.0.11 forgets that maximum when a session is resumed under load (it sent 20,000 where 10 were
+//! allowed), the bytes of what is kept. A connection ends only over that: ending it over the count would resume the
+//! session, and so on, while the backlog grows.
 //!
 //! A window belongs to one connection and dies with it. Packet ids are used again on the next connection, so a late
 //! token must not reach it: it only ever finds the closed window it was made for.
@@ -19,7 +22,8 @@ pub struct Window {
     inside: Mutex<Inside>,
     /// Something was put on one of the two lists.
     listed: Notify,
-    max: usize,
+    /// Bytes of topics and payloads that are kept at most.
+    bytes_max: usize,
     /// Queues an acknowledgement for sending; `false` when it could not be.
     acknowledge: Box<dyn Fn(&Publish) -> bool + Send + Sync>,
 }
@@ -27,6 +31,8 @@ pub struct Window {
 #[derive(Default)]
 struct Inside {
     slots: VecDeque<Slot>,
+    /// Of all slots.
+    bytes: usize,
     /// Sequence number of the front slot.
     first: u64,
     /// Found no room at the door; offered again in order, before anything that arrives later.
@@ -42,16 +48,17 @@ struct Slot {
 }
 
 impl Window {
-    pub fn new(max: usize, acknowledge: impl Fn(&Publish) -> bool + Send + Sync + 'static) -> Arc<Self> {
+    pub fn new(bytes_max: usize, acknowledge: impl Fn(&Publish) -> bool + Send + Sync + 'static) -> Arc<Self> {
         let (inside, listed) = (Mutex::default(), Notify::new());
-        Arc::new(Self { inside, listed, max, acknowledge: Box::new(acknowledge) })
+        Arc::new(Self { inside, listed, bytes_max, acknowledge: Box::new(acknowledge) })
     }
 
-    /// Keeps a message that arrived; `None` when the broker sent more than we allowed.
+    /// Keeps a message that arrived; `None` when it has no room.
     pub fn push(&self, publish: Publish) -> Option<u64> {
         let mut inside = self.inside.lock();
-        let room = inside.slots.len() < self.max;
-        room.then(|| {
+        let bytes = inside.bytes + size(&publish);
+        (bytes <= self.bytes_max).then(|| {
+            inside.bytes = bytes;
             inside.slots.push_back(Slot { publish, accepted: false });
             inside.first + inside.slots.len() as u64 - 1
         })
@@ -73,7 +80,7 @@ impl Window {
 
     fn release(&self, inside: &mut Inside) {
         while inside.slots.front().is_some_and(|slot| slot.accepted && (self.acknowledge)(&slot.publish)) {
-            inside.slots.pop_front();
+            inside.bytes -= inside.slots.pop_front().map_or(0, |slot| size(&slot.publish));
             inside.first += 1;
         }
     }
@@ -142,6 +149,10 @@ impl Inside {
     }
 }
 
+fn size(publish: &Publish) -> usize {
+    publish.topic.len() + publish.payload.len()
+}
+
 struct Pending {
     window: Arc<Window>,
     sequence: u64,
@@ -169,10 +180,10 @@ mod tests {
 
     use super::*;
 
-    fn window(max: usize) -> (Arc<Window>, Arc<Mutex<Vec<u16>>>) {
+    fn window(bytes_max: usize) -> (Arc<Window>, Arc<Mutex<Vec<u16>>>) {
         let sent = Arc::new(Mutex::new(Vec::new()));
         let log = Arc::clone(&sent);
-        (Window::new(max, move |publish| (log.lock().push(publish.pkid), true).1), sent)
+        (Window::new(bytes_max, move |publish| (log.lock().push(publish.pkid), true).1), sent)
     }
 
     fn publish(pkid: u16) -> Publish {
@@ -185,7 +196,7 @@ mod tests {
     fn acknowledgements_leave_in_arrival_order() {
         let (window, sent) = window(3);
         let sequences: Vec<_> = [7, 5, 9].map(|pkid| window.push(publish(pkid)).expect("room")).into();
-        assert_eq!(window.push(publish(1)), None, "the bound");
+        assert_eq!(window.push(publish(1)), None, "the bound in bytes; each topic has one");
         window.token(sequences[2]).accept();
         window.token(sequences[1]).accept();
         assert!(sent.lock().is_empty());
