@@ -31,7 +31,7 @@ LABEL org.opencontainers.image.title="Rollcall" \
       org.opencontainers.image.description="Real-time vehicle fleet monitor" \
       org.opencontainers.image.licenses="MIT OR Apache-2.0"
 
-# ca-certificates: to check the broker's certificate with mqtts://. The user's number is fixed, for volume owners.
+# ca-certificates: to check the database's certificate. The user's number is fixed, for volume owners.
 RUN apt-get update \
  && apt-get install -y --no-install-recommends ca-certificates \
  && rm -rf /var/lib/apt/lists/* \

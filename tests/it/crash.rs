@@ -39,13 +39,14 @@ async fn nothing_acknowledged_is_lost_when_the_service_is_killed_external() {
     scenario(Kind::External).await;
 }
 
-/// Kills the service in the middle of its work and starts it again after a while.
-async fn die(stack: &Stack, service: Service, chance: &mut SmallRng) -> (Service, Death) {
+/// Kills the service in the middle of its work, just when it has promised something, and starts it again after a while.
+async fn die(stack: &Stack, service: Service, load: &Load, chance: &mut SmallRng) -> (Service, Death) {
     let mut service = service;
     let kill_at = wall_ms() + chance.random_range(1_500..3_000);
     until("the moment of the kill", || async { wall_ms() >= kill_at }).await;
+    load.last_word(&format!("last-word-{kill_at}")).await;
     let killed = wall_ms();
-    service.signal("KILL");
+    service.kill();
     tokio::task::block_in_place(|| service.wait(Duration::from_secs(10)));
     let dead = wall_ms();
     let start_at = dead + chance.random_range(50..1_000);
@@ -64,7 +65,7 @@ async fn scenario(kind: Kind) {
     let load = Load::start(&stack, VEHICLES, &mut chance).await;
     let mut deaths = Vec::new();
     for _ in 0..ROUNDS {
-        let (next, death) = die(&stack, service, &mut chance).await;
+        let (next, death) = die(&stack, service, &load, &mut chance).await;
         service = next;
         deaths.push(death);
     }

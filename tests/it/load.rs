@@ -6,7 +6,7 @@
 //! after it bound the arrival.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 use crate::history::{History, Step};
 use crate::radio::{Beat, Radio};
 use crate::stacks::{CUSTOMER, Kind, Stack};
-use crate::support::{Service, until};
+use crate::support::{PATIENCE, Service, until};
 
 /// Two clocks cut to milliseconds.
 const CLOCK_MS: i64 = 10;
@@ -66,6 +66,17 @@ impl Load {
         Self { radios, marker, tasks }
     }
 
+    /// Sends the first heartbeat of a new vehicle and returns at the very moment of its acknowledgement.
+    pub async fn last_word(&self, vehicle: &str) {
+        until("the radio is connected", || async { self.marker.is_connected() }).await;
+        let number = self.marker.beat(vehicle, "{}").expect("connected");
+        let begun = Instant::now();
+        while self.marker.of(number).acked.is_none() {
+            assert!(begun.elapsed() < PATIENCE, "{vehicle} is not acknowledged");
+            tokio::task::yield_now().await;
+        }
+    }
+
     /// Everybody falls silent, and whatever was sent has arrived.
     pub async fn end(&self, service: &Service) {
         self.tasks.iter().for_each(JoinHandle::abort);
@@ -79,7 +90,7 @@ impl Load {
         self.radios.iter().flat_map(|radio| radio.beats()).collect()
     }
 
-    /// Every acknowledged heartbeat found its vehicle online, or made it so, and that is stored. (A stretch that our death
+    /// Every acknowledged heartbeat found its vehicle online, or made it so, and that is stored. (What our death
     /// cut off may be stored as unobserved from its last checkpoint on, never as offline.)
     pub fn check_acknowledged(&self, kind: Kind, history: &History) -> (usize, usize) {
         let by_vehicle = history.by_vehicle();

@@ -1,6 +1,6 @@
-//! The two stacks that every scenario of restart, crash, outage and trace runs on, behind one type: (a) embedded broker
-//! and SQLite file, (b) Mosquitto and Postgres. Each has its own database, topics and client id, so that tests share the
-//! two servers and nothing else.
+//! The two stacks that the scenarios of restart, crash, outage and traces run on, behind one type: (a) embedded broker
+//! and SQLite file, (b) Mosquitto and Postgres. Each has its own database, topics and client id, so that tests share
+//! the two servers and nothing else.
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::sync::Arc;

@@ -136,6 +136,11 @@ impl Service {
         assert!(sent.expect("kill runs").success());
     }
 
+    /// kill -9, at this very moment.
+    pub fn kill(&mut self) {
+        self.child.kill().expect("it runs");
+    }
+
     /// Waits for the process to end; fails when it does not within the limit.
     pub fn wait(&mut self, limit: Duration) -> ExitStatus {
         let begun = Instant::now();
