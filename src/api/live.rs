@@ -6,17 +6,19 @@ use std::sync::Arc;
 use actix_web::{HttpRequest, HttpResponse, web};
 
 use super::Service;
+use super::error::Problem;
 use super::params::Params;
 use super::vehicles::read_filter;
 use crate::live::session;
 
-/// Upgrades the request.
+/// Upgrades the request; one that is no WebSocket handshake is 400.
 pub async fn upgrade(
     request: HttpRequest,
     body: web::Payload,
     service: web::Data<Service>,
-) -> Result<HttpResponse, actix_web::Error> {
+) -> Result<HttpResponse, Problem> {
     let params = Params::read(&request, &["customer", "status"])?;
     let filter = read_filter(&params)?;
     session::start(&request, body, Arc::clone(&service.feed), service.hub.clone(), filter)
+        .map_err(|fault| Problem::unreadable(format!("this is no WebSocket handshake: {fault}")))
 }

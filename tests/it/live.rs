@@ -270,4 +270,5 @@ async fn the_sub_protocol_that_was_asked_for_is_named_in_the_answer() {
     }
     let reply = service.send("GET", "/api/v1/live", "", "").await;
     assert_eq!(reply.status, 400, "no upgrade was asked for: {reply:?}");
+    assert_eq!(reply.header("content-type"), "application/problem+json");
 }
