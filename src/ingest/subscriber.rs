@@ -20,12 +20,15 @@ use tokio::task::JoinHandle;
 
 pub use self::address::Address;
 use self::connection::Connection;
+pub(super) use self::connection::cause_of;
 use super::door::Door;
 use crate::settings::Mqtt;
 
 /// Messages the broker may have sent that we have not acknowledged. More than the shards need to be busy for the some
 /// ten milliseconds a commit takes at 50,000 a second; at the largest packet (64 KiB) it is 64 MB.
 const RECEIVE_MAXIMUM: u16 = 1_000;
+/// Pings keep the way open; a broker that does not answer one before the next is due is gone.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// How long `stop` waits for the goodbye to be sent.
 const STOP_LIMIT: Duration = Duration::from_secs(2);
 
@@ -60,7 +63,7 @@ struct Tuning {
 impl Default for Tuning {
     fn default() -> Self {
         Self {
-            keep_alive: Duration::from_secs(15),
+            keep_alive: KEEP_ALIVE,
             silence_max: Duration::from_secs(30),
             subscribe_max: Duration::from_secs(15),
             backoff: (Duration::from_millis(100), Duration::from_secs(30)),
@@ -104,7 +107,7 @@ impl Subscriber {
 }
 
 /// Returns when the word to stop has been given.
-async fn told(stop: &mut watch::Receiver<bool>) {
+pub(super) async fn told(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
 }
 

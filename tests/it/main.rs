@@ -8,5 +8,6 @@ mod openapi;
 mod paging;
 mod rest;
 mod smoke;
+mod status_topic;
 mod support;
 mod tidy;
