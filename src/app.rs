@@ -29,6 +29,7 @@ use crate::fleet::registry::{Admission, Registry};
 use crate::fleet::supervisor::{DrainAll, Hearing, Plan, Supervisor};
 use crate::ingest::broker::Broker;
 use crate::ingest::door::Door;
+use crate::ingest::publisher::Publisher;
 use crate::ingest::subscriber::{Link, Subscriber};
 use crate::live::feed::Feed;
 use crate::live::hub::{CloseAll, Hub};
@@ -55,6 +56,7 @@ pub struct Running {
     http: SocketAddr,
     server: ServerHandle,
     intake: Intake,
+    publisher: Publisher,
     supervisor: Addr<Supervisor>,
     persister: Persister,
     hub: Addr<Hub>,
@@ -99,6 +101,8 @@ pub async fn start(settings: &Settings) -> anyhow::Result<Running> {
 
     let rate = Arc::<Rate>::default();
     let intake = start_intake(settings, &door, &supervisor).await?;
+    let voice = if let Intake::Embedded(broker) = &intake { Some(broker.voice()) } else { None };
+    let publisher = Publisher::start(&settings.mqtt, voice, &feed)?;
     let service = web::Data::new(Service {
         connections: connections_of(&intake),
         feed,
@@ -108,6 +112,7 @@ pub async fn start(settings: &Settings) -> anyhow::Result<Running> {
         store: Arc::clone(&store),
         health: persister.health(),
         counters,
+        statuses: publisher.counts(),
         customers,
         rules: settings.fleet.rules(),
         clock,
@@ -120,7 +125,7 @@ pub async fn start(settings: &Settings) -> anyhow::Result<Running> {
     let handle = server.handle();
     tokio::spawn(server);
     actix::spawn(sample_rate(rate, door, clock));
-    Ok(Running { http, server: handle, intake, supervisor, persister, hub, store })
+    Ok(Running { http, server: handle, intake, publisher, supervisor, persister, hub, store })
 }
 
 impl Running {
@@ -147,13 +152,18 @@ impl Running {
     }
 
     /// Stops in the order of the flow: no more heartbeats, what came is dealt with and written, dashboards are told.
-    pub async fn stop(self) {
+    /// Statuses go out as late as their way allows: our own broker goes first, a client can wait for the last commit.
+    pub async fn stop(mut self) {
         match self.intake {
-            Intake::Embedded(broker) => broker.stop().await,
+            Intake::Embedded(broker) => {
+                self.publisher.stop().await;
+                broker.stop().await;
+            }
             Intake::External(subscriber, _) => subscriber.stop().await,
         }
         let _ = self.supervisor.send(DrainAll).await;
         self.persister.stop().await;
+        self.publisher.stop().await;
         let _ = self.hub.send(CloseAll("the service is stopping")).await;
         tokio::time::sleep(FAREWELL).await;
         self.server.stop(false).await;

@@ -381,6 +381,17 @@ fn check(settings: &Settings) -> Vec<String> {
             ));
         }
     }
+    let would_read_status = |topic: &&Topic| {
+        let levels: Vec<&str> = topic.pattern.split('/').collect();
+        let may_be = |level: &str, word: &str| level == word || level == "+" || level.starts_with('{');
+        levels.len() == 4 && may_be(levels[0], "fleet") && may_be(levels[3], "status")
+    };
+    for topic in settings.mqtt.topics.iter().filter(would_read_status).filter(|_| settings.mqtt.publish_status) {
+        faults.push(format!(
+            "mqtt.topics pattern '{}' would read the statuses that mqtt.publish_status publishes; change one of them",
+            topic.pattern
+        ));
+    }
     for (name, span, least) in [
         ("fleet.offline_after", settings.fleet.offline_after, 100),
         ("live.tick", settings.live.tick, 20),

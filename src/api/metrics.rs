@@ -55,6 +55,7 @@ impl Collector for Scrape {
         gauge(&mut out, "dashboards", "WebSocket clients", service.feed.dashboards() as i64)?;
         gauge(&mut out, "store_up", "1 while the store takes writes", i64::from(service.health.fault().is_none()))?;
         gauge(&mut out, "spool_rows", "Transitions not yet durable", service.health.pending() as i64)?;
+        self.statuses(&mut out)?;
         self.vehicles(&mut out)?;
         self.refused(&mut out)?;
         self.detection_lag(&mut out)
@@ -62,6 +63,13 @@ impl Collector for Scrape {
 }
 
 impl Scrape {
+    fn statuses(&self, out: &mut DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let statuses = &self.0.statuses;
+        counter(out, "statuses_published", "Transitions published by MQTT", statuses.published.load(Relaxed))?;
+        counter(out, "statuses_skipped", "Transitions overtaken before they went out", statuses.skipped.load(Relaxed))?;
+        counter(out, "statuses_refused", "Transitions the broker refused", statuses.refused.load(Relaxed))
+    }
+
     fn vehicles(&self, out: &mut DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
         let counts = self.0.feed.board().counts(&Default::default());
         let kind = prometheus_client::metrics::MetricType::Gauge;

@@ -30,6 +30,7 @@ use crate::fleet::outbox::FleetCounters;
 use crate::fleet::persister::StoreHealth;
 use crate::fleet::registry::Registry;
 use crate::ingest::door::Door;
+use crate::ingest::publisher;
 use crate::live::feed::Feed;
 use crate::live::hub::Hub;
 use crate::store::{Store, StoredCustomer};
@@ -57,6 +58,8 @@ pub struct Service {
     pub health: Arc<StoreHealth>,
     /// Counters of the fleet.
     pub counters: Arc<FleetCounters>,
+    /// Counters of the statuses published by MQTT.
+    pub statuses: Arc<publisher::Counts>,
     /// Customers as they were stored.
     pub customers: BTreeMap<String, StoredCustomer>,
     /// What holds for all vehicles.

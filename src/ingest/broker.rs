@@ -4,6 +4,7 @@
 
 mod hook;
 mod sessions;
+mod status;
 #[cfg(test)]
 mod tests;
 
@@ -19,6 +20,8 @@ use mqtt5::broker::{
 use tokio::task::JoinHandle;
 
 use self::hook::{Hook, Patience};
+use self::status::Guard;
+pub use self::status::Voice;
 use super::door::Door;
 use crate::settings::Mqtt;
 
@@ -31,7 +34,7 @@ const SESSION_KEPT: Duration = Duration::from_secs(3_600);
 const QUEUED_MESSAGES_MAX: usize = 1_000;
 /// Bytes kept for a subscriber that is away.
 const QUEUED_BYTES_MAX: usize = 1024 * 1024;
-/// Retained messages kept in all: about 50 MB at 500 bytes.
+/// Retained messages of clients: about 50 MB at 500 bytes. Our own statuses may be more (status.rs).
 const RETAINED_MAX: usize = 100_000;
 /// How long `stop` waits for connections to say goodbye.
 const STOP_LIMIT: Duration = Duration::from_secs(3);
@@ -40,6 +43,7 @@ const STOP_LIMIT: Duration = Duration::from_secs(3);
 pub struct Broker {
     address: SocketAddr,
     hook: Arc<Hook>,
+    voice: Voice,
     shutdown: BrokerShutdownHandle,
     task: JoinHandle<()>,
 }
@@ -55,12 +59,16 @@ impl Broker {
 
     async fn start_with(settings: &Mqtt, door: Arc<Door>, patience: Patience) -> anyhow::Result<Self> {
         probe(settings.listen)?;
-        let hook = Arc::new(Hook::new(door, patience));
+        let hook = Arc::new(Hook::new(door, settings.publish_status, patience));
         let mut broker =
             MqttBroker::with_config(config(settings, &hook)).await.context("cannot start the MQTT broker")?;
         let Some(address) = broker.local_addr() else { bail!("the MQTT broker has no address") };
         broker.resource_monitor().update_limits(limits(settings));
+        let voice = Voice(broker.router());
         let _ = hook.router.set(broker.router());
+        if settings.publish_status {
+            broker = broker.with_auth_provider(Arc::new(Guard(Arc::clone(&hook))));
+        }
         let mut ready = broker.ready_receiver();
         let shutdown = broker.shutdown_handle();
         let task = tokio::spawn(async move {
@@ -69,12 +77,17 @@ impl Broker {
             }
         });
         ready.wait_for(|ready| *ready).await.context("the MQTT broker ended before it was ready")?;
-        Ok(Self { address, hook, shutdown, task })
+        Ok(Self { address, hook, voice, shutdown, task })
     }
 
     /// Where it listens.
     pub fn local_addr(&self) -> SocketAddr {
         self.address
+    }
+
+    /// How Rollcall itself publishes here.
+    pub fn voice(&self) -> Voice {
+        self.voice.clone()
     }
 
     /// Connections open at this moment.

@@ -1,8 +1,9 @@
 //! How heartbeats come in: MQTT by the embedded broker or an external one, and HTTP; all through one door.
-//! Feeds the registry of the fleet.
+//! Feeds the registry of the fleet. And, where it is asked for, how statuses go out by the same broker.
 
 pub mod broker;
 pub mod door;
+pub mod publisher;
 pub mod refused;
 pub mod subscriber;
 #[cfg(test)]

@@ -20,6 +20,7 @@ use tokio::task::JoinHandle;
 
 pub use self::address::Address;
 use self::connection::Connection;
+pub(super) use self::connection::cause_of;
 use super::door::Door;
 use crate::settings::Mqtt;
 
@@ -31,6 +32,8 @@ const RECEIVE_MAXIMUM: u16 = 1_000;
 const UNACKNOWLEDGED_MAX: usize = u16::MAX as usize;
 /// Bytes of payload we can have unacknowledged: all packet ids with 4 KiB each.
 const UNACKNOWLEDGED_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// Pings keep the way open; a broker that does not answer one before the next is due is gone.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// How long `stop` waits for the goodbye to be sent.
 const STOP_LIMIT: Duration = Duration::from_secs(2);
 
@@ -65,7 +68,7 @@ struct Tuning {
 impl Default for Tuning {
     fn default() -> Self {
         Self {
-            keep_alive: Duration::from_secs(15),
+            keep_alive: KEEP_ALIVE,
             silence_max: Duration::from_secs(30),
             subscribe_max: Duration::from_secs(15),
             backoff: (Duration::from_millis(100), Duration::from_secs(30)),
@@ -109,7 +112,7 @@ impl Subscriber {
 }
 
 /// Returns when the word to stop has been given.
-async fn told(stop: &mut watch::Receiver<bool>) {
+pub(super) async fn told(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
 }
 

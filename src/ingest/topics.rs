@@ -1,7 +1,8 @@
-//! Which vehicle a topic speaks of, and what a message there means, by the patterns of the settings.
-//! Fed by the door with each message's topic.
+//! Which vehicle a topic speaks of, and what a message there means, by the patterns of the settings; and the topic on
+//! which Rollcall itself speaks. Fed by the door with each message's topic.
 
 use crate::domain::heartbeat::Format;
+use crate::domain::ids::VehicleKey;
 use crate::settings::{Topic, TopicKind};
 
 /// The patterns, compiled.
@@ -37,6 +38,17 @@ pub struct Address<'a> {
     pub kind: TopicKind,
     /// How its payload is read.
     pub format: Format,
+}
+
+/// Where Rollcall tells a vehicle's last transition. An identifier holds no `/`, `+` or `#`, so it is always a topic.
+pub fn status_topic(key: &VehicleKey) -> String {
+    format!("fleet/{}/{}/status", key.customer, key.vehicle)
+}
+
+/// Whether a topic is, or could become, one of [`status_topic`].
+pub fn is_status(topic: &str) -> bool {
+    let names = topic.strip_prefix("fleet/").and_then(|rest| rest.strip_suffix("/status"));
+    names.is_some_and(|names| names.bytes().filter(|byte| *byte == b'/').count() == 1)
 }
 
 impl Topics {
@@ -140,6 +152,23 @@ mod tests {
             assert_eq!(topics.resolve(other), None, "{other}");
         }
         assert_eq!(topics.filters(), ["fleet/+/+/goodbye", "fleet/+/+/heartbeat", "fleet/+/+/will"]);
+    }
+
+    #[test]
+    fn a_status_topic_is_told_from_all_others() {
+        let key = VehicleKey::parse("acme", "MTA NYCT_7326").expect("a key");
+        assert_eq!(status_topic(&key), "fleet/acme/MTA NYCT_7326/status");
+        assert!(is_status(&status_topic(&key)) && is_status("fleet///status"));
+        for other in [
+            "fleet/acme/a/heartbeat",
+            "fleet/acme/status",
+            "fleet/status",
+            "fleet/a/b/c/status",
+            "Fleet/a/b/status",
+            "fleet/a/b/status/",
+        ] {
+            assert!(!is_status(other), "{other}");
+        }
     }
 
     #[test]

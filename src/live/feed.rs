@@ -1,5 +1,6 @@
 //! What hub and readers share: the board, the newest transitions, whether we hear, and the frames of this tick.
-//! Written by the hub; read by every session and by REST. Equal frames are written once and shared as bytes.
+//! Written by the hub; read by every session, by REST and by the publisher of statuses. Equal frames are written once
+//! and shared as bytes.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::BuildHasher;
@@ -9,6 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use bytestring::ByteString;
 use foldhash::quality::FixedState;
 use parking_lot::{Mutex, RwLock};
+use tokio::sync::watch;
 
 use super::protocol::{DeltaWriter, Frame, VehicleView};
 use crate::clock::Clock;
@@ -65,6 +67,7 @@ type Deltas = HashMap<(Filter, Version, Version), Arc<[ByteString]>>;
 pub struct Feed {
     board: RwLock<Board>,
     transitions: RwLock<VecDeque<Sent>>,
+    newest: watch::Sender<u64>,
     observation: RwLock<(u64, Observation)>,
     deltas: Mutex<Deltas>,
     dashboards: AtomicUsize,
@@ -80,6 +83,7 @@ impl Feed {
         Self {
             board: RwLock::default(),
             transitions: RwLock::default(),
+            newest: watch::Sender::new(0),
             observation: RwLock::new((1, started)),
             deltas: Mutex::default(),
             dashboards: AtomicUsize::new(0),
@@ -151,11 +155,30 @@ impl Feed {
                 list.pop_front();
             }
         }
+        let newest = list.back().map_or(0, |last| last.number);
+        drop(list);
+        self.newest.send_replace(newest);
     }
 
     /// Number of the newest transition.
     pub fn newest_transition(&self) -> u64 {
         self.transitions.read().back().map_or(0, |last| last.number)
+    }
+
+    /// Tells the number of the newest transition whenever there is a newer one.
+    pub fn newest_transitions(&self) -> watch::Receiver<u64> {
+        self.newest.subscribe()
+    }
+
+    /// The transitions after `number` themselves, in order: how many are no longer here, and at most `limit` others
+    /// with their numbers.
+    pub fn durable_after(&self, number: u64, limit: usize) -> (u64, Vec<(u64, Arc<Transition>)>) {
+        let list = self.transitions.read();
+        let Some(oldest) = list.front().map(|sent| sent.number) else { return (0, Vec::new()) };
+        let known = (number + 1).saturating_sub(oldest) as usize;
+        let kept = list.iter().skip(known).take(limit);
+        let missed = oldest.saturating_sub(number + 1);
+        (missed, kept.map(|sent| (sent.number, Arc::clone(&sent.transition))).collect())
     }
 
     /// Number of the last transition that a client at this version has been shown.

@@ -143,6 +143,27 @@ fn a_reader_too_slow_for_the_transitions_is_told_the_gap() {
 }
 
 #[test]
+fn who_follows_the_transitions_gets_each_once_in_order_and_is_told_what_is_gone() {
+    let feed = feed(0);
+    let seqs = |(missed, list): (u64, Vec<(u64, Arc<Transition>)>)| {
+        assert!(list.iter().all(|(number, transition)| *number == transition.change.seq), "numbered from 1");
+        (missed, list.into_iter().map(|(number, _)| number).collect::<Vec<_>>())
+    };
+    assert_eq!(seqs(feed.durable_after(0, 10)), (0, vec![]));
+    let newest = feed.newest_transitions();
+    feed.push_transitions((1..=5).map(transition));
+    assert_eq!((newest.has_changed().expect("open"), *newest.borrow()), (true, 5));
+    assert_eq!(seqs(feed.durable_after(0, 2)), (0, vec![1, 2]));
+    assert_eq!(seqs(feed.durable_after(2, 10)), (0, vec![3, 4, 5]));
+    assert_eq!(seqs(feed.durable_after(5, 10)), (0, vec![]));
+    let many = super::super::feed::TRANSITIONS_MAX as u64 + 10;
+    feed.push_transitions((6..=many).map(transition));
+    assert_eq!(seqs(feed.durable_after(5, 2)), (5, vec![11, 12]));
+    assert_eq!(seqs(feed.durable_after(10, 1)), (0, vec![11]));
+    assert_eq!(seqs(feed.durable_after(many, 1)), (0, vec![]));
+}
+
+#[test]
 fn a_client_that_acknowledges_is_not_run_over() {
     let feed = feed(1);
     let (mut reader, mut client) = (Reader::new(Filter::default(), &feed), Client::default());

@@ -133,3 +133,24 @@ fn durations_are_read_and_written_alike() {
         assert!(text.parse::<Span>().is_err(), "{text}");
     }
 }
+
+#[test]
+fn what_rollcall_publishes_is_not_read_as_heartbeats() {
+    let faults = |pattern: &str, publishes: &str| {
+        let text = format!(
+            "[mqtt]\npublish_status = {publishes}\ntopics = [{{ pattern = \"{pattern}\", kind = \"heartbeat\" }}]\n"
+        );
+        let file = tempfile::NamedTempFile::new().expect("file");
+        std::fs::write(file.path(), text).expect("write");
+        load(&[file.path().to_owned()], [], &[]).err().map(|faults| format!("{faults:?}"))
+    };
+    for pattern in ["fleet/{customer}/{vehicle}/status", "+/{customer}/{vehicle}/+", "fleet/+/{customer}/{vehicle}"] {
+        assert!(faults(pattern, "true").is_some_and(|text| text.contains("mqtt.publish_status")), "{pattern}");
+        assert_eq!(faults(pattern, "false"), None, "{pattern}");
+    }
+    for pattern in
+        ["fleet/{customer}/{vehicle}/heartbeat", "devices/{customer}/{vehicle}/status", "{customer}/{vehicle}"]
+    {
+        assert_eq!(faults(pattern, "true"), None, "{pattern}");
+    }
+}

@@ -17,6 +17,7 @@ mod rest;
 mod restart;
 mod smoke;
 mod stacks;
+mod status_topic;
 mod stop;
 mod support;
 mod tidy;

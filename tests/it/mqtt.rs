@@ -1,5 +1,5 @@
 //! MQTT as the tests speak it: rumqttc in both versions, as a vehicle's unit would, and raw 3.1.1 packets, which may be
-//! as wrong as a test wants. Used by the modules that drive the embedded broker.
+//! as wrong as a test wants; and a subscriber. Used by the modules that drive the embedded broker.
 
 use std::time::Duration;
 
@@ -145,6 +145,85 @@ impl Raw {
             while !matches!(self.stream.read(&mut rest).await, Ok(0) | Err(_)) {}
         };
         tokio::time::timeout(PATIENCE, end).await.expect("the service closes the connection");
+    }
+}
+
+/// A topic of no meaning: when a message on it arrives, everything published before has arrived.
+pub const MARK: &str = "test/mark";
+
+/// A message as a subscriber gets it: topic, retain flag, payload.
+pub type Got = (String, bool, String);
+
+/// A subscriber to a filter and to [`MARK`].
+pub struct Reader {
+    messages: tokio::sync::mpsc::UnboundedReceiver<Got>,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Reader {
+    /// Connects and subscribes.
+    pub async fn start(address: &str, version: Version, filter: &str) -> Self {
+        let (host, port) = address.trim_start_matches("mqtt://").rsplit_once(':').expect("address and port");
+        let (id, port) = (format!("reader{}", rand::random::<u32>()), port.parse().expect("a port"));
+        let (sender, messages) = tokio::sync::mpsc::unbounded_channel();
+        let (granted, grants) = tokio::sync::oneshot::channel();
+        let mut granted = Some(granted);
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("text");
+        let task = match version {
+            Version::V3 => {
+                let (client, mut events) = rumqttc::AsyncClient::new(rumqttc::MqttOptions::new(id, host, port), 10);
+                let filters =
+                    [filter, MARK].map(|path| rumqttc::SubscribeFilter::new(path.into(), rumqttc::QoS::AtLeastOnce));
+                client.subscribe_many(filters).await.expect("queued");
+                tokio::spawn(async move {
+                    while let Ok(event) = events.poll().await {
+                        match event {
+                            rumqttc::Event::Incoming(rumqttc::Incoming::SubAck(_)) => {
+                                let _ = granted.take().map(|tell| tell.send(()));
+                            }
+                            rumqttc::Event::Incoming(rumqttc::Incoming::Publish(got)) => {
+                                drop(sender.send((got.topic, got.retain, text(&got.payload))));
+                            }
+                            _ => {}
+                        }
+                    }
+                    drop(client);
+                })
+            }
+            Version::V5 => {
+                let (client, mut events) = v5::AsyncClient::new(v5::MqttOptions::new(id, host, port), 10);
+                let filters =
+                    [filter, MARK].map(|path| v5::mqttbytes::v5::Filter::new(path, v5::mqttbytes::QoS::AtLeastOnce));
+                client.subscribe_many(filters).await.expect("queued");
+                tokio::spawn(async move {
+                    while let Ok(event) = events.poll().await {
+                        match event {
+                            v5::Event::Incoming(v5::Incoming::SubAck(_)) => {
+                                let _ = granted.take().map(|tell| tell.send(()));
+                            }
+                            v5::Event::Incoming(v5::Incoming::Publish(got)) => {
+                                drop(sender.send((text(&got.topic), got.retain, text(&got.payload))));
+                            }
+                            _ => {}
+                        }
+                    }
+                    drop(client);
+                })
+            }
+        };
+        tokio::time::timeout(PATIENCE, grants).await.expect("granted in time").expect("granted");
+        Self { messages, task }
+    }
+
+    /// The next message.
+    pub async fn next(&mut self) -> Got {
+        tokio::time::timeout(PATIENCE, self.messages.recv()).await.expect("a message in time").expect("connected")
     }
 }
 

@@ -16,8 +16,10 @@ use mqtt5::packet::publish::PublishPacket;
 use tokio::sync::{oneshot, watch};
 
 use super::sessions::{Session, Sessions};
+use crate::domain::heartbeat::{Refusal, Refused};
 use crate::fleet::token::Token;
 use crate::ingest::door::{Door, Message, Taken};
+use crate::ingest::topics::is_status;
 
 /// How long senders are made to wait.
 #[derive(Debug, Clone, Copy)]
@@ -44,6 +46,8 @@ pub struct Hook {
     /// Set once the broker exists, which needs the hook first.
     pub(super) router: OnceLock<Arc<MessageRouter>>,
     pub(super) stopping: watch::Sender<bool>,
+    /// Statuses are Rollcall's alone (`mqtt.publish_status`).
+    owns_status: bool,
     patience: Patience,
     pub(super) given_up: AtomicU64,
 }
@@ -56,15 +60,26 @@ enum Offer {
 }
 
 impl Hook {
-    pub fn new(door: Arc<Door>, patience: Patience) -> Self {
+    pub fn new(door: Arc<Door>, owns_status: bool, patience: Patience) -> Self {
         Self {
             door,
             sessions: Sessions::default(),
             router: OnceLock::new(),
             stopping: watch::Sender::new(false),
+            owns_status,
             patience,
             given_up: AtomicU64::new(0),
         }
+    }
+
+    /// Whether a client speaks where only Rollcall may; counts it. Our own statuses do not come this way.
+    pub(super) fn is_forged(&self, topic: &str, payload: &[u8]) -> bool {
+        let forged = self.owns_status && is_status(topic);
+        if forged {
+            let refused = Refused::new(Refusal::UnknownTopic, "only Rollcall itself publishes a vehicle's status");
+            self.door.note_refused(&refused, topic, payload);
+        }
+        forged
     }
 
     fn offer(&self, event: &ClientPublishEvent, session: Option<u64>) -> Offer {
@@ -158,7 +173,8 @@ fn unacknowledged() -> PublishAction {
 
 impl BrokerEventHandler for Hook {
     fn on_client_connect<'a>(&'a self, event: ClientConnectEvent) -> Answer<'a, ()> {
-        if let (Some(session), Some(topic)) = (self.sessions.open(event.client_id), &event.will_topic) {
+        let forges = self.owns_status && event.will_topic.as_deref().is_some_and(is_status);
+        if let (Some(session), Some(topic)) = (self.sessions.open(event.client_id, forges), &event.will_topic) {
             session.hear(topic, &self.door);
         }
         Box::pin(ready(()))
@@ -171,6 +187,9 @@ impl BrokerEventHandler for Hook {
                 return Box::pin(ready(unacknowledged()));
             }
             session.hear(&event.topic, &self.door);
+        }
+        if self.is_forged(&event.topic, &event.payload) {
+            return Box::pin(ready(PublishAction::Handled));
         }
         match self.offer(&event, session.as_ref().map(|session| session.number())) {
             Offer::Settled(action) => Box::pin(ready(action)),

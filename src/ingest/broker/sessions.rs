@@ -29,6 +29,7 @@ pub struct Session {
     client: Arc<str>,
     /// Nothing more is heard on it, and its end says nothing about its vehicles: we are ending it.
     muted: AtomicBool,
+    forges: bool,
     heard: Mutex<Heard>,
 }
 
@@ -62,6 +63,11 @@ impl Session {
         std::mem::take(&mut self.heard.lock().vehicles)
     }
 
+    /// Whether its will claims to be a status, which only Rollcall publishes.
+    pub fn forges(&self) -> bool {
+        self.forges
+    }
+
     /// We end this connection.
     pub fn mute(&self) {
         self.muted.store(true, Relaxed);
@@ -85,12 +91,13 @@ pub struct Sessions {
 }
 
 impl Sessions {
-    /// A session for the connection that the present task serves.
-    pub fn open(&self, client: Arc<str>) -> Option<Arc<Session>> {
+    /// A session for the connection that the present task serves; `forges` when its will is a status.
+    pub fn open(&self, client: Arc<str>, forges: bool) -> Option<Arc<Session>> {
         let id = try_id()?;
         let number = self.last_number.fetch_add(1, Relaxed) + 1;
         self.newest.lock().insert(Arc::clone(&client), number);
-        let session = Arc::new(Session { number, client, muted: AtomicBool::new(false), heard: Mutex::default() });
+        let (muted, heard) = (AtomicBool::new(false), Mutex::default());
+        let session = Arc::new(Session { number, client, muted, forges, heard });
         if self.shard(id).lock().insert(id, Arc::clone(&session)).is_none() {
             self.open.fetch_add(1, Relaxed);
         }

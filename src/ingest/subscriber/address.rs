@@ -1,5 +1,5 @@
 //! Where the external broker is and who we are there, read from the settings; no password leaves this file in the
-//! clear. Fed by the settings; feeds the subscriber with the client's options.
+//! clear. Fed by the settings; feeds the subscriber and the publisher with their clients' options.
 
 use anyhow::{Context, bail, ensure};
 use rumqttc::v5::MqttOptions;
@@ -56,7 +56,7 @@ impl Address {
         format!("{}:{}", self.host, self.port)
     }
 
-    /// The client's options; user name and password of the settings win over those in the URL.
+    /// The subscriber's options.
     ///
     /// # Errors
     /// A sentence when the client id cannot be.
@@ -66,10 +66,17 @@ impl Address {
             !id.is_empty() && !id.starts_with(' '),
             "mqtt.client_id = '{id}' must not be empty or begin with a space"
         );
-        let mut options = MqttOptions::new(id, &self.host, self.port);
+        let mut options = self.client(settings, id.clone());
         options.set_clean_start(false).set_manual_acks(true).set_keep_alive(tuning.keep_alive);
         options.set_session_expiry_interval(Some(u32::try_from(settings.session_expiry.0 / 1_000).unwrap_or(u32::MAX)));
         options.set_receive_maximum(Some(super::RECEIVE_MAXIMUM)).set_max_packet_size(Some(settings.packet_bytes_max));
+        Ok(options)
+    }
+
+    /// What every client of ours has; user name and password of the settings win over those in the URL.
+    pub(in crate::ingest) fn client(&self, settings: &Mqtt, id: String) -> MqttOptions {
+        let mut options = MqttOptions::new(id, &self.host, self.port);
+        options.set_keep_alive(super::KEEP_ALIVE);
         let mut network = options.network_options();
         network.set_tcp_nodelay(true);
         options.set_network_options(network);
@@ -77,7 +84,7 @@ impl Address {
         if let Some((user, password)) = given.or_else(|| self.login.clone()) {
             options.set_credentials(user, password);
         }
-        Ok(options)
+        options
     }
 }
 

@@ -158,7 +158,7 @@ impl Poll {
                     Ok(())
                 }
                 Ok(Event::Outgoing(_)) => Ok(()),
-                Err(error) => Err(cause(&error, &self.place)),
+                Err(error) => Err(cause_of(&error, &self.place)),
             };
             if let Err(cause) = fault {
                 return cause;
@@ -228,7 +228,7 @@ impl Poll {
 }
 
 /// Why a connection ended, for people.
-fn cause(error: &ConnectionError, place: &str) -> String {
+pub fn cause_of(error: &ConnectionError, place: &str) -> String {
     match error {
         ConnectionError::ConnectionRefused(
             ConnectReturnCode::BadUserNamePassword | ConnectReturnCode::NotAuthorized,

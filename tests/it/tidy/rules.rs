@@ -44,7 +44,16 @@ const IMPURE: [&str; 24] = [
 const CRATE_HOMES: [(&str, &[&str]); 3] = [
     ("actix_web_actors", &["src/live/session.rs"]),
     ("mqtt5", &["src/ingest/broker.rs", "src/ingest/broker/"]),
-    ("rumqttc", &["src/ingest/subscriber.rs", "src/ingest/subscriber/", "src/ingest/broker/tests.rs", "simulator/"]),
+    (
+        "rumqttc",
+        &[
+            "src/ingest/publisher/",
+            "src/ingest/subscriber.rs",
+            "src/ingest/subscriber/",
+            "src/ingest/broker/tests.rs",
+            "simulator/",
+        ],
+    ),
 ];
 
 fn station_number(name: &str) -> Option<usize> {
