@@ -1,7 +1,7 @@
 //! The client of an external MQTT broker: one persistent session that brings every heartbeat and keeps it until it is
-//! safe. Fed by the broker; feeds the door, and tells the rest by [`Link`] whether we listen at all. Only this file
-//! and its folder name the client crate. Each fault ends the connection; a new one is made after a pause, with
-//! nothing carried over: what was not acknowledged the broker sends again.
+//! safe. Fed by the broker; feeds the door, and tells the rest by [`Link`] whether we listen at all. Only this file,
+//! its folder and the publisher's name the client crate. Each fault ends the connection; a new one is made after a
+//! pause, with nothing carried over: what was not acknowledged the broker sends again.
 
 mod address;
 mod connection;

@@ -2,7 +2,8 @@
 //! refuses such messages from clients; [`Guard`] refuses wills, which the broker publishes without asking the hook.
 //! Fed by the publisher and by the broker; feeds the broker's router and the door's count of what was refused. The
 //! retained statuses are bounded by `fleet.max_vehicles`, and not by the limit for what others retain: one that were
-//! silently not kept would be a lie to the subscriber who comes late.
+//! silently not kept would be a lie to the subscriber who comes late. What such a subscriber is given at once is
+//! bounded by the broker's lane to it: 10,000 messages a subscription.
 
 use std::future::Future;
 use std::net::SocketAddr;
