@@ -9,11 +9,15 @@ use super::persister::Decided;
 use super::registry::{Entry, Registry};
 use crate::clock::Clock;
 use crate::domain::board::{Registered, Update};
-use crate::domain::observation::Gaps;
+use crate::domain::observation::{Gap, Gaps};
 use crate::domain::policy::Rules;
 use crate::domain::time::Millis;
 use crate::live::hub::{Joined, Updates};
 use crate::telemetry::DetectionLag;
+
+/// A shard looks around every 50 ms; one that did not for this long was suspended with its process, or could not keep
+/// up. What arrived meanwhile may still lie in the sockets, so it was blind (R15).
+const PAUSE_MAX: Millis = 1_000;
 
 /// Counters of all shards.
 #[derive(Debug, Default)]
@@ -47,12 +51,15 @@ pub struct Outbox {
     pub held: Vec<u32>,
     /// Vehicles that cannot be judged before we hear again.
     pub parked: Vec<u32>,
+    /// Blind intervals that this shard found by itself and has not told yet.
+    pub pauses: Vec<Gap>,
     /// Vehicles whose actor panicked.
     pub fallen: Vec<Arc<Entry>>,
     shard: usize,
     registry: Arc<Registry>,
     /// Everything that arrived until then has been handled.
     horizon: Millis,
+    ran_at: Millis,
     busy: bool,
     updates: Updates,
     generation: u32,
@@ -76,10 +83,12 @@ impl Outbox {
             counters,
             held: Vec::new(),
             parked: Vec::new(),
+            pauses: Vec::new(),
             fallen: Vec::new(),
             shard,
             registry,
             horizon: clock.now(),
+            ran_at: clock.now(),
             busy: false,
             updates: Updates::default(),
             generation: 1,
@@ -90,6 +99,7 @@ impl Outbox {
     /// Up to when everything that arrived has been handled; deadlines are judged by it, never by the clock alone, so
     /// that a beat which waits in the lane is not overtaken by its vehicle's timer.
     pub fn horizon(&mut self) -> Millis {
+        self.notice_pause();
         if !self.busy
             && let Some(now) = self.registry.horizon_if_empty(self.shard)
         {
@@ -98,8 +108,20 @@ impl Outbox {
         self.horizon
     }
 
+    /// Before anything is judged: a long time in which this shard did not run is a blind interval.
+    fn notice_pause(&mut self) {
+        let gap = Gap { from: self.ran_at, to: self.clock.now() };
+        self.ran_at = gap.to;
+        if gap.to - gap.from > PAUSE_MAX && self.gaps.listening() {
+            self.gaps.open(gap.from);
+            self.gaps.close(gap.to);
+            self.pauses.push(gap);
+        }
+    }
+
     /// A batch is on its way to its vehicles.
     pub fn batch_begins(&mut self) {
+        self.notice_pause();
         self.busy = true;
     }
 

@@ -21,7 +21,7 @@ use super::vehicle::{Heard, Look, Origin, Standing, Vehicle};
 use crate::clock::Clock;
 use crate::domain::latest::Latest;
 use crate::domain::liveness::{Liveness, Stored};
-use crate::domain::observation::Gaps;
+use crate::domain::observation::{Gap, Gaps};
 use crate::domain::policy::{Policy, Rules};
 use crate::domain::time::Millis;
 use crate::live::feed::Feed;
@@ -46,6 +46,16 @@ pub struct Flush;
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct Restore(pub Vec<Origin>);
+
+/// A blind interval that a shard found by itself: it did not run.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Paused(pub Gap);
+
+/// Who wants to know of pauses.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Oversee(pub Recipient<Paused>);
 
 /// When we could not hear, as of now.
 #[derive(Clone, Message)]
@@ -113,6 +123,7 @@ pub struct Shard {
     flight: Arc<Flight>,
     /// Inputs for vehicles that are being made anew.
     waiting: Vec<(Envelope, Ticket)>,
+    supervisor: Option<Recipient<Paused>>,
     telling: bool,
 }
 
@@ -131,6 +142,7 @@ impl Shard {
                 batch_until: parts.clock.now(),
                 flight: Arc::new(flight),
                 waiting: Vec::new(),
+                supervisor: None,
                 telling: false,
                 parts,
             }
@@ -241,6 +253,13 @@ impl Shard {
         }
     }
 
+    fn report_pauses(&mut self) {
+        let Some(supervisor) = &self.supervisor else { return };
+        for gap in std::mem::take(&mut self.outbox.borrow_mut().pauses) {
+            supervisor.do_send(Paused(gap));
+        }
+    }
+
     /// Vehicles that could not be judged look again.
     fn release_held(&mut self) {
         let held = std::mem::take(&mut self.outbox.borrow_mut().held);
@@ -281,6 +300,7 @@ impl Actor for Shard {
         self.parts.registry.attach(self.index, context.address().recipient());
         context.run_interval(TELL_EVERY, |shard, context| {
             shard.tell(context);
+            shard.report_pauses();
             shard.release_held();
         });
     }
@@ -318,6 +338,14 @@ impl Handler<Restore> for Shard {
 
     fn handle(&mut self, Restore(origins): Restore, context: &mut Self::Context) {
         origins.into_iter().for_each(|origin| self.welcome(origin, context));
+    }
+}
+
+impl Handler<Oversee> for Shard {
+    type Result = ();
+
+    fn handle(&mut self, Oversee(supervisor): Oversee, _: &mut Self::Context) {
+        self.supervisor = Some(supervisor);
     }
 }
 

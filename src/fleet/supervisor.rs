@@ -1,8 +1,8 @@
 //! The supervisor: brings the fleet to life from the store, and knows whether Rollcall hears.
 //!
-//! Owns: the shards and the list of blind intervals. Receives: `Hearing` from the intakes. Sends: `Restore` and
-//! `Observe` to shards, `Observed` to the hub, gaps to the persister. Bound: intakes speak only when their state
-//! changes. On death: the process ends.
+//! Owns: the shards and the list of blind intervals. Receives: `Hearing` from the intakes, `Paused` from shards.
+//! Sends: `Restore` and `Observe` to shards, `Observed` to the hub, gaps to the persister. Bound: intakes speak only
+//! when their state changes. On death: the process ends.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use actix::prelude::*;
 use super::outbox::FleetCounters;
 use super::persister::Persister;
 use super::registry::Registry;
-use super::shard::{Drain, Observe, Parts, Restore, Shard};
+use super::shard::{Drain, Observe, Oversee, Parts, Paused, Restore, Shard};
 use super::vehicle::{Origin, Standing};
 use crate::clock::Clock;
 use crate::domain::liveness::{Liveness, Stored};
@@ -151,6 +151,28 @@ fn origin(stored: StoredVehicle, customers: Option<Millis>, parts: &Parts) -> Or
 
 impl Actor for Supervisor {
     type Context = Context<Self>;
+
+    fn started(&mut self, context: &mut Self::Context) {
+        let overseer = context.address().recipient();
+        self.shards.iter().for_each(|shard| shard.do_send(Oversee(overseer.clone())));
+    }
+}
+
+impl Handler<Paused> for Supervisor {
+    type Result = ();
+
+    /// The shards find the same pause each for itself; the first one that tells of it stands for all.
+    fn handle(&mut self, Paused(gap): Paused, _: &mut Self::Context) {
+        if !self.blind.is_empty() || self.gaps.since().is_some_and(|since| since >= gap.from) {
+            return;
+        }
+        tracing::warn!(paused_ms = gap.to - gap.from, "the process did not run; nobody is called offline for it");
+        let (scope, cause) = ("process".to_owned(), "suspended".to_owned());
+        self.persister.record_gap(ObservationGap { scope, from: gap.from, to: Some(gap.to), cause });
+        self.gaps.open(gap.from);
+        self.gaps.close(gap.to);
+        self.tell();
+    }
 }
 
 impl Handler<Hearing> for Supervisor {

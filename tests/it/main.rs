@@ -12,6 +12,7 @@ mod mqtt_clients;
 mod openapi;
 mod outage;
 mod paging;
+mod pause;
 mod radio;
 mod rest;
 mod restart;
