@@ -103,12 +103,12 @@ async fn mosquitto_pub_makes_a_vehicle_online_in_both_versions_at_every_quality_
 #[tokio::test]
 async fn a_retained_heartbeat_makes_nobody_online_and_is_refused() {
     let service = Service::start(&IN_MEMORY);
-    for version in [Version::V3, Version::V5] {
+    for (version, newcomer) in [(Version::V3, "NEW-3"), (Version::V5, "NEW-5")] {
         let before = refused(&service, "retained").await;
         let client = Client::connect(&service, version, "unit-1", None);
         client.publish("fleet/acme/OLD/heartbeat", 1, true, "{}").await;
-        client.beat("NEW", 1).await;
-        until("the next one is online", || async { service.status_of("acme", "NEW").await.is_some() }).await;
+        client.beat(newcomer, 1).await;
+        until("the next one is online", || async { service.status_of("acme", newcomer).await.is_some() }).await;
         assert_eq!(refused(&service, "retained").await, before + 1);
         assert_eq!(service.answer("/api/v1/customers/acme/vehicles/OLD").await.0, 404);
         client.disconnect().await;
