@@ -190,18 +190,32 @@ pub fn run(command: impl Future<Output = ExitCode>) -> ExitCode {
     system.block_on(command)
 }
 
-/// Resolves at the first SIGTERM or SIGINT; a second one ends the process at once.
-pub async fn signal() {
+/// Listens for SIGTERM and SIGINT from now on, so that no signal after the ready line finds nobody. The future resolves
+/// at the first one; a second one ends the process at once, also while it is still starting.
+pub fn signal() -> impl Future<Output = ()> {
     use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
-        tracing::error!("cannot listen for signals");
-        return std::future::pending().await;
+    let told = match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
+        (Ok(mut term), Ok(mut int)) => {
+            let (tell, told) = tokio::sync::oneshot::channel();
+            tokio::spawn(async move {
+                tokio::select! { _ = term.recv() => {}, _ = int.recv() => {} }
+                let _ = tell.send(());
+                tokio::select! { _ = term.recv() => {}, _ = int.recv() => {} }
+                std::process::exit(130);
+            });
+            Some(told)
+        }
+        _ => {
+            tracing::error!("cannot listen for signals; SIGTERM ends the process without a clean stop");
+            None
+        }
     };
-    tokio::select! { _ = term.recv() => {}, _ = int.recv() => {} }
-    tokio::spawn(async move {
-        tokio::select! { _ = term.recv() => {}, _ = int.recv() => {} }
-        std::process::exit(130);
-    });
+    async move {
+        match told {
+            Some(told) => drop(told.await),
+            None => std::future::pending().await,
+        }
+    }
 }
 
 fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
