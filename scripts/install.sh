@@ -61,6 +61,7 @@ missing_packages() {
   have mosquitto || echo mosquitto
   have mosquitto_pub || echo mosquitto-clients
   [[ -n $(browser_bin) ]] || echo chromium
+  compgen -G '/usr/lib/*/faketime/libfaketimeMT.so.1' >/dev/null || echo libfaketime
   have node || echo nodejs
   have npm || echo npm
   [[ -n $(python_yaml) ]] || echo python3-yaml

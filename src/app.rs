@@ -26,7 +26,7 @@ use crate::clock::Clock;
 use crate::fleet::outbox::FleetCounters;
 use crate::fleet::persister::Persister;
 use crate::fleet::registry::{Admission, Registry};
-use crate::fleet::supervisor::{DrainAll, Hearing, Plan, Supervisor};
+use crate::fleet::supervisor::{DrainAll, Hearing, Plan, Stepped, Supervisor};
 use crate::ingest::broker::Broker;
 use crate::ingest::door::Door;
 use crate::ingest::publisher::Publisher;
@@ -125,6 +125,7 @@ pub async fn start(settings: &Settings) -> anyhow::Result<Running> {
     let handle = server.handle();
     tokio::spawn(server);
     actix::spawn(sample_rate(rate, door, clock));
+    actix::spawn(follow_wall(clock, supervisor.clone()));
     Ok(Running { http, server: handle, intake, publisher, supervisor, persister, hub, store })
 }
 
@@ -303,6 +304,17 @@ fn harden(stream: &TcpStream) {
     ];
     for outcome in set.into_iter().filter(Result::is_err) {
         tracing::debug!(?outcome, "a socket option could not be set");
+    }
+}
+
+/// Dates follow the wall clock when somebody sets it.
+async fn follow_wall(clock: Clock, supervisor: Addr<Supervisor>) {
+    let mut second = actix::clock::interval(Duration::from_secs(1));
+    loop {
+        second.tick().await;
+        if let Some(by) = clock.follow_wall() {
+            supervisor.do_send(Stepped { by });
+        }
     }
 }
 

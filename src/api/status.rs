@@ -19,7 +19,8 @@ pub async fn status(request: HttpRequest, service: web::Data<Service>) -> Result
     let counts: CountsView = service.feed.board().counts(&Default::default()).into();
     Ok(HttpResponse::Ok().json(json!({
         "version": env!("CARGO_PKG_VERSION"),
-        "started_at": rfc3339(service.clock.started_at()),
+        "started_at": rfc3339(service.clock.date(service.clock.started_at())),
+        "clock": { "stepped_ms": service.clock.stepped(), "slept_ms": service.clock.slept() },
         "listening": observation.listening,
         "listening_since": observation.since.map(rfc3339),
         "blind_cause": if observation.listening { None } else { Some(observation.cause) },

@@ -53,6 +53,8 @@ pub struct Outbox {
     pub parked: Vec<u32>,
     /// Blind intervals that this shard found by itself and has not told yet.
     pub pauses: Vec<Gap>,
+    /// The machine slept, and all timers with it.
+    pub slept: bool,
     /// Vehicles whose actor panicked.
     pub fallen: Vec<Arc<Entry>>,
     shard: usize,
@@ -60,6 +62,8 @@ pub struct Outbox {
     /// Everything that arrived until then has been handled.
     horizon: Millis,
     ran_at: Millis,
+    /// How long the machine had slept until then.
+    slept_until_then: Millis,
     busy: bool,
     updates: Updates,
     generation: u32,
@@ -84,11 +88,13 @@ impl Outbox {
             held: Vec::new(),
             parked: Vec::new(),
             pauses: Vec::new(),
+            slept: false,
             fallen: Vec::new(),
             shard,
             registry,
             horizon: clock.now(),
             ran_at: clock.now(),
+            slept_until_then: clock.slept(),
             busy: false,
             updates: Updates::default(),
             generation: 1,
@@ -112,6 +118,8 @@ impl Outbox {
     fn notice_pause(&mut self) {
         let gap = Gap { from: self.ran_at, to: self.clock.now() };
         self.ran_at = gap.to;
+        self.slept |= self.clock.slept() - self.slept_until_then > PAUSE_MAX;
+        self.slept_until_then = self.clock.slept();
         if gap.to - gap.from > PAUSE_MAX && self.gaps.listening() {
             self.gaps.open(gap.from);
             self.gaps.close(gap.to);
@@ -150,7 +158,7 @@ impl Outbox {
     pub fn decide(&mut self, decided: Decided) -> bool {
         let change = &decided.transition.change;
         self.counters.transitions.fetch_add(1, Relaxed);
-        if change.deadline == Some(change.at) && change.at > self.clock.started_at() {
+        if change.deadline == Some(change.at) && self.clock.instant(change.at) > self.clock.started_at() {
             self.counters.detection_lag.note(decided.transition.decided_at - change.at);
         }
         self.decided.push(decided);

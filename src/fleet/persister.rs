@@ -256,7 +256,7 @@ impl Writer {
     /// Until when everything that was said is known. It does not move while we are blind: if the process ends
     /// meanwhile, the next one has been blind since then.
     fn alive_until(&self) -> Millis {
-        let until = self.registry.on_board_until();
+        let until = self.feed.clock().date(self.registry.on_board_until());
         let observation = self.feed.observation().1;
         let blind_since = observation.since.filter(|_| !observation.listening);
         blind_since.map_or(until, |since| since.min(until))

@@ -17,7 +17,7 @@ use actix::prelude::*;
 use super::outbox::{FleetCounters, Outbox};
 use super::persister::Persister;
 use super::registry::{Entry, Envelope, Registry, Wake};
-use super::vehicle::{Heard, Look, Origin, Standing, Vehicle};
+use super::vehicle::{Heard, Look, Origin, Rearm, Standing, Vehicle};
 use crate::clock::Clock;
 use crate::domain::latest::Latest;
 use crate::domain::liveness::{Liveness, Stored};
@@ -254,6 +254,9 @@ impl Shard {
     }
 
     fn report_pauses(&mut self) {
+        if std::mem::take(&mut self.outbox.borrow_mut().slept) {
+            self.vehicles.iter().flatten().for_each(|vehicle| vehicle.do_send(Rearm));
+        }
         let Some(supervisor) = &self.supervisor else { return };
         for gap in std::mem::take(&mut self.outbox.borrow_mut().pauses) {
             supervisor.do_send(Paused(gap));
@@ -281,7 +284,9 @@ fn newcomer(entry: Arc<Entry>, rules: &Rules) -> Origin {
 fn from_board(parts: &Parts, entry: Arc<Entry>) -> Option<Origin> {
     let board = parts.feed.board();
     let state = &board.row(entry.slot)?.state;
-    let stored = Stored { status: state.status, since: state.since, seq: state.seq, last_seen: state.last_seen };
+    let instant = |date: Option<Millis>| date.map(|date| parts.clock.instant(date));
+    let (since, last_seen) = (instant(state.since), instant(state.last_seen));
+    let stored = Stored { status: state.status, since, seq: state.seq, last_seen };
     let liveness = Liveness::restored(stored, state.policy, parts.blind_from());
     Some(Origin {
         entry,

@@ -214,6 +214,21 @@ async fn a_vehicle_that_panics_is_made_anew_and_counted() {
     assert_eq!(fleet.stored(), [(1, Status::Online), (2, Status::Offline)]);
 }
 
+/// R15: timers stand still while the machine sleeps; a deadline an hour ahead is met right afterwards all the same.
+#[actix::test]
+async fn a_deadline_is_met_after_the_machine_has_slept() {
+    let fleet = fleet(Memory::default(), 300).await;
+    fleet.hear().await;
+    let sleeper = Heartbeat { next_in: Some(3_600_000), ..Heartbeat::default() };
+    fleet.registry.deliver("acme", "1", Input::Heartbeat(sleeper, None), || None).expect("taken");
+    until("online", || fleet.status("1") == Some(Status::Online)).await;
+    fleet.clock.pretend_to_sleep(7_200_000);
+    let woke = fleet.clock.now();
+    until("offline", || fleet.status("1") == Some(Status::Offline)).await;
+    let at = fleet.store.transitions.lock().last().expect("stored").change.at;
+    assert!((woke..woke + 60_000).contains(&(at - 300)), "one full timeout after it woke");
+}
+
 /// R27: everybody falls silent at once.
 #[actix::test]
 async fn five_thousand_vehicles_silent_at_once_are_five_thousand_transitions() {

@@ -17,7 +17,7 @@ use super::shard::{Drain, Observe, Oversee, Parts, Paused, Restore, Shard};
 use super::vehicle::{Origin, Standing};
 use crate::clock::Clock;
 use crate::domain::liveness::{Liveness, Stored};
-use crate::domain::observation::Gaps;
+use crate::domain::observation::{Gap, Gaps};
 use crate::domain::policy::{Policy, Rules};
 use crate::domain::query::Filter;
 use crate::domain::time::Millis;
@@ -38,6 +38,14 @@ pub struct Hearing {
     pub scope: &'static str,
     /// Why it does not hear; nothing when it does.
     pub blind: Option<String>,
+}
+
+/// The wall clock was set, by so many milliseconds; dates follow it already.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Stepped {
+    /// New time minus old time.
+    pub by: Millis,
 }
 
 /// The supervisor.
@@ -106,10 +114,20 @@ impl Supervisor {
         &self.shards
     }
 
+    /// A blind interval that is over, and how it is dated.
+    fn was_blind(&mut self, gap: Gap, (from, to): (Millis, Millis), cause: &str) {
+        let (scope, cause) = ("process".to_owned(), cause.to_owned());
+        self.persister.record_gap(ObservationGap { scope, from, to: Some(to), cause });
+        self.gaps.open(gap.from);
+        self.gaps.close(gap.to);
+        self.tell();
+    }
+
     fn tell(&self) {
         self.shards.iter().for_each(|shard| shard.do_send(Observe(self.gaps.clone())));
         let cause = self.blind.values().next().map_or_else(String::new, |(_, cause)| cause.clone());
-        let observation = Observation { listening: self.blind.is_empty(), since: self.gaps.since(), cause };
+        let since = self.gaps.since().map(|since| self.clock.date(since));
+        let observation = Observation { listening: self.blind.is_empty(), since, cause };
         self.hub.do_send(Observed(observation));
     }
 }
@@ -145,6 +163,9 @@ async fn restore(store: &Arc<dyn Store>, parts: &Parts, shards: &[Addr<Shard>]) 
 fn origin(stored: StoredVehicle, customers: Option<Millis>, parts: &Parts) -> Origin {
     let policy = Policy::resolve(&parts.rules, customers, stored.offline_after);
     let StoredVehicle { key, registered, status, since, seq, last_seen, latest, .. } = stored;
+    // Written by a clock that was ahead of today's: it was heard before we started, that much is known.
+    let past = |date: Option<Millis>| date.map(|date| date.min(parts.clock.started_at()));
+    let (since, last_seen) = (past(since), past(last_seen));
     let liveness = Liveness::restored(Stored { status, since, seq, last_seen }, policy, parts.blind_from());
     Origin { entry: parts.registry.restore(key), registered, liveness, latest, policy, standing: Standing::Stored }
 }
@@ -167,11 +188,23 @@ impl Handler<Paused> for Supervisor {
             return;
         }
         tracing::warn!(paused_ms = gap.to - gap.from, "the process did not run; nobody is called offline for it");
-        let (scope, cause) = ("process".to_owned(), "suspended".to_owned());
-        self.persister.record_gap(ObservationGap { scope, from: gap.from, to: Some(gap.to), cause });
-        self.gaps.open(gap.from);
-        self.gaps.close(gap.to);
-        self.tell();
+        let (from, to) = (self.clock.date(gap.from), self.clock.date(gap.to));
+        self.was_blind(gap, (from, to), "suspended");
+    }
+}
+
+impl Handler<Stepped> for Supervisor {
+    type Result = ();
+
+    /// Deadlines stand on instants and stay. But a clock that jumps ahead may have been put right after the machine,
+    /// or the virtual machine it is, stood still with all its clocks, so everybody gets one full timeout from here on.
+    fn handle(&mut self, Stepped { by }: Stepped, _: &mut Self::Context) {
+        let now = self.clock.now();
+        tracing::warn!(by_ms = by, "the wall clock was stepped; deadlines stay, dates follow it from now on");
+        if by > 0 && self.blind.is_empty() {
+            let today = self.clock.date(now);
+            self.was_blind(Gap { from: now, to: now }, (today - by, today), "clock stepped");
+        }
     }
 }
 
@@ -180,7 +213,11 @@ impl Handler<Hearing> for Supervisor {
 
     fn handle(&mut self, Hearing { scope, blind }: Hearing, _: &mut Self::Context) {
         let now = self.clock.now();
-        let gap = |from, to, cause| ObservationGap { scope: scope.to_owned(), from, to, cause };
+        let clock = self.clock;
+        let gap = |from, to: Option<Millis>, cause| {
+            let (from, to) = (clock.date(from), to.map(|to| clock.date(to)));
+            ObservationGap { scope: scope.to_owned(), from, to, cause }
+        };
         match blind {
             Some(cause) if !self.blind.contains_key(scope) => {
                 tracing::warn!(scope, cause, "not listening: no vehicle is called offline meanwhile");

@@ -19,6 +19,7 @@ use super::persister::Decided;
 use super::registry::{Entry, Input};
 use super::shard::{Flush, Shard, Ticket};
 use super::token::Token;
+use crate::clock::Clock;
 use crate::domain::board::{Registered, Update};
 use crate::domain::latest::{self, Latest};
 use crate::domain::liveness::{self, Liveness, Outcome, Setting};
@@ -44,6 +45,11 @@ pub struct Heard {
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct Look;
+
+/// The machine slept, and the timer with it: set it anew.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Rearm;
 
 /// What a vehicle starts from.
 pub struct Origin {
@@ -108,9 +114,9 @@ impl Vehicle {
                 if outcome.duplicate {
                     outbox.counters.duplicates.fetch_add(1, Relaxed);
                 } else {
-                    let backlog = latest::is_backlog(&beat, arrival, &outbox.rules);
+                    let backlog = latest::is_backlog(&beat, outbox.clock.date(arrival), &outbox.rules);
                     outbox.counters.backlog.fetch_add(u64::from(backlog), Relaxed);
-                    self.latest.apply(&mut beat, arrival, &outbox.rules);
+                    self.latest.apply(&mut beat, outbox.clock.date(arrival), &outbox.rules);
                 }
                 outcome.changes
             }
@@ -122,7 +128,9 @@ impl Vehicle {
     /// Tells the board, hands over the decisions, and the sender's token with the last of them.
     fn tell(&mut self, changes: Vec<Change>, mut token: Option<Token>) {
         let mut outbox = self.outbox.borrow_mut();
-        let state = Update::of(self.entry.slot, &self.liveness, &self.latest, self.policy);
+        let clock = outbox.clock;
+        let mut state = Update::of(self.entry.slot, &self.liveness, &self.latest, self.policy);
+        (state.since, state.last_seen) = (dated(clock, state.since), dated(clock, state.last_seen));
         if self.standing == Standing::OnBoard {
             outbox.update(&mut self.mark, state);
         } else {
@@ -131,7 +139,7 @@ impl Vehicle {
         }
         let last = changes.len().wrapping_sub(1);
         for (i, change) in changes.into_iter().enumerate() {
-            let transition = Arc::new(self.transition(change, outbox.clock.now()));
+            let transition = Arc::new(self.transition(change, clock));
             let token = if i == last { token.take() } else { None };
             if outbox.decide(Decided { transition, token }) {
                 // One at most is under way: the outbox says so only for its first decision.
@@ -143,7 +151,10 @@ impl Vehicle {
         }
     }
 
-    fn transition(&self, change: Change, decided_at: Millis) -> Transition {
+    /// What is written down is dated; what is decided by are instants.
+    fn transition(&self, change: Change, clock: Clock) -> Transition {
+        let (last_seen, deadline) = (dated(clock, change.last_seen), dated(clock, change.deadline));
+        let change = Change { at: clock.date(change.at), last_seen, deadline, ..change };
         let evidence = Evidence {
             last_seen_ms: change.last_seen,
             deadline_ms: change.deadline,
@@ -154,7 +165,7 @@ impl Vehicle {
             session: self.liveness.session(),
             clock_skew_ms: self.latest.clock_skew,
         };
-        Transition { key: Arc::clone(&self.entry.key), change, decided_at, evidence }
+        Transition { key: Arc::clone(&self.entry.key), change, decided_at: clock.today(), evidence }
     }
 
     /// Sees to it that the deadline is looked at when it passes, and tells ingest until when nothing can happen.
@@ -187,6 +198,10 @@ impl Vehicle {
         let wait = Duration::from_millis((deadline - now) as u64 + 1);
         self.timer = Some((deadline, context.notify_later(Look, wait)));
     }
+}
+
+fn dated(clock: Clock, instant: Option<Millis>) -> Option<Millis> {
+    instant.map(|instant| clock.date(instant))
 }
 
 impl Actor for Vehicle {
@@ -231,6 +246,17 @@ impl Handler<Look> for Vehicle {
         let changes = self.step(horizon, liveness::Input::Deadline).changes;
         if !changes.is_empty() {
             self.tell(changes, None);
+        }
+        self.watch(context);
+    }
+}
+
+impl Handler<Rearm> for Vehicle {
+    type Result = ();
+
+    fn handle(&mut self, _: Rearm, context: &mut Self::Context) {
+        if let Some((_, handle)) = self.timer.take() {
+            context.cancel_future(handle);
         }
         self.watch(context);
     }

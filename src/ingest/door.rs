@@ -66,7 +66,7 @@ impl Door {
         match outcome {
             Ok(taken) => taken,
             Err(refused) => {
-                self.refused.note(self.clock.now(), &refused, message.topic, message.payload);
+                self.refused.note(self.clock.today(), &refused, message.topic, message.payload);
                 if refused.reason == Refusal::UnknownTopic { Taken::Unknown } else { Taken::Done }
             }
         }
@@ -106,7 +106,7 @@ impl Door {
 
     /// Notes a refusal of what came by HTTP: here, or before the door, such as a body that is no heartbeat.
     pub fn note_refused(&self, refused: &Refused, topic: &str, payload: &[u8]) {
-        self.refused.note(self.clock.now(), refused, topic, payload);
+        self.refused.note(self.clock.today(), refused, topic, payload);
     }
 
     /// The connection of this vehicle broke without a goodbye.

@@ -168,8 +168,8 @@ impl Reader {
             return;
         }
         self.counts_at = Some(now);
-        let board = feed.board();
-        self.begun.push_back(Frame::counts(board.version(), board.counts(&self.filter), now).encode());
+        let (board, server_time) = (feed.board(), feed.clock().date(now));
+        self.begun.push_back(Frame::counts(board.version(), board.counts(&self.filter), server_time).encode());
     }
 }
 

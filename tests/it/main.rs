@@ -24,3 +24,4 @@ mod support;
 mod tidy;
 mod traces;
 mod views;
+mod wall_clock;
