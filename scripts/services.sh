@@ -136,7 +136,7 @@ listener $port 127.0.0.1
 allow_anonymous true
 persistence true
 persistence_location $service_folder/mosquitto/
-max_inflight_messages 0
+max_inflight_messages 2000
 max_queued_messages 0
 set_tcp_nodelay true
 log_dest stderr

@@ -16,6 +16,7 @@ mod pause;
 mod radio;
 mod rest;
 mod restart;
+mod silence;
 mod smoke;
 mod stacks;
 mod status_topic;
