@@ -2,7 +2,10 @@
 -- applied here. Made once, random; a backup that is restored keeps it.
 CREATE TABLE identity (
     one INTEGER NOT NULL PRIMARY KEY DEFAULT 1 CHECK (one = 1),
-    id  TEXT    NOT NULL                            -- 32 hexadecimal digits
+    id  TEXT    NOT NULL,                           -- 32 hexadecimal digits
+    -- Who may write: each process that takes the store over adds one, and one that finds a higher number than its own
+    -- has been replaced (a fencing token, R26).
+    owner INTEGER NOT NULL DEFAULT 0
 ) STRICT, WITHOUT ROWID;
 
 INSERT INTO identity (id) VALUES (lower(hex(randomblob(16))));

@@ -39,6 +39,9 @@ impl Store for Memory {
     async fn identity(&self) -> anyhow::Result<String> {
         Ok("memory".into())
     }
+    async fn take_over(&self) -> anyhow::Result<()> {
+        Ok(())
+    }
     async fn load_customers(&self) -> anyhow::Result<Vec<StoredCustomer>> {
         Ok(Vec::new())
     }

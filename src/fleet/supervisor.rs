@@ -88,6 +88,7 @@ impl Supervisor {
     /// The store cannot be read, or a shard died over its vehicles.
     pub async fn start_fleet(plan: Plan) -> anyhow::Result<Addr<Self>> {
         let Plan { store, registry, rules, clock, counters, feed, hub, persister } = plan;
+        store.take_over().await?;
         let alive_until = store.alive_until().await?;
         let blind_from = alive_until.unwrap_or_else(|| clock.now()).min(clock.now());
         let mut gaps = Gaps::default();

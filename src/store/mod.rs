@@ -107,6 +107,11 @@ pub struct TransitionQuery {
     pub limit: u32,
 }
 
+/// Another process took the store over: two that wrote would give the same numbers to different transitions (R26).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("another Rollcall has taken this store over")]
+pub struct TakenOver;
+
 /// What the stores of Rollcall can do. Every write may be repeated without a second effect (invariant 5).
 ///
 /// Any of these futures may be dropped: the work is a task on the runtime that opened the store and runs to its end (an
@@ -119,6 +124,9 @@ pub trait Store: Send + Sync {
 
     /// Which database this is: a random word, made with it and never changed. Files beside the store carry it.
     async fn identity(&self) -> anyhow::Result<String>;
+
+    /// From now on this process writes here; the writes of the one before it fail with [`TakenOver`].
+    async fn take_over(&self) -> anyhow::Result<()>;
 
     /// Every customer.
     async fn load_customers(&self) -> anyhow::Result<Vec<StoredCustomer>>;

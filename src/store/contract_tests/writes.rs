@@ -44,6 +44,24 @@ pub async fn a_database_has_a_name_of_its_own_that_stays(database: Arc<Database>
     }
 }
 
+/// R26: of two processes on one store the newer one writes, and the older one is told.
+pub async fn who_takes_the_store_over_ends_the_writes_of_the_one_before(database: Arc<Database>) {
+    if matches!(&*database, Database::Memory) {
+        return;
+    }
+    let (old, new) = (database.open().await, database.open().await);
+    let batch = |seq: u64| [transition(&key("acme", "1"), seq, 1_000)];
+    old.take_over().await.unwrap();
+    old.commit(&batch(1)).await.unwrap();
+    new.take_over().await.unwrap();
+    for refused in [old.commit(&batch(2)).await, old.checkpoint(&[], 5).await] {
+        assert!(refused.unwrap_err().is::<crate::store::TakenOver>());
+    }
+    new.commit(&batch(2)).await.unwrap();
+    assert_eq!(history(&*new).await.len(), 2);
+    assert_eq!(new.alive_until().await.unwrap(), None, "nothing of the old one came in");
+}
+
 pub async fn a_batch_is_read_back_whole(database: Arc<Database>) {
     let store = database.open().await;
     let key = key("acme", "MTA NYCT_7326 Ü'\"\\");

@@ -6,6 +6,7 @@ mod read;
 mod write;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
@@ -39,6 +40,8 @@ pub struct Postgres {
     owned: Owned,
     writer: Arc<Lane>,
     readers: Arc<Lane>,
+    /// Our number as the writer; 0 before we took over.
+    owner: Arc<AtomicI64>,
 }
 
 /// Whether the server takes us.
@@ -63,6 +66,7 @@ impl Postgres {
             owned: Owned::here(),
             writer: Arc::new(Lane::new(options.clone(), 1, WRITE_LIMIT)),
             readers: Arc::new(Lane::new(options, READERS, READ_LIMIT)),
+            owner: Arc::default(),
         })
     }
 
@@ -81,16 +85,17 @@ impl Postgres {
     where
         F: for<'c> FnOnce(&'c mut PgConnection) -> BoxFuture<'c, anyhow::Result<()>> + Send + 'static,
     {
-        let writer = Arc::clone(&self.writer);
-        self.owned.run(async move { writer.work(|connection| Box::pin(whole(connection, write))).await }).await
+        let (writer, owner) = (Arc::clone(&self.writer), self.owner.load(Relaxed));
+        self.owned.run(async move { writer.work(|connection| Box::pin(whole(connection, owner, write))).await }).await
     }
 }
 
-async fn whole<F>(connection: &mut PgConnection, write: F) -> anyhow::Result<()>
+async fn whole<F>(connection: &mut PgConnection, owner: i64, write: F) -> anyhow::Result<()>
 where
     F: for<'c> FnOnce(&'c mut PgConnection) -> BoxFuture<'c, anyhow::Result<()>> + Send,
 {
     let mut transaction = connection.begin().await?;
+    write::check_owner(&mut transaction, owner).await?;
     write(&mut transaction).await?;
     Ok(transaction.commit().await?)
 }
@@ -103,6 +108,12 @@ impl Store for Postgres {
 
     async fn identity(&self) -> anyhow::Result<String> {
         self.read(|connection| Box::pin(read::identity(connection))).await
+    }
+
+    async fn take_over(&self) -> anyhow::Result<()> {
+        let owner = Arc::clone(&self.owner);
+        owner.store(0, Relaxed);
+        self.write(|connection| Box::pin(write::take_over(connection, owner))).await
     }
 
     async fn load_customers(&self) -> anyhow::Result<Vec<StoredCustomer>> {

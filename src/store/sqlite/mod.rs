@@ -6,6 +6,7 @@ mod write;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
@@ -39,6 +40,8 @@ const SQLITE_BUSY: i32 = 5;
 pub struct Sqlite {
     owned: Owned,
     connections: Arc<Connections>,
+    /// Our number as the writer; 0 before we took over.
+    owner: Arc<AtomicI64>,
 }
 
 /// SQLite has one writer at a time, so there is one writing connection, and whoever writes waits for it here and not
@@ -78,7 +81,7 @@ impl Sqlite {
                 "cannot open the store at {path} ({error}): check that it is a file that Rollcall may read and write"
             )
         })?;
-        Ok(Self { owned: Owned::here(), connections: Arc::new(connections) })
+        Ok(Self { owned: Owned::here(), connections: Arc::new(connections), owner: Arc::default() })
     }
 
     /// Runs one read; beside the writer when there is a file.
@@ -103,12 +106,13 @@ impl Sqlite {
     where
         F: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, anyhow::Result<()>> + Send + 'static,
     {
-        let connections = Arc::clone(&self.connections);
+        let (connections, owner) = (Arc::clone(&self.connections), self.owner.load(Relaxed));
         let work = async move {
             let mut writer = connections.writer.lock().await;
             let writer = writer.as_mut().context("the store is closed")?;
             // Takes the write lock at once: a lock taken halfway fails instead of waiting if another writer came first.
             let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await?;
+            write::check_owner(&mut transaction, owner).await?;
             write(&mut transaction).await?;
             Ok(transaction.commit().await?)
         };
@@ -172,6 +176,12 @@ impl Store for Sqlite {
 
     async fn identity(&self) -> anyhow::Result<String> {
         self.read(|connection| Box::pin(read::identity(connection))).await
+    }
+
+    async fn take_over(&self) -> anyhow::Result<()> {
+        let owner = Arc::clone(&self.owner);
+        owner.store(0, Relaxed);
+        self.write(|connection| Box::pin(write::take_over(connection, owner))).await
     }
 
     async fn load_customers(&self) -> anyhow::Result<Vec<StoredCustomer>> {

@@ -1,13 +1,16 @@
 //! What is written to SQLite, each statement beside the function that binds it.
 //! Fed by the persister through the trait, inside one transaction a call; every statement may be repeated.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
+
 use serde::Serialize;
 use sqlx::sqlite::SqliteConnection;
 
 use crate::domain::time::Millis;
 use crate::domain::transition::Transition;
 use crate::store::rows::{fold, newest_heard, signed};
-use crate::store::{Checkpoint, ObservationGap};
+use crate::store::{Checkpoint, ObservationGap, TakenOver};
 
 /// Rows a statement. They travel as one JSON parameter: one statement a row costs a hop to SQLite's thread each.
 const CHUNK: usize = 1_000;
@@ -177,7 +180,25 @@ pub async fn close_open_gaps(connection: &mut SqliteConnection, to: Millis) -> a
     Ok(())
 }
 
+const TAKE_OVER: &str = "UPDATE identity SET owner = owner + 1 RETURNING owner";
+
+/// Makes this process the writer, and notes its number.
+pub async fn take_over(connection: &mut SqliteConnection, owner: Arc<AtomicI64>) -> anyhow::Result<()> {
+    owner.store(sqlx::query_scalar(TAKE_OVER).fetch_one(connection).await?, Relaxed);
+    Ok(())
+}
+
+const OWNER: &str = "SELECT owner FROM identity";
+
+/// Fails when another process has taken over since we did; who never did may write what belongs to no run.
+pub async fn check_owner(connection: &mut SqliteConnection, owner: i64) -> anyhow::Result<()> {
+    if owner > 0 && sqlx::query_scalar::<_, i64>(OWNER).fetch_one(connection).await? != owner {
+        return Err(TakenOver.into());
+    }
+    Ok(())
+}
+
 /// Every statement of this file.
 #[cfg(test)]
 pub const STATEMENTS: &[&str] =
-    &[ADD_CUSTOMERS, MOVE_VEHICLES, ADD_TRANSITIONS, HEARD, LISTENED, RECORD_GAP, CLOSE_OPEN_GAPS];
+    &[ADD_CUSTOMERS, MOVE_VEHICLES, ADD_TRANSITIONS, HEARD, LISTENED, RECORD_GAP, CLOSE_OPEN_GAPS, TAKE_OVER, OWNER];
