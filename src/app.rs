@@ -71,6 +71,7 @@ pub struct Running {
 /// # Errors
 /// One sentence saying which part cannot start and what to do.
 pub async fn start(settings: &Settings) -> anyhow::Result<Running> {
+    settings.map.find_file()?;
     let _ = rlimit::increase_nofile_limit(u64::MAX);
     let clock = Clock::start();
     let listener = bind(settings.http.listen)?;
@@ -124,6 +125,7 @@ pub async fn start(settings: &Settings) -> anyhow::Result<Running> {
         clock,
         rate: Arc::clone(&rate),
         web_dir: settings.http.web_dir.clone(),
+        map: settings.map.clone(),
         orders: Default::default(),
     });
     let http = listener.local_addr()?;
@@ -284,7 +286,8 @@ fn connections_of(intake: &Intake) -> Box<dyn Fn() -> usize + Send + Sync> {
 fn serve(listener: TcpListener, service: web::Data<Service>) -> anyhow::Result<Server> {
     let server = HttpServer::new(move || {
         let service = service.clone();
-        App::new().wrap(api::compression()).wrap(api::headers()).configure(move |config| api::routes(config, service))
+        let headers = api::headers(&service.map);
+        App::new().wrap(api::compression()).wrap(headers).configure(move |config| api::routes(config, service))
     });
     Ok(server
         .workers(std::thread::available_parallelism().map_or(2, std::num::NonZero::get))

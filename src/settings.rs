@@ -1,6 +1,7 @@
 //! Every setting, typed, with its default: built-in < TOML files < environment `ROLLCALL__SECTION__NAME` < flags. Read
 //! by main.rs before anything is bound; a wrong or unknown key is an error that names it and the nearest known one.
 
+mod map;
 mod values;
 
 use std::collections::HashMap;
@@ -13,6 +14,7 @@ use crate::domain::heartbeat::Format;
 use crate::domain::policy::Rules;
 use crate::domain::time::Millis;
 
+pub use map::Map;
 use values::one_of;
 pub use values::{Secret, Span};
 
@@ -35,6 +37,8 @@ pub struct Settings {
     pub live: Live,
     /// Who may come in.
     pub auth: Auth,
+    /// The map of the dashboard.
+    pub map: Map,
     /// What is logged, and how.
     pub log: Log,
 }
@@ -371,7 +375,7 @@ fn flatten(prefix: &str, value: &serde_json::Value, keys: &mut Vec<String>) {
 
 /// Rules that span settings, checked before anything is bound.
 fn check(settings: &Settings) -> Vec<String> {
-    let mut faults = Vec::new();
+    let mut faults = settings.map.check();
     let listeners = [
         ("http.listen", settings.http.listen, true),
         ("mqtt.listen", settings.mqtt.listen, settings.mqtt.broker.is_none()),

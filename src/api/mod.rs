@@ -6,6 +6,7 @@ mod customers;
 mod error;
 mod heartbeats;
 mod live;
+mod map;
 mod metrics;
 mod openapi;
 mod orders;
@@ -33,14 +34,12 @@ use crate::ingest::door::Door;
 use crate::ingest::publisher;
 use crate::live::feed::Feed;
 use crate::live::hub::Hub;
+use crate::settings::Map as MapSettings;
 use crate::store::{Store, StoredCustomer};
 use error::Problem;
 
 /// Largest body of a request: a thousand heartbeats of 8 KiB.
 const BODY_BYTES_MAX: usize = 8 * 1024 * 1024;
-/// Only our own scripts, styles and sockets: a vehicle's name can never become code.
-const CONTENT_SECURITY_POLICY: &str = "default-src 'self'; connect-src 'self' ws: wss:; img-src 'self' data: blob:; \
-                                       worker-src 'self'; style-src 'self'; frame-ancestors 'none'; base-uri 'none'";
 
 /// What the handlers share.
 pub struct Service {
@@ -72,6 +71,8 @@ pub struct Service {
     pub connections: Box<dyn Fn() -> usize + Send + Sync>,
     /// Serve the dashboard from this folder.
     pub web_dir: Option<PathBuf>,
+    /// What the map is made of.
+    pub map: MapSettings,
     /// Orders of lists that are being read.
     pub orders: orders::Orders,
 }
@@ -90,6 +91,7 @@ pub fn routes(config: &mut web::ServiceConfig, service: web::Data<Service>) {
         .service(get("/observation-gaps", read().to(status::observation_gaps)))
         .service(only("/heartbeats", "POST", web::post().to(heartbeats::take)))
         .service(get("/live", read().to(live::upgrade)))
+        .service(get("/map", read().to(map::settings)))
         .service(get("/openapi.json", read().to(openapi::document)))
         .configure(openapi::page)
         .default_service(web::to(error::unknown_path));
@@ -105,10 +107,20 @@ pub fn routes(config: &mut web::ServiceConfig, service: web::Data<Service>) {
         .default_service(web::to(assets::serve));
 }
 
+/// Only our own scripts, styles and sockets: a vehicle's name can never become code. Pictures and data also from the
+/// hosts that the operator chose for the map; never scripts.
+fn content_security_policy(map: &MapSettings) -> String {
+    let hosts: String = map.origins().iter().map(|origin| format!(" {origin}")).collect();
+    format!(
+        "default-src 'self'; connect-src 'self' ws: wss:{hosts}; img-src 'self' data: blob:{hosts}; \
+         worker-src 'self'; style-src 'self'; frame-ancestors 'none'; base-uri 'none'"
+    )
+}
+
 /// Headers of every answer. Compression leaves WebSockets alone.
-pub fn headers() -> DefaultHeaders {
+pub fn headers(map: &MapSettings) -> DefaultHeaders {
     DefaultHeaders::new()
-        .add(("Content-Security-Policy", CONTENT_SECURITY_POLICY))
+        .add(("Content-Security-Policy", content_security_policy(map)))
         .add(("X-Content-Type-Options", "nosniff"))
         .add(("Referrer-Policy", "no-referrer"))
 }

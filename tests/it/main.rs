@@ -7,6 +7,7 @@ mod crash;
 mod history;
 mod live;
 mod load;
+mod map;
 mod mqtt;
 mod mqtt_clients;
 mod openapi;
