@@ -14,11 +14,18 @@ const ROOT = new URL("../", import.meta.url);
 const VENDOR = new URL("web/vendor/", ROOT);
 const LIBRARIES = [
   { name: "maplibre-gl", files: ["dist/maplibre-gl.mjs", "dist/maplibre-gl-worker.mjs", "dist/maplibre-gl.css"] },
+  { name: "pmtiles", files: ["dist/pmtiles.js"] },
 ];
 
 const package_folder = (name) => new URL(`node_modules/${name}/`, ROOT);
 const manifest = (name) => JSON.parse(readFileSync(new URL("package.json", package_folder(name)), "utf8"));
 const licence_file = (name) => readdirSync(package_folder(name)).find((file) => /^licen[cs]e/i.test(file));
+
+/** From its package, or where that has none, from its repository by way of scripts/licences/. */
+function licence_text(name) {
+  const file = licence_file(name);
+  return readFileSync(file ? new URL(file, package_folder(name)) : new URL(`scripts/licences/${name}.txt`, ROOT), "utf8");
+}
 
 /** Everything a library bundles, by name: its dependencies and theirs. */
 function bundled(name, found = new Set()) {
@@ -46,7 +53,7 @@ function copy(library) {
   const folder = `${name}@${version}/`;
   mkdirSync(new URL(folder, VENDOR), { recursive: true });
   const write = (file, content) => writeFileSync(new URL(folder + file, VENDOR), content);
-  write("LICENSE.txt", readFileSync(new URL(licence_file(name), package_folder(name))));
+  write("LICENSE.txt", licence_text(name));
   write("LICENSES-bundled.txt", bundled_licences(name));
   return files.map((path) => {
     const content = readFileSync(new URL(path, package_folder(name)));

@@ -12,7 +12,7 @@ import { parseArgs } from "node:util";
 import { WebSocketServer } from "ws";
 
 const WEB = new URL("../../web/", import.meta.url);
-const TYPES = { ".html": "text/html; charset=utf-8", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml" };
+const TYPES = { ".html": "text/html; charset=utf-8", ".css": "text/css", ".js": "text/javascript", ".mjs": "text/javascript", ".json": "application/json", ".svg": "image/svg+xml" };
 const CSP = "default-src 'self'; connect-src 'self' ws: wss:; img-src 'self' data: blob:; worker-src 'self'; style-src 'self'";
 const TICK_MS = 200;
 const RESUME_WAIT_MS = 100;
@@ -174,6 +174,7 @@ export class FakeServer {
       rows.forEach((row) => this.heartbeat(row));
       return json(202, { accepted: rows.length, refused: [] });
     }
+    if (pathname === "/api/v1/map") return json(200, { style_url: null, raster_tiles: null, attribution: null, pmtiles: null, ...this.map });
     if (pathname === "/api/v1/vehicles") return json(200, { items: [...this.vehicles.values()], next_cursor: null, total: this.vehicles.size, counts: this.counts() });
     const found = /^\/api\/v1\/customers\/([^/]+)\/vehicles\/([^/]+)\/transitions$/.exec(pathname);
     const items = found && this.transitions.get(`${decodeURIComponent(found[1])}/${decodeURIComponent(found[2])}`);

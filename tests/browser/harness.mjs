@@ -11,7 +11,8 @@ import { chromium } from "playwright-core";
 
 const CHROMIUM = process.env.CHROMIUM ?? "/usr/bin/chromium";
 const BIN = process.env.ROLLCALL_BIN ?? "";
-const ARGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"];
+const ARGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run",
+  "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]; // the map without a graphics card
 /** How long a condition may take; generous, since test machines are busy. */
 export const PATIENCE_MS = 20_000;
 
@@ -25,10 +26,12 @@ export function skip_reason({ needs_binary = true } = {}) {
   return reason;
 }
 
-/** Starts the real service on free ports, or on the HTTP port given. Resolves when it says that it is ready. */
-export async function start_service({ port = 0, offline_after = "3s" } = {}) {
+/** Starts the real service on free ports, or on the HTTP port given, with further settings: { MAP__STYLE_URL: "..." }. Resolves when it says that it is ready. */
+export async function start_service({ port = 0, offline_after = "3s", settings = {} } = {}) {
   const flags = ["serve", "--http", `127.0.0.1:${port}`, "--mqtt-listen", "127.0.0.1:0", "--store", "sqlite::memory:", "--offline-after", offline_after];
-  const child = spawn(BIN, flags, { stdio: ["ignore", "pipe", "pipe"] });
+  const variables = Object.entries(settings).map(([name, value]) => [`ROLLCALL__${name}`, value]);
+  const env = { ...process.env, ...Object.fromEntries(variables) };
+  const child = spawn(BIN, flags, { stdio: ["ignore", "pipe", "pipe"], env });
   let complaints = "";
   child.stderr.on("data", (data) => { complaints = (complaints + data).slice(-4_000); });
   const address = await new Promise((done, failed) => {

@@ -9,7 +9,7 @@ const GROUNDS = ["bg", "surface", "raised"];
 
 /** The colour tokens of each block that defines --bg: dark, light by system, light by hand. */
 const THEMES = CSS.split("}").filter((block) => block.includes("--bg:"))
-  .map((block) => Object.fromEntries([...block.matchAll(/--([a-z]+): (#[0-9a-f]{6});/g)].map(([, name, colour]) => [name, colour])));
+  .map((block) => Object.fromEntries([...block.matchAll(/--([a-z-]+): (#[0-9a-f]{6});/g)].map(([, name, colour]) => [name, colour])));
 
 function luminance(colour) {
   const [red, green, blue] = [1, 3, 5].map((at) => parseInt(colour.slice(at, at + 2), 16) / 255)
@@ -35,6 +35,17 @@ for (const [index, theme] of THEMES.slice(0, 2).entries()) {
         assert.ok(ratio >= 4.5, `${name} on ${ground}: ${ratio.toFixed(2)}`);
       }
       assert.ok(contrast(theme.edge, theme[ground]) >= 3, `edge on ${ground}: ${contrast(theme.edge, theme[ground]).toFixed(2)}`);
+    }
+  });
+}
+
+for (const [index, theme] of THEMES.slice(0, 2).entries()) {
+  test(`vehicles stand out from land and sea in the ${["dark", "light"][index]} theme`, () => {
+    for (const ground of ["map-land", "map-sea"]) {
+      for (const name of ["online", "offline", "unknown", "accent"]) {
+        const ratio = contrast(theme[name], theme[ground]);
+        assert.ok(ratio >= 4, `${name} on ${ground}: ${ratio.toFixed(2)}`);
+      }
     }
   });
 }

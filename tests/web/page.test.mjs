@@ -7,7 +7,8 @@ const WEB = new URL("../../web/", import.meta.url);
 const read = (path) => readFileSync(new URL(path, WEB), "utf8");
 const HTML = read("index.html");
 const SCRIPTS = readdirSync(new URL("js/", WEB));
-const MODULES = SCRIPTS.filter((name) => name !== "theme.js"); // the one classic script
+const LAZY = /^map/; // loaded once the map is in sight
+const MODULES = SCRIPTS.filter((name) => name !== "theme.js" && !LAZY.test(name)); // theme.js is the one classic script
 
 test("at most 14 first-paint modules, and the page names every one of them", () => {
   assert.ok(MODULES.length <= 14, `${MODULES.length} modules`);
@@ -15,6 +16,12 @@ test("at most 14 first-paint modules, and the page names every one of them", () 
     const tag = name === "app.js" ? `<script type="module" src="/js/app.js">` : `<link rel="modulepreload" href="/js/${name}">`;
     assert.ok(HTML.includes(tag), `index.html lacks ${tag}`);
   }
+});
+
+test("the map is loaded after the first rows, never with them", () => {
+  assert.ok(SCRIPTS.some((name) => LAZY.test(name)));
+  assert.doesNotMatch(HTML, /js\/map|vendor\//);
+  for (const name of MODULES) assert.doesNotMatch(read(`js/${name}`), /from "\.\/map/, name);
 });
 
 test("no inline script, style or handler", () => {
@@ -34,8 +41,8 @@ test("no file names another host", () => {
   }
 });
 
-test("only live.js talks to the network", () => {
-  for (const name of SCRIPTS.filter((each) => each !== "live.js")) {
+test("only live.js and, for the map's settings, map-settings.js talk to the network", () => {
+  for (const name of SCRIPTS.filter((each) => each !== "live.js" && each !== "map-settings.js")) {
     assert.doesNotMatch(read(`js/${name}`), /\bfetch\(|new WebSocket|XMLHttpRequest|EventSource/, name);
   }
 });

@@ -4,9 +4,10 @@ import { test } from "node:test";
 import { format, narrowed, no_filters, parse, toggled } from "../../web/js/url.js";
 
 test("an address survives the way there and back", () => {
-  const search = "?status=offline,unobserved&customer=acme&q=van+7&sort=-last_seen&v=acme/MTA+NYCT_7326";
+  const search = "?status=offline,unobserved&customer=acme&q=van+7&sort=-last_seen&v=acme/MTA+NYCT_7326&view=map&ll=51.5,-0.1&z=8.5";
   const { filters, ignored } = parse(search);
-  assert.deepEqual(filters, { status: ["offline", "unobserved"], customer: "acme", q: "van 7", sort: "-last_seen", v: "acme/MTA NYCT_7326" });
+  assert.deepEqual(filters, { status: ["offline", "unobserved"], customer: "acme", q: "van 7", sort: "-last_seen", v: "acme/MTA NYCT_7326",
+    view: "map", ll: "51.5,-0.1", z: "8.5" });
   assert.deepEqual(ignored, []);
   assert.equal(format(filters), search);
 });
@@ -26,6 +27,12 @@ test("what is not understood is left out and named", () => {
   const { filters, ignored } = parse("?status=offline,broken&sort=colour&zoom=8&v=TRK-1");
   assert.deepEqual(filters, { ...no_filters(), status: ["offline"] });
   assert.deepEqual(ignored, ["status=broken", "sort=colour", "zoom=8", "v=TRK-1"]);
+});
+
+test("a place that is none is left out and named", () => {
+  const { filters, ignored } = parse("?ll=north,pole&z=near&view=globe");
+  assert.deepEqual(filters, no_filters());
+  assert.deepEqual(ignored, ["ll=north,pole", "z=near", "view=globe"]);
 });
 
 test("a status button adds and removes; all four are the same as none", () => {

@@ -42,6 +42,9 @@ const link = new LiveLink(live_url(location), {
   on_lost: () => state.lost(),
   on_change: draw_soon,
 });
+/** @type {import("./map-pane.js").MapPane|null} the map comes after the first rows */
+let map = null;
+let map_asked = false;
 const banner = new Banner(document, () => link.poke());
 
 /** @param {import("./state.js").Frame} frame */
@@ -80,7 +83,7 @@ function reorder(even_if_held) {
  * @param {boolean} typing typing replaces the address, a choice is a step back can undo
  */
 function change(wanted, typing) {
-  const only_vehicle = Object.keys(wanted).every((name) => name === "v");
+  const only_vehicle = Object.keys(wanted).every((name) => ["v", "view"].includes(name));
   filters = { ...filters, ...wanted };
   ignored = [];
   const address = `${location.pathname}${format(filters)}`;
@@ -90,7 +93,26 @@ function change(wanted, typing) {
 }
 
 function clear() {
-  change({ ...no_filters(), sort: filters.sort, v: filters.v }, false);
+  const { sort, v, view, ll, z } = filters;
+  change({ ...no_filters(), sort, v, view, ll, z }, false);
+}
+
+/** The map was moved: the address keeps where to, without a step back for each. @param {string} ll @param {string} z */
+function look(ll, z) {
+  filters = { ...filters, ll, z };
+  history.replaceState(null, "", `${location.pathname}${format(filters)}`);
+}
+
+/** Not before the fleet is there: a megabyte of map would compete with the first rows. */
+async function load_map() {
+  map_asked = true;
+  try {
+    const { MapPane } = await import("./map-pane.js");
+    map = new MapPane(document, { open: (key) => change({ v: key }, false), look });
+    draw_soon();
+  } catch {
+    find("map-message").textContent = "The map could not be loaded. Reload the page to try again.";
+  }
 }
 
 /** @param {boolean} order_too */
@@ -135,7 +157,18 @@ function draw() {
   filter_row.draw(filters, fleet, table.order.length);
   table.draw(server_now, filters.v);
   drawer.draw(fleet, fleet.slots.get(filters.v), server_now);
+  map?.draw({ fleet, order: selection.order, open: filters.v, camera: filters });
   draw_hints();
+  draw_tabs();
+  if (state.loaded && !map_asked) load_map();
+}
+
+/** On a narrow page list and map take turns. */
+function draw_tabs() {
+  document.body.dataset.view = filters.view === "map" ? "map" : "list";
+  for (const name of ["list", "map"]) {
+    find(`view-${name}`).ariaPressed = String(document.body.dataset.view === name);
+  }
 }
 
 /** The first vehicles of an empty fleet are shown at once: nobody is reading rows yet. */
@@ -184,6 +217,8 @@ function start() {
     show_filters(true);
   });
   setInterval(draw_soon, TICK_MS);
+  find("view-list").addEventListener("click", () => change({ view: "" }, false));
+  find("view-map").addEventListener("click", () => change({ view: "map" }, false));
   if (filters.v !== "") show_vehicle();
   link.connect();
 }

@@ -12,15 +12,29 @@ import { STATUSES } from "./fleet.js";
  * @property {string} q          text to find in vehicle, name, registration, vin
  * @property {string} sort       one of SORTS
  * @property {string} v          the open vehicle as customer/vehicle; "" means none
+ * @property {string} view       what a narrow page shows: "map", or "" for the list
+ * @property {string} ll         centre of the map as lat,lon; "" shows all vehicles
+ * @property {string} z          its zoom
  */
 
 export const SORTS = ["vehicle", "-vehicle", "last_seen", "-last_seen", "status_since", "-status_since"];
-const KNOWN = ["status", "customer", "q", "sort", "v"];
+const KNOWN = ["status", "customer", "q", "sort", "v", "view", "ll", "z"];
+/** What the values of the map have to look like. @type {Record<string, RegExp>} */
+const SHAPES = { view: /^map$/, ll: /^-?\d{1,2}(\.\d+)?,-?\d{1,3}(\.\d+)?$/, z: /^\d{1,2}(\.\d+)?$/ };
 /** The longest text the server would accept as an identifier is far below this; more is a mistake. */
 const TEXT_MAX = 200;
 
 /** @returns {Filters} */
-export const no_filters = () => ({ status: [], customer: "", q: "", sort: "vehicle", v: "" });
+export const no_filters = () => ({
+  status: [],
+  customer: "",
+  q: "",
+  sort: "vehicle",
+  v: "",
+  view: "",
+  ll: "",
+  z: "",
+});
 
 /**
  * Reads an address; what it cannot use is left out and named.
@@ -37,7 +51,8 @@ export function parse(search) {
     else if (name === "sort" && !SORTS.includes(value)) ignored.push(`sort=${value}`);
     else if (name === "v" && !value.includes("/"))
       ignored.push(`v=${value}`); // customer/vehicle
-    else filters[/** @type {"customer"|"q"|"sort"|"v"} */ (name)] = value;
+    else if (SHAPES[name]?.test(value) === false) ignored.push(`${name}=${value}`);
+    else filters[/** @type {Exclude<keyof Filters, "status">} */ (name)] = value;
   }
   return { filters, ignored };
 }
@@ -56,7 +71,9 @@ export function format(filters) {
   if (filters.customer !== "") parts.set("customer", filters.customer);
   if (filters.q !== "") parts.set("q", filters.q);
   if (filters.sort !== "vehicle") parts.set("sort", filters.sort);
-  if (filters.v !== "") parts.set("v", filters.v);
+  for (const name of /** @type {const} */ (["v", "view", "ll", "z"])) {
+    if (filters[name] !== "") parts.set(name, filters[name]);
+  }
   // Commas and slashes are allowed in a query; left bare they keep the address readable.
   const text = parts.toString().replaceAll("%2C", ",").replaceAll("%2F", "/");
   return text === "" ? "" : `?${text}`;
