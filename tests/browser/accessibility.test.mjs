@@ -55,6 +55,7 @@ describe("accessibility", { skip: skip_reason() }, () => {
     await page.keyboard.press("End");
     const grid = page.getByRole("grid", { name: "Vehicles" });
     assert.equal(await grid.getAttribute("aria-rowcount"), "3");
+    await page.locator("#grid[aria-activedescendant]").waitFor(); // it comes with the next frame
     const active = page.locator(`#${await grid.getAttribute("aria-activedescendant")}`);
     assert.equal(await active.getAttribute("aria-rowindex"), "3");
     assert.match(await active.innerText(), /TRK-2/);

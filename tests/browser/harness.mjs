@@ -11,8 +11,10 @@ import { chromium } from "playwright-core";
 
 const CHROMIUM = process.env.CHROMIUM ?? "/usr/bin/chromium";
 const BIN = process.env.ROLLCALL_BIN ?? "";
-const ARGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run",
-  "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]; // the map without a graphics card
+// Software WebGL, the same on every machine. Not --disable-gpu: then the page is put together by the processor, and each
+// frame of the map is read back for it, which holds up the page's own thread for 150 ms.
+const ARGS = ["--no-sandbox", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run",
+  "--use-angle=swiftshader", "--enable-unsafe-swiftshader"];
 /** How long a condition may take; generous, since test machines are busy. */
 export const PATIENCE_MS = 20_000;
 

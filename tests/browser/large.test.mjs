@@ -1,4 +1,4 @@
-/** 100,000 vehicles, 5,000 updates a second: the page stays light. Uses the stand-in, which can be as large as the test wants. */
+/** 100,000 vehicles on list and map, 5,000 updates a second: the page stays light. Uses the stand-in, which can be as large as the test wants. */
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { FakeServer } from "./fake-server.mjs";
@@ -6,15 +6,19 @@ import { open_page, skip_reason, start_browser } from "./harness.mjs";
 
 const VEHICLES = 100_000;
 const UPDATES_PER_S = 5_000;
-/** Of a second's 1,000 ms. About 40 on an idle machine. */
-const MAIN_THREAD_MS_PER_S_MAX = 150;
+/** Of a second's 1,000 ms, of the processor's time: what other programs take of the machine does not count. About 40. */
+const MAIN_THREAD_MS_PER_S_MAX = 80;
+/** Anywhere in Europe, a little elsewhere each time. */
+const place = (number, moved = 0) => ({
+  lat: 45 + 10 * Math.sin(number * 1.7 + moved) + Math.cos(number * 31), lon: 10 + 18 * Math.cos(number * 2.3 + moved) + 2 * Math.sin(number * 17),
+});
 const id = (number) => `VEH-${String(number).padStart(6, "0")}`;
 
 describe("a large fleet", { skip: skip_reason({ needs_binary: false }) }, () => {
   let browser, fake, page, context;
   before(async () => {
     fake = await new FakeServer({ offline_after_ms: 86_400_000 }).start();
-    for (let i = 0; i < VEHICLES; i++) fake.heartbeat({ customer: `customer-${i % 200}`, vehicle: id(i), lat: 51, lon: 0 });
+    for (let i = 0; i < VEHICLES; i++) fake.heartbeat({ customer: `customer-${i % 200}`, vehicle: id(i), ...place(i) });
     browser = await start_browser();
     ({ page, context } = await open_page(browser, fake.url));
   });
@@ -45,17 +49,21 @@ describe("a large fleet", { skip: skip_reason({ needs_binary: false }) }, () => 
 
   test("5,000 updates a second leave the main thread free", async () => {
     const session = await context.newCDPSession(page);
-    await session.send("Performance.enable");
+    await session.send("Performance.enable", { timeDomain: "threadTicks" });
+    await page.waitForFunction(() => document.getElementById("map").dataset.vehicles === "100000");
+    const frames = () => page.evaluate(() => Number(document.getElementById("map").dataset.frames));
     const busy = async () => {
       const { metrics } = await session.send("Performance.getMetrics");
       const value = (name) => metrics.find((each) => each.name === name).value;
-      return { task_s: value("TaskDuration"), time_s: value("Timestamp") };
+      return { task_s: value("TaskDuration"), time_s: await page.evaluate(() => performance.now() / 1_000), frames: await frames() };
     };
     let next = 0;
+    let moved = 0;
     const timer = setInterval(() => {
+      moved += 1e-4;
       for (let i = 0; i < UPDATES_PER_S / 5; i++) {
         next = (next + 7_919) % VEHICLES; // a prime step: far apart, and every vehicle in turn
-        fake.heartbeat({ customer: `customer-${next % 200}`, vehicle: id(next), lat: 52, lon: 1 });
+        fake.heartbeat({ customer: `customer-${next % 200}`, vehicle: id(next), ...place(next, moved) });
       }
     }, 200);
     const before = await busy();
@@ -63,7 +71,9 @@ describe("a large fleet", { skip: skip_reason({ needs_binary: false }) }, () => 
     const after = await busy();
     clearInterval(timer);
     const ms_per_s = 1_000 * (after.task_s - before.task_s) / (after.time_s - before.time_s);
-    console.log(`main thread: ${ms_per_s.toFixed(0)} ms per second`);
+    const drawn = after.frames - before.frames;
+    console.log(`main thread: ${ms_per_s.toFixed(0)} ms per second; the map was drawn ${drawn} times`);
+    assert.ok(drawn >= 2, "the map moves with them");
     assert.ok(ms_per_s < MAIN_THREAD_MS_PER_S_MAX, `${ms_per_s.toFixed(0)} ms per second`);
   });
 });

@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Fleet } from "../../web/js/fleet.js";
 import { bounds_of, lat_of, lon_of, pixel_of, scale_of, vehicle_at, vehicles_in, x_of, y_of, zoom_of_width } from "../../web/js/map-place.js";
+import { uncrowded } from "../../web/js/map-labels.js";
 import { size_of } from "../../web/js/map-points.js";
 import { MapSource } from "../../web/js/map-source.js";
 import { NO_LAYERS, street_layers } from "../../web/js/map-tiles.js";
@@ -86,6 +87,11 @@ test("vehicles in sight are listed until they are too many", () => {
   const fleet = columns([50, 10], [50, 10.1], [50, 10, ONLINE, 0], [0, 0]);
   assert.deepEqual(vehicles_in(fleet, camera(50, 10, 8), 10), [0, 1]);
   assert.equal(vehicles_in(fleet, camera(50, 10, 8), 1), null);
+});
+
+test("vehicles in a crowd carry no arrow and no name", () => {
+  const fleet = columns([50, 10], [50, 10], [50, 10], [50, 11], [50, 11]);
+  assert.deepEqual(uncrowded(fleet, [0, 1, 2, 3, 4], camera(50, 10.5, 8)), [3, 4]);
 });
 
 test("the columns follow the fleet: moves, filters, removals, vehicles without a place, and another fleet", () => {

@@ -12,6 +12,8 @@ import { size_of } from "./map-points.js";
 
 /** More arrows would only be a carpet, and each frame would wait for them. */
 const ARROWS_MAX = 2_000;
+/** Where more than so many stand in a square of so many pixels, arrows and names would hide the vehicles. */
+const CROWD = { vehicles: 2, px: 30 };
 /** A name needs about this much room; a second one in the same place is left out. */
 const LABEL_PX = { width: 90, height: 18 };
 const FONT = "600 12px system-ui, sans-serif";
@@ -29,7 +31,7 @@ export class Labels {
   /** @param {MapSource} source @param {Camera} camera @param {number} zoom @param {number|undefined} open slot */
   draw(source, camera, zoom, open) {
     const { columns } = source;
-    const few = vehicles_in(columns, camera, ARROWS_MAX) ?? [];
+    const few = uncrowded(columns, vehicles_in(columns, camera, ARROWS_MAX) ?? [], camera);
     const ringed = open !== undefined && columns.visible[open] === 1;
     if (few.length === 0 && !ringed && this.blank) return;
     this.#clear(camera);
@@ -102,12 +104,30 @@ export class Labels {
     const taken = new Set();
     for (const slot of first === undefined ? slots : [first, ...slots]) {
       const { x, y } = pixel_of(source.columns, slot, camera);
-      const [column, row] = [Math.floor(x / LABEL_PX.width), Math.floor(y / LABEL_PX.height)];
-      const places = [column, column + 1].map((each) => `${each},${row}`);
+      const [column, row] = [Math.floor(x / LABEL_PX.width), Math.floor(y / LABEL_PX.height - 0.5)];
+      const places = [0, 1, 2, 3].map((part) => `${column + (part >> 1)},${row + (part & 1)}`);
       if (places.some((place) => taken.has(place))) continue;
       for (const place of places) taken.add(place);
       context.strokeText(source.name(slot), x + reach + 8, y);
       context.fillText(source.name(slot), x + reach + 8, y);
     }
   }
+}
+
+/**
+ * Those that stand free enough to carry an arrow and a name.
+ * @param {import("./map-place.js").Columns} columns
+ * @param {number[]} slots
+ * @param {Camera} camera
+ */
+export function uncrowded(columns, slots, camera) {
+  /** @type {Map<string, number>} */
+  const crowd = new Map();
+  const squares = slots.map((slot) => {
+    const { x, y } = pixel_of(columns, slot, camera);
+    const square = `${Math.floor(x / CROWD.px)},${Math.floor(y / CROWD.px)}`;
+    crowd.set(square, (crowd.get(square) ?? 0) + 1);
+    return square;
+  });
+  return slots.filter((_, at) => (crowd.get(squares[at]) ?? 0) <= CROWD.vehicles);
 }
