@@ -12,6 +12,8 @@ import { size_of } from "./map-points.js";
 
 /** More arrows would only be a carpet, and each frame would wait for them. */
 const ARROWS_MAX = 2_000;
+/** Where a whole country is a thumb wide, a heading means nothing. */
+const ARROWS_FROM_ZOOM = 4;
 /** Where more than so many stand in a square of so many pixels, arrows and names would hide the vehicles. */
 const CROWD = { vehicles: 2, px: 30 };
 /** A name needs about this much room; a second one in the same place is left out. */
@@ -31,7 +33,8 @@ export class Labels {
   /** @param {MapSource} source @param {Camera} camera @param {number} zoom @param {number|undefined} open slot */
   draw(source, camera, zoom, open) {
     const { columns } = source;
-    const few = uncrowded(columns, vehicles_in(columns, camera, ARROWS_MAX) ?? [], camera);
+    const near = zoom >= ARROWS_FROM_ZOOM ? vehicles_in(columns, camera, ARROWS_MAX) : null;
+    const few = uncrowded(columns, near ?? [], camera);
     const ringed = open !== undefined && columns.visible[open] === 1;
     if (few.length === 0 && !ringed && this.blank) return;
     this.#clear(camera);
