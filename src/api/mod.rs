@@ -90,6 +90,7 @@ pub fn routes(config: &mut web::ServiceConfig, service: web::Data<Service>) {
         .service(get("/observation-gaps", read().to(status::observation_gaps)))
         .service(only("/heartbeats", "POST", web::post().to(heartbeats::take)))
         .service(get("/live", read().to(live::upgrade)))
+        .service(get("/live/snapshot", read().to(live::snapshot)))
         .service(get("/openapi.json", read().to(openapi::document)))
         .configure(openapi::page)
         .default_service(web::to(error::unknown_path));
