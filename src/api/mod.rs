@@ -9,6 +9,7 @@ mod live;
 mod metrics;
 mod openapi;
 mod orders;
+mod page;
 mod params;
 pub mod rate;
 mod refused;
@@ -102,6 +103,7 @@ pub fn routes(config: &mut web::ServiceConfig, service: web::Data<Service>) {
         .service(get("/metrics", read().to(metrics::text)))
         .service(get("/openapi.json", read().to(openapi::document)))
         .service(web::redirect("/docs", "/api/v1/docs/"))
+        .service(get("/", read().to(page::page)))
         .service(api)
         .default_service(web::to(assets::serve));
 }

@@ -427,7 +427,7 @@ impl Board {
     }
 
     /// The vehicles of a query with a text or a tag, in the order of their keys; `None` when the filter says it all.
-    fn matches(&self, query: &Query) -> Option<Vec<Slot>> {
+    pub(super) fn matches(&self, query: &Query) -> Option<Vec<Slot>> {
         let mut slots = match (&query.text, &query.tag) {
             (Some(text), _) => self.search.find(text),
             (None, Some(_)) => self.all_in_order(&query.filter),
