@@ -29,6 +29,9 @@ pub const TRANSITIONS_MAX: usize = 65_536;
 /// Different deltas kept within one tick: one a filter and version; past it, rare ones are written twice.
 const DELTAS_MAX: usize = 256;
 
+/// A snapshot is shared for so many ticks: a second. The deltas since then bring whoever gets it up to date.
+const SNAPSHOT_TICKS: Version = 4;
+
 /// Rows of a delta up to which it is kept as frames (about half a megabyte in both, and in columns more than a tick of
 /// a fast fleet); a longer one is written part by part, for the client may be slow.
 const fn rows_at_once_max(wire: Wire) -> usize {
@@ -88,6 +91,8 @@ pub struct Feed {
     newest: watch::Sender<u64>,
     observation: RwLock<(u64, Observation)>,
     deltas: Mutex<Deltas>,
+    /// The last snapshot in columns: 53 bytes a vehicle.
+    snapshot: Mutex<Option<(Filter, Version, Bytes)>>,
     dashboards: AtomicUsize,
     epoch: String,
     tick: Millis,
@@ -104,6 +109,7 @@ impl Feed {
             newest: watch::Sender::new(0),
             observation: RwLock::new((1, started)),
             deltas: Mutex::default(),
+            snapshot: Mutex::default(),
             dashboards: AtomicUsize::new(0),
             epoch: format!("{:x}-{:x}", clock.started_at(), std::process::id()),
             tick,
@@ -226,9 +232,24 @@ impl Feed {
     }
 
     /// The whole fleet of a filter in columns, as it is now, by vehicle and then customer, as the dashboard shows it:
-    /// so a page has little left to sort. The board is free while that order is made; what changes meanwhile is newer
-    /// than the version, so the next delta tells it.
+    /// so a page has little left to sort. Dashboards that all come back at once share one of the last second.
     pub fn snapshot(&self, filter: &Filter) -> Bytes {
+        let mut last = self.snapshot.lock(); // held while one is written: who comes meanwhile waits for it and shares it
+        let newest = self.board().version();
+        if let Some((of, version, bytes)) = &*last
+            && of == filter
+            && newest - version <= SNAPSHOT_TICKS
+        {
+            return bytes.clone();
+        }
+        let (version, bytes) = self.write_snapshot(filter);
+        *last = Some((filter.clone(), version, bytes.clone()));
+        bytes
+    }
+
+    /// The board is free while the order is made; what changes meanwhile is newer than the version, so the next delta
+    /// tells it.
+    fn write_snapshot(&self, filter: &Filter) -> (Version, Bytes) {
         let (epoch, at) = (self.epoch(filter), self.date());
         let (version, mut order) = {
             let board = self.board();
@@ -239,7 +260,7 @@ impl Feed {
         let board = self.board();
         let rows = order.iter().filter_map(|(_, slot)| board.row(*slot));
         let rows: Vec<&Row> = rows.filter(|row| filter.statuses.allows(row.state.status)).collect();
-        columns::snapshot(&rows, &epoch, version, at)
+        (version, columns::snapshot(&rows, &epoch, version, at))
     }
 
     /// Our time, for ages.

@@ -215,6 +215,22 @@ fn too_slow_for_transitions(wire: Wire) {
 }
 
 #[test]
+fn a_snapshot_is_written_once_for_all_who_come_within_a_second() {
+    let feed = feed(3);
+    let (all, some) = (Filter::default(), Filter::parse("a", "").expect("filter"));
+    let first = feed.snapshot(&all);
+    let tick = |feed: &Feed, at| {
+        feed.board_mut().apply(update(0, Status::Online, at));
+        feed.publish();
+    };
+    (1..=4).for_each(|at| tick(&feed, at));
+    assert_eq!(feed.snapshot(&all).as_ptr(), first.as_ptr());
+    tick(&feed, 5);
+    assert_eq!(decode(&feed.snapshot(&all)).to, 6);
+    assert_eq!(decode(&feed.snapshot(&some)).rows.len(), 2, "another filter, another snapshot");
+}
+
+#[test]
 fn who_follows_the_transitions_gets_each_once_in_order_and_is_told_what_is_gone() {
     let feed = feed(0);
     let seqs = |(missed, list): (u64, Vec<(u64, Arc<Transition>)>)| {
