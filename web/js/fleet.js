@@ -38,6 +38,8 @@ export class Fleet extends Columns {
     this.found = new Map();
     /** All slots by vehicle name; null when a vehicle came since. @type {Uint32Array|null} */
     this.by_name = null;
+    /** The same as far as it was in order, and behind it who came since. @type {number[]} */
+    this.arrivals = [];
     /** What the text filter looks at, in lower case; made by the first search. @type {string[]|null} */
     this.searchable = null;
   }
@@ -49,6 +51,7 @@ export class Fleet extends Columns {
     for (let at = 0; at < rows.slot.length; at++) {
       const slot = rows.slot[at];
       if (this.alive[slot]) this.#leave(slot);
+      else this.arrivals.push(slot);
       this.put_turned(rows, at);
       this.put_heard(rows, at);
       this.#enter(slot, numbers[rows.customer[at]]);
@@ -113,9 +116,10 @@ export class Fleet extends Columns {
       const { vehicle } = this;
       const by_customer = (/** @type {number} */ a, /** @type {number} */ b) =>
         order(this.customer_of(a), this.customer_of(b));
-      // An ordinary array: its sort makes use of what is in order already, that of typed arrays does not.
-      const slots = this.slots().sort((a, b) => order(vehicle[a], vehicle[b]) || by_customer(a, b));
-      this.by_name = Uint32Array.from(slots);
+      // A snapshot comes in this order, and the sort of an ordinary array, unlike a typed one, makes use of that.
+      const slots = [...new Set(this.arrivals)].filter((slot) => this.alive[slot]);
+      this.arrivals = slots.sort((a, b) => order(vehicle[a], vehicle[b]) || by_customer(a, b));
+      this.by_name = Uint32Array.from(this.arrivals);
     }
     return this.by_name;
   }

@@ -102,7 +102,8 @@ export class LiveState {
   /** @param {TextFrame|BinaryFrame} frame @param {number} now monotonic ms @returns {Outcome} */
   apply(frame, now) {
     if ("server_ms" in frame) {
-      this.clock = { server: frame.server_ms, local: now };
+      // A snapshot was some time under way, and shared with others before.
+      if (frame.type !== "snapshot" || this.clock === null) this.clock = { server: frame.server_ms, local: now };
       return this.#binary(frame, now);
     }
     if (frame.server_time) this.clock = { server: Date.parse(frame.server_time), local: now };
@@ -229,11 +230,7 @@ export class LiveState {
   }
 }
 
-/**
- * Vehicles that changed status (or passed through one), came or went between two fleets.
- * @param {Fleet} before
- * @param {Fleet} after
- */
+/** Vehicles that changed status (or passed through one), came or went. @param {Fleet} before @param {Fleet} after */
 export function differences(before, after) {
   const known = new Map(before.slots().map((slot) => [before.key_of(slot), slot]));
   let same = 0;
