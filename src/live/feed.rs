@@ -234,7 +234,7 @@ impl Feed {
     /// The whole fleet of a filter in columns, as it is now, by vehicle and then customer, as the dashboard shows it:
     /// so a page has little left to sort. Dashboards that all come back at once share one of the last second.
     pub fn snapshot(&self, filter: &Filter) -> Bytes {
-        let mut last = self.snapshot.lock(); // held while one is written: who comes meanwhile waits for it and shares it
+        let mut last = self.snapshot.lock(); // held while one is written: whoever comes meanwhile shares it
         let newest = self.board().version();
         if let Some((of, version, bytes)) = &*last
             && of == filter

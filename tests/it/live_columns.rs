@@ -1,7 +1,7 @@
 //! The dashboard's language from outside: the snapshot by HTTP, deltas by WebSocket, and a view that equals REST after
 //! random traffic, broken connections and pauses (R47, R48). What a frame holds is read by columns.rs.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use rand::rngs::StdRng;
@@ -203,6 +203,41 @@ async fn a_snapshot_is_compressed_filtered_and_refuses_what_it_does_not_know() {
     for query in ["?status=late", "?customer=a%20b", "?color=red"] {
         assert_eq!(service.send("GET", &format!("/api/v1/live/snapshot{query}"), "", "").await.status, 422, "{query}");
     }
+}
+
+/// Pages that do not read are held in bounded memory, and end with the newest state once they read again.
+#[tokio::test]
+async fn pages_that_do_not_read_cost_little_and_lose_nothing() {
+    const VEHICLES: usize = 5_000;
+    const PAGES: usize = 10;
+    let service = service();
+    let round_of = |round: usize| (0..VEHICLES).map(|n| beat(n, round)).collect::<Vec<_>>();
+    post(&service, &round_of(0)).await;
+    until("all are there", || async { service.get("/api/v1/vehicles").await["total"] == VEHICLES }).await;
+    let mut pages = Vec::new();
+    for _ in 0..PAGES {
+        let mut page = Page::open(&service, "", View::default()).await;
+        page.ends_with_the_truth(&service).await;
+        pages.push(page);
+    }
+    let mut round = 1;
+    let mut change = async |limit: Duration| {
+        let begun = Instant::now();
+        while begun.elapsed() < limit {
+            post(&service, &round_of(round)).await;
+            round += 1;
+        }
+    };
+    // The first rounds fill what is filled once; each later one is 125 KB for each page.
+    change(Duration::from_secs(2)).await;
+    let before = service.rss_kib();
+    change(Duration::from_secs(5)).await;
+    let after = service.rss_kib();
+    assert!(after < before + 64 * 1024, "{before} KiB, and {after} KiB after {round} rounds nobody read");
+    for page in &mut pages {
+        page.ends_with_the_truth(&service).await;
+    }
+    assert!(round > 3, "{round} rounds");
 }
 
 /// A client that asks for a language we do not speak gets JSON and no name in the answer, so its library says so.
