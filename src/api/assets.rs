@@ -40,7 +40,6 @@ pub async fn serve(request: HttpRequest, service: web::Data<Service>) -> Result<
     if path == map::TILES_PATH {
         return map::tiles(request, service).await;
     }
-    let path = if path.is_empty() { "index.html" } else { path };
     let Some(found) = find(path, header(&request, ACCEPT_ENCODING), &service) else {
         return error::unknown_path(request).await;
     };
@@ -81,10 +80,7 @@ fn caching(path: &str) -> &'static str {
 
 /// The file as the client takes it best.
 fn find(path: &str, accepted: &str, service: &Service) -> Option<Found> {
-    let read = |path: &str| match &service.web_dir {
-        Some(folder) => from_folder(folder, path),
-        None => embedded(path),
-    };
+    let read = |path: &str| file(service, path);
     let twins = TWINS.iter().filter(|_| COMPRESSED.iter().any(|folder| path.starts_with(folder)));
     for (encoding, ending) in twins.filter(|(encoding, _)| accepts(accepted, encoding)) {
         if let Some((content, tag)) = read(&format!("{path}{ending}")) {
@@ -115,6 +111,14 @@ fn embedded(path: &str) -> Option<(Bytes, String)> {
         Cow::Owned(data) => data.into(),
     };
     Some((content, tag))
+}
+
+/// The content of a file, and a tag that changes with it.
+pub fn file(service: &Service, path: &str) -> Option<(Bytes, String)> {
+    match &service.web_dir {
+        Some(folder) => from_folder(folder, path),
+        None => embedded(path),
+    }
 }
 
 /// A file below the folder; a path that climbs out of it is no file.

@@ -10,6 +10,7 @@ mod map;
 mod metrics;
 mod openapi;
 mod orders;
+mod page;
 mod params;
 pub mod rate;
 mod refused;
@@ -91,6 +92,7 @@ pub fn routes(config: &mut web::ServiceConfig, service: web::Data<Service>) {
         .service(get("/observation-gaps", read().to(status::observation_gaps)))
         .service(only("/heartbeats", "POST", web::post().to(heartbeats::take)))
         .service(get("/live", read().to(live::upgrade)))
+        .service(get("/live/snapshot", read().to(live::snapshot)))
         .service(get("/map", read().to(map::settings)))
         .service(get("/openapi.json", read().to(openapi::document)))
         .configure(openapi::page)
@@ -103,6 +105,7 @@ pub fn routes(config: &mut web::ServiceConfig, service: web::Data<Service>) {
         .service(get("/metrics", read().to(metrics::text)))
         .service(get("/openapi.json", read().to(openapi::document)))
         .service(web::redirect("/docs", "/api/v1/docs/"))
+        .service(get("/", read().to(page::page)))
         .service(api)
         .default_service(web::to(assets::serve));
 }

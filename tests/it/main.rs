@@ -1,11 +1,13 @@
 //! The one integration binary: drives the real service from outside, and holds the sources to the house rules.
 
 mod bad_input;
+mod columns;
 mod commands;
 mod corpus;
 mod crash;
 mod history;
 mod live;
+mod live_columns;
 mod load;
 mod map;
 mod mqtt;

@@ -94,39 +94,34 @@ test("vehicles in a crowd carry no arrow and no name", () => {
   assert.deepEqual(uncrowded(fleet, [0, 1, 2, 3, 4], camera(50, 10.5, 8)), [3, 4]);
 });
 
-test("the columns follow the fleet: moves, filters, removals, vehicles without a place, and another fleet", () => {
+test("the columns follow the fleet: filters, removals, vehicles without a place, growth, and another fleet", () => {
   const fleet = new Fleet();
-  const put = (vehicle, lat, lon, status = "online") =>
-    fleet.put({ customer: "acme", vehicle, status, position: lat === null ? null : { lat, lon } });
-  ["A", "B", "C"].forEach((name, at) => put(name, name === "C" ? null : at, at));
+  const place = (lat, lon) => ({ lat, lon });
+  const of = (vehicle, position) => ({ customer: "acme", vehicle, status: "online", position });
+  fleet.join_vehicles([of("A", place(0, 0)), of("B", place(40, 50)), of("C", null)]);
+  fleet.show_only(Uint32Array.of(0, 1, 2));
   const source = new MapSource();
-  const all = Uint32Array.of(0, 1, 2);
-  assert.equal(source.refresh(fleet, all), true);
+  assert.equal(source.refresh(fleet), true);
   assert.deepEqual([...source.columns.visible.subarray(0, 3)], [1, 1, 0]);
-  assert.deepEqual([source.shown, source.columns.count, source.columns.x[1]], [2, 3, x_of(1)]);
-  assert.equal(source.refresh(fleet, all), false, "nothing happened");
+  assert.deepEqual([source.shown, source.columns.count, source.columns.x[1], source.columns.y[1]], [2, 3, x_of(50), y_of(40)]);
+  assert.equal(source.refresh(fleet), false, "nothing happened");
   const { version } = source.columns;
-  put("B", 40, 50, "offline");
-  assert.equal(source.refresh(fleet, all), true);
-  assert.deepEqual([source.columns.x[1], source.columns.y[1], source.columns.status[1]], [x_of(50), y_of(40), OFFLINE]);
+  fleet.show_only(Uint32Array.of(1));
+  assert.equal(source.refresh(fleet), true);
   assert.notEqual(source.columns.version, version);
-  source.refresh(fleet, Uint32Array.of(1));
   assert.deepEqual([...source.columns.visible.subarray(0, 3)], [0, 1, 0]);
-  fleet.remove("acme", "B");
-  assert.equal(source.refresh(fleet, Uint32Array.of(1)), true);
+  fleet.leave([1]);
+  source.refresh(fleet);
   assert.equal(source.shown, 0);
+  fleet.join_vehicles(Array.from({ length: 3_000 }, (_, at) => of(`N${at}`, place(1, at / 100))));
+  fleet.show_only(Uint32Array.from(fleet.slots()));
+  source.refresh(fleet);
+  assert.deepEqual([source.shown, source.columns.x[3_002]], [3_001, x_of(29.99)]);
   const other = new Fleet();
-  other.put({ customer: "birch", vehicle: "X", status: "online", position: { lat: 5, lon: 6 } });
-  source.refresh(other, Uint32Array.of(0));
+  other.join_vehicles([{ customer: "birch", vehicle: "X", status: "online", position: place(5, 6) }]);
+  other.show_only(Uint32Array.of(0));
+  source.refresh(other);
   assert.deepEqual([source.shown, source.columns.count, source.columns.x[0], source.key(0)], [1, 1, x_of(6), "birch/X"]);
-});
-
-test("the columns grow with the fleet and keep what they hold", () => {
-  const fleet = new Fleet();
-  for (let at = 0; at < 3_000; at++) fleet.put({ customer: "c", vehicle: `${at}`, status: "online", position: { lat: 1, lon: at / 100 } });
-  const source = new MapSource();
-  source.refresh(fleet, Uint32Array.from({ length: 3_000 }, (_, at) => at));
-  assert.deepEqual([source.shown, source.columns.x[2_999]], [3_000, x_of(29.99)]);
 });
 
 const NOTHING = { style_url: null, raster_tiles: null, attribution: null, pmtiles: null };

@@ -12,7 +12,7 @@ import { LiveLink, live_url } from "./live.js";
 import { affects_order, same_order, select } from "./order.js";
 import { LiveState } from "./state.js";
 import { VehicleTable } from "./table.js";
-import { format, narrowed, no_filters, parse, toggled } from "./url.js";
+import { format, narrowed, no_filters, of_a_part, parse, toggled } from "./url.js";
 import { whole } from "./words.js";
 
 /** Rows that change place more often than this cannot be read. */
@@ -23,7 +23,8 @@ const TICK_MS = 1_000;
 /** @param {string} id */
 const find = (id) => /** @type {HTMLElement} */ (document.getElementById(id));
 
-const state = new LiveState();
+/** Exported for the browser tests, which hold every row against REST. */
+export const state = new LiveState();
 let { filters, ignored } = parse(location.search);
 let selection = select(state.fleet, filters);
 let order_due = true;
@@ -38,6 +39,10 @@ const filter_row = new FilterRow(document, change, clear);
 const drawer = new Drawer(document, () => change({ v: "" }, false));
 const link = new LiveLink(live_url(location), {
   on_frame: receive,
+  on_progress: (received, total) => {
+    state.incoming = { received, total };
+    draw_soon();
+  },
   resume_point: () => state.resume_point(),
   on_lost: () => state.lost(),
   on_change: draw_soon,
@@ -47,7 +52,7 @@ let map = null;
 let map_asked = false;
 const banner = new Banner(document, () => link.poke());
 
-/** @param {import("./state.js").Frame} frame */
+/** @param {import("./state.js").TextFrame|import("./state.js").BinaryFrame} frame */
 function receive(frame) {
   const outcome = state.apply(frame, performance.now());
   if (outcome.replaced) reorder(true);
@@ -65,12 +70,18 @@ function receive(frame) {
 
 /** Transitions of the open vehicle may have passed unheard. */
 function refresh_drawer() {
-  if (filters.v !== "" && state.incoming === null) drawer.read();
+  if (filters.v !== "") drawer.read();
+}
+
+/** The rows that came with the page were chosen, put in order and counted by the service. */
+function first_selection() {
+  return state.first && { order: Uint32Array.from(state.fleet.slots()), tally: state.first.tally };
 }
 
 /** @param {boolean} even_if_held the user asked, or slots mean something else now */
 function reorder(even_if_held) {
-  selection = select(state.fleet, filters);
+  selection = first_selection() ?? select(state.fleet, filters);
+  state.fleet.show_only(selection.order);
   order_due = false;
   ordered_at = performance.now();
   const held = !even_if_held && table.held && table.order.length > 0;
@@ -118,6 +129,7 @@ async function load_map() {
 /** @param {boolean} order_too */
 function show_filters(order_too) {
   if (order_too) {
+    state.first = null; // it was for the filters before
     reorder(true);
     find("grid").scrollTop = 0;
   }
@@ -150,14 +162,14 @@ function draw() {
   if (order_due && (now - ordered_at >= REORDER_EVERY_MS || first_rows())) reorder(false);
   const server_now = state.server_now(now);
   const { fleet } = state;
-  const narrow = filters.customer !== "" || filters.q.trim() !== "";
   const whole_tally = state.loaded ? fleet.tally : state.server_tally;
+  const total = state.loaded ? fleet.size : (state.server_tally?.reduce((sum, each) => sum + each) ?? 0);
   banner.draw(message(link.link, state, ignored, now));
-  counts.draw(narrow ? selection.tally : whole_tally, filters.status);
-  filter_row.draw(filters, fleet, table.order.length);
+  counts.draw(of_a_part(filters) ? selection.tally : whole_tally, filters.status);
+  filter_row.draw(filters, fleet, state.first?.found ?? table.order.length, total);
   table.draw(server_now, filters.v);
-  drawer.draw(fleet, fleet.slots.get(filters.v), server_now);
-  map?.draw({ fleet, order: selection.order, open: filters.v, camera: filters });
+  drawer.draw(fleet, fleet.find(filters.v), server_now);
+  map?.draw({ fleet, open: filters.v, camera: filters });
   draw_hints();
   draw_tabs();
   if (state.loaded && !map_asked) load_map();
@@ -175,11 +187,11 @@ function draw_tabs() {
 const first_rows = () => table.order.length === 0 && !narrowed(filters);
 
 function draw_hints() {
-  const { count } = state.fleet;
+  const { size } = state.fleet;
   find("grid").ariaBusy = String(!state.loaded);
-  find("empty").hidden = !(state.loaded && count === 0);
-  find("no-match").hidden = !(state.loaded && count > 0 && table.order.length === 0);
-  const text = `0 of ${whole(count)} match the filters.`;
+  find("empty").hidden = !(state.loaded && size === 0);
+  find("no-match").hidden = !(state.loaded && size > 0 && table.order.length === 0);
+  const text = `0 of ${whole(size)} match the filters.`;
   if (find("no-match-text").textContent !== text) find("no-match-text").textContent = text;
 }
 
@@ -223,5 +235,13 @@ function start() {
   link.connect();
 }
 
-if (narrowed(filters)) reorder(true);
+/** What the service wrote into the page; absent in a page that was not served by it. */
+function begin() {
+  const text = find("first-rows")?.textContent;
+  if (text) state.begin(JSON.parse(text), performance.now());
+  if (text || narrowed(filters)) reorder(true);
+}
+
+begin();
 start();
+if (state.first) draw(); // with the first paint, not after it

@@ -19,7 +19,6 @@ import { NO_LAYERS } from "./map-tiles.js";
 /**
  * @typedef {object} View  what app.js draws
  * @property {import("./fleet.js").Fleet} fleet
- * @property {Uint32Array} order   slots that the filters leave
  * @property {string} open         key of the open vehicle, or ""
  * @property {{ll: string, z: string}} camera  from the address
  *
@@ -62,7 +61,7 @@ export class FleetMap {
     this.points = new PointLayer(this.source.columns);
     this.labels = new Labels(parts.canvas);
     this.view = view;
-    this.source.refresh(view.fleet, view.order);
+    this.source.refresh(view.fleet);
     const start = start_of(view.camera, bounds_of(this.source.columns));
     /** Vehicles or the user have said where to look. */
     this.fitted = start !== NOWHERE;
@@ -153,7 +152,7 @@ export class FleetMap {
     this.timer = 0;
     this.drawn_at = performance.now();
     if (!this.ready) return;
-    this.source.refresh(this.view.fleet, this.view.order);
+    this.source.refresh(this.view.fleet);
     if (!this.fitted) this.#fit(false);
     if (this.points.uploaded === this.source.columns.version) return;
     this.parts.pane.dataset.vehicles = String(this.source.shown);

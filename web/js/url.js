@@ -10,6 +10,7 @@ import { STATUSES } from "./fleet.js";
  * @property {string[]} status   statuses in sight; empty means all
  * @property {string} customer   "" means all
  * @property {string} q          text to find in vehicle, name, registration, vin
+ * @property {string} tag        a tag the vehicle has; "" means any
  * @property {string} sort       one of SORTS
  * @property {string} v          the open vehicle as customer/vehicle; "" means none
  * @property {string} view       what a narrow page shows: "map", or "" for the list
@@ -18,7 +19,7 @@ import { STATUSES } from "./fleet.js";
  */
 
 export const SORTS = ["vehicle", "-vehicle", "last_seen", "-last_seen", "status_since", "-status_since"];
-const KNOWN = ["status", "customer", "q", "sort", "v", "view", "ll", "z"];
+const KNOWN = ["status", "customer", "q", "tag", "sort", "v", "view", "ll", "z"];
 /** What the values of the map have to look like. @type {Record<string, RegExp>} */
 const SHAPES = { view: /^map$/, ll: /^-?\d{1,2}(\.\d+)?,-?\d{1,3}(\.\d+)?$/, z: /^\d{1,2}(\.\d+)?$/ };
 /** The longest text the server would accept as an identifier is far below this; more is a mistake. */
@@ -29,6 +30,7 @@ export const no_filters = () => ({
   status: [],
   customer: "",
   q: "",
+  tag: "",
   sort: "vehicle",
   v: "",
   view: "",
@@ -70,6 +72,7 @@ export function format(filters) {
   if (filters.status.length > 0) parts.set("status", filters.status.join(","));
   if (filters.customer !== "") parts.set("customer", filters.customer);
   if (filters.q !== "") parts.set("q", filters.q);
+  if (filters.tag !== "") parts.set("tag", filters.tag);
   if (filters.sort !== "vehicle") parts.set("sort", filters.sort);
   for (const name of /** @type {const} */ (["v", "view", "ll", "z"])) {
     if (filters[name] !== "") parts.set(name, filters[name]);
@@ -80,7 +83,10 @@ export function format(filters) {
 }
 
 /** Whether anything hides a vehicle. @param {Filters} filters */
-export const narrowed = (filters) => filters.status.length > 0 || filters.customer !== "" || filters.q.trim() !== "";
+export const narrowed = (filters) => filters.status.length > 0 || of_a_part(filters);
+
+/** Whether anything but the status hides a vehicle. @param {Filters} filters */
+export const of_a_part = (filters) => filters.customer !== "" || filters.q.trim() !== "" || filters.tag !== "";
 
 /**
  * The statuses after a click on one of the buttons; all four chosen is the same as none.
