@@ -62,6 +62,7 @@ pub struct Running {
     persister: Persister,
     hub: Addr<Hub>,
     store: Arc<dyn Store>,
+    demo: Arc<api::demo::Fleet>,
     /// Ours until the process has nothing more to write.
     _local: Option<Local>,
 }
@@ -109,6 +110,7 @@ pub async fn start(settings: &Settings) -> anyhow::Result<Running> {
     let intake = start_intake(settings, &door, &supervisor).await?;
     let voice = if let Intake::Embedded(broker) = &intake { Some(broker.voice()) } else { None };
     let publisher = Publisher::start(&settings.mqtt, voice, &feed)?;
+    let demo = Arc::<api::demo::Fleet>::default();
     let service = web::Data::new(Service {
         connections: connections_of(&intake),
         feed,
@@ -125,6 +127,7 @@ pub async fn start(settings: &Settings) -> anyhow::Result<Running> {
         rate: Arc::clone(&rate),
         web_dir: settings.http.web_dir.clone(),
         orders: Default::default(),
+        demo: Arc::clone(&demo),
     });
     let http = listener.local_addr()?;
     let server = serve(listener, service)?;
@@ -132,7 +135,7 @@ pub async fn start(settings: &Settings) -> anyhow::Result<Running> {
     tokio::spawn(server);
     actix::spawn(sample_rate(rate, door, clock));
     actix::spawn(follow_wall(clock, supervisor.clone()));
-    Ok(Running { http, server: handle, intake, publisher, supervisor, persister, hub, store, _local: local })
+    Ok(Running { http, server: handle, intake, publisher, supervisor, persister, hub, store, demo, _local: local })
 }
 
 impl Running {
@@ -147,6 +150,11 @@ impl Running {
             Intake::Embedded(broker) => Some(broker.local_addr()),
             Intake::External(..) => None,
         }
+    }
+
+    /// Gives the dashboard's buttons a hand on the simulated fleet.
+    pub fn hand_over(&self, fleet: simulator::Control) {
+        let _ = self.demo.set(fleet);
     }
 
     /// The line that says that every listener answers.

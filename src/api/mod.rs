@@ -3,6 +3,7 @@
 
 mod assets;
 mod customers;
+pub mod demo;
 mod error;
 mod heartbeats;
 mod live;
@@ -74,6 +75,8 @@ pub struct Service {
     pub web_dir: Option<PathBuf>,
     /// Orders of lists that are being read.
     pub orders: orders::Orders,
+    /// The simulated fleet of the demo.
+    pub demo: Arc<demo::Fleet>,
 }
 
 /// Puts every route into the application.
@@ -90,6 +93,8 @@ pub fn routes(config: &mut web::ServiceConfig, service: web::Data<Service>) {
         .service(get("/observation-gaps", read().to(status::observation_gaps)))
         .service(only("/heartbeats", "POST", web::post().to(heartbeats::take)))
         .service(get("/live", read().to(live::upgrade)))
+        .service(only("/demo/{customer}/{vehicle}/silence", "POST", web::post().to(demo::silence)))
+        .service(only("/demo/{customer}/{vehicle}/wake", "POST", web::post().to(demo::wake)))
         .service(get("/openapi.json", read().to(openapi::document)))
         .configure(openapi::page)
         .default_service(web::to(error::unknown_path));

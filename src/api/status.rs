@@ -38,6 +38,7 @@ pub async fn status(request: HttpRequest, service: web::Data<Service>) -> Result
             "spool_rows": service.health.pending(),
         },
         "dashboards": service.feed.dashboards(),
+        "demo": service.demo.get().is_some(),
         "detection_lag_ms": { "p50": lag.p50, "p99": lag.p99, "max": lag.max },
     })))
 }

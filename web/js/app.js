@@ -8,7 +8,7 @@ import { Counts } from "./counts.js";
 import { Drawer } from "./drawer.js";
 import { FilterRow } from "./filters.js";
 import { CHANGED } from "./fleet.js";
-import { LiveLink, live_url } from "./live.js";
+import { LiveLink, is_demo, live_url } from "./live.js";
 import { affects_order, same_order, select } from "./order.js";
 import { LiveState } from "./state.js";
 import { VehicleTable } from "./table.js";
@@ -36,6 +36,7 @@ const counts = new Counts(find("counts"), (status) =>
 );
 const filter_row = new FilterRow(document, change, clear);
 const drawer = new Drawer(document, () => change({ v: "" }, false));
+/** @type {import("./demo.js").DemoButtons|null} */ let demo = null;
 const link = new LiveLink(live_url(location), {
   on_frame: receive,
   resume_point: () => state.resume_point(),
@@ -134,7 +135,9 @@ function draw() {
   counts.draw(narrow ? selection.tally : whole_tally, filters.status);
   filter_row.draw(filters, fleet, table.order.length);
   table.draw(server_now, filters.v);
-  drawer.draw(fleet, fleet.slots.get(filters.v), server_now);
+  const open = fleet.slots.get(filters.v);
+  drawer.draw(fleet, open, server_now);
+  demo?.show(drawer.customer, drawer.vehicle, open === undefined ? NaN : fleet.number.offline_after_ms[open]);
   draw_hints();
 }
 
@@ -186,6 +189,15 @@ function start() {
   setInterval(draw_soon, TICK_MS);
   if (filters.v !== "") show_vehicle();
   link.connect();
+  show_demo();
+}
+
+/** Loaded only where it is wanted: the page's first paint does not wait for it. */
+async function show_demo() {
+  if (!(await is_demo())) return;
+  const { DemoButtons } = await import("./demo.js");
+  demo = new DemoButtons(document);
+  draw_soon();
 }
 
 if (narrowed(filters)) reorder(true);
