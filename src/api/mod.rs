@@ -2,6 +2,7 @@
 //! Reads the board (live) and the store (history); feeds the door with heartbeats; hands WebSockets to live sessions.
 
 mod assets;
+mod availability;
 mod customers;
 pub mod demo;
 mod error;
@@ -86,6 +87,8 @@ pub fn routes(config: &mut web::ServiceConfig, service: web::Data<Service>) {
         .service(get("/vehicles", read().to(vehicles::list)))
         .service(get("/customers/{customer}/vehicles/{vehicle}", read().to(vehicles::one)))
         .service(get("/customers/{customer}/vehicles/{vehicle}/transitions", read().to(transitions::of_vehicle)))
+        .service(get("/customers/{customer}/vehicles/{vehicle}/availability", read().to(availability::of_vehicle)))
+        .service(get("/availability", read().to(availability::of_fleet)))
         .service(get("/transitions", read().to(transitions::of_fleet)))
         .service(get("/customers", read().to(customers::list)))
         .service(get("/status", read().to(status::status)))

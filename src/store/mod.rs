@@ -17,6 +17,8 @@ use crate::domain::latest::Latest;
 use crate::domain::time::Millis;
 use crate::domain::transition::{Status, Transition};
 
+pub use rows::GAPS_MAX;
+
 const UNKNOWN_KIND: &str = "store.url must start with sqlite: or postgres://";
 
 /// A vehicle as it is stored: what is needed to go on with it after a restart.

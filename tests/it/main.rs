@@ -1,5 +1,6 @@
 //! The one integration binary: drives the real service from outside, and holds the sources to the house rules.
 
+mod availability;
 mod bad_input;
 mod commands;
 mod corpus;
