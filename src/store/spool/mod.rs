@@ -59,8 +59,9 @@ pub struct Stats {
 /// What waits at the head of the spool.
 #[derive(Debug)]
 pub struct Batch {
-    /// What to bring to the store.
+    /// What to bring to the store; may be taken out.
     pub entry: Entry,
+    rows: u64,
     segment: u64,
     end: u64,
 }
@@ -168,7 +169,8 @@ impl Spool {
 
     fn set_aside(&mut self, path: &Path, ending: &str, why: &str) -> anyhow::Result<()> {
         let aside = path.with_extension(ending);
-        tracing::error!(file = %path.display(), kept = %aside.display(), "a segment of the spool {why}; it is set aside");
+        let (file, kept) = (path.display(), aside.display());
+        tracing::error!(%file, %kept, "a segment of the spool {why}; it is set aside");
         self.stats.damaged += 1;
         std::fs::rename(path, &aside).with_context(|| format!("cannot set {} aside", path.display()))
     }
@@ -277,17 +279,18 @@ impl Spool {
             first.damaged = true;
             self.stats.damaged += 1;
         }
-        if let Some(first) = entry.transitions.first() {
-            self.stats.oldest = Some(first.decided_at);
+        if let Some(oldest) = entry.transitions.first() {
+            self.stats.oldest = Some(oldest.decided_at);
         }
-        Some(Batch { entry, segment: first.number, end: at as u64 })
+        let rows = entry.transitions.len() as u64;
+        Some(Batch { entry, rows, segment: first.number, end: at as u64 })
     }
 
     /// The batch is in the store. A segment that is through is deleted, or kept aside when it was damaged.
     pub fn forget(&mut self, batch: &Batch) {
         let Some(first) = self.segments.front_mut().filter(|first| first.number == batch.segment) else { return };
         let through = batch.end >= first.bytes;
-        let rows = if through { first.rows } else { first.rows.min(batch.entry.transitions.len() as u64) };
+        let rows = if through { first.rows } else { first.rows.min(batch.rows) };
         first.rows -= rows;
         self.stats.rows = self.stats.rows.saturating_sub(rows);
         self.replayed = batch.end;
