@@ -35,6 +35,7 @@ use crate::live::feed::Feed;
 use crate::live::hub::{CloseAll, Hub};
 use crate::settings::Settings;
 use crate::store::local::{self, Local};
+use crate::store::spool::{self, Limits, Spool};
 use crate::store::{self, Store};
 
 /// From the signal to the end: drained, committed, dashboards told.
@@ -79,6 +80,10 @@ pub async fn start(settings: &Settings) -> anyhow::Result<Running> {
     let folder = local::folder(settings.store.url.expose(), settings.store.local_dir.as_deref());
     let local = folder.map(|folder| Local::open(&folder)).transpose()?;
     let store = store::open(settings.store.url.expose()).await?;
+    let spool = match &local {
+        Some(local) => Some(open_spool(local, &*store, settings).await?),
+        None => None,
+    };
     let customers = store.load_customers().await?.into_iter().map(|row| (row.customer.clone(), row));
     let customers: BTreeMap<_, _> = customers.collect();
 
@@ -88,6 +93,7 @@ pub async fn start(settings: &Settings) -> anyhow::Result<Running> {
     let hub = Hub::new(Arc::clone(&feed), settings.live.tick.std(), settings.live.dashboards_max).start();
     let persister = Persister::start(
         Arc::clone(&store),
+        spool,
         Arc::clone(&feed),
         hub.clone(),
         Arc::clone(&registry),
@@ -236,6 +242,17 @@ pub fn signal() -> impl Future<Output = ()> {
 fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address)
         .with_context(|| format!("cannot listen for HTTP on {address}; free it or choose another with --http"))
+}
+
+/// What an earlier run left in the spool is brought to the store, before the fleet is read from there.
+async fn open_spool(local: &Local, store: &dyn Store, settings: &Settings) -> anyhow::Result<Spool> {
+    let limits = Limits { bytes_max: settings.store.spool_bytes_max, sync: settings.store.spool_sync };
+    let mut spool = Spool::open(&local.path("spool"), &store.identity().await?, limits)?;
+    let rows = spool::replay(&mut spool, store).await.context("cannot bring the spool to the store")?;
+    if rows > 0 {
+        tracing::info!(rows, "what waited in the spool is in the store");
+    }
+    Ok(spool)
 }
 
 fn shards(settings: &Settings) -> usize {

@@ -19,6 +19,9 @@ pub use values::{Secret, Span};
 /// Longest duration a setting may have: ten years, so that no sum of them overflows.
 const SPAN_MAX: Millis = 3_650 * 86_400_000;
 
+/// Below this a spool holds too little to be worth its name: about 2,500 transitions.
+const SPOOL_BYTES_LEAST: u64 = 1 << 20;
+
 /// All settings of the service.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -153,14 +156,36 @@ pub struct Store {
     /// Folder for Rollcall's own small files beside the store; one process at a time. None: the folder of the SQLite
     /// file, or `data`; a store in memory has none.
     pub local_dir: Option<PathBuf>,
+    /// When what waits in the spool is forced onto the disk.
+    pub spool_sync: SpoolSync,
+    /// Most bytes of the spool.
+    pub spool_bytes_max: u64,
     /// How often what was last heard of each vehicle is written down; after a crash nothing older is known.
     pub checkpoint_interval: Span,
 }
 
 impl Default for Store {
     fn default() -> Self {
-        Self { url: Secret::from("sqlite:data/rollcall.db"), local_dir: None, checkpoint_interval: Span(30_000) }
+        Self {
+            url: Secret::from("sqlite:data/rollcall.db"),
+            local_dir: None,
+            spool_sync: SpoolSync::Always,
+            spool_bytes_max: 1 << 30,
+            checkpoint_interval: Span(30_000),
+        }
     }
+}
+
+/// When what is appended to the spool is forced onto the disk; until then a power cut may take it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SpoolSync {
+    /// Before anybody is told that it is safe.
+    Always,
+    /// Once a second.
+    Interval,
+    /// When the operating system likes.
+    Never,
 }
 
 /// The vehicles and their timeouts.
@@ -285,6 +310,12 @@ impl<'de> Deserialize<'de> for AuthMode {
     }
 }
 
+impl<'de> Deserialize<'de> for SpoolSync {
+    fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+        one_of(input, &[("always", Self::Always), ("interval", Self::Interval), ("never", Self::Never)])
+    }
+}
+
 impl<'de> Deserialize<'de> for LogFormat {
     fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
         one_of(input, &[("text", Self::Text), ("json", Self::Json)])
@@ -403,6 +434,12 @@ fn check(settings: &Settings) -> Vec<String> {
         if span.0 < least {
             faults.push(format!("{name} = {span} is too short, at least {least}ms"));
         }
+    }
+    if settings.store.spool_bytes_max < SPOOL_BYTES_LEAST {
+        faults.push(format!(
+            "store.spool_bytes_max = {} is too small, at least {SPOOL_BYTES_LEAST}",
+            settings.store.spool_bytes_max
+        ));
     }
     let fleet = &settings.fleet;
     for (name, span) in [

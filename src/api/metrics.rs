@@ -54,7 +54,7 @@ impl Collector for Scrape {
         gauge(&mut out, "mqtt_connections", "Connections to the embedded broker", (service.connections)() as i64)?;
         gauge(&mut out, "dashboards", "WebSocket clients", service.feed.dashboards() as i64)?;
         gauge(&mut out, "store_up", "1 while the store takes writes", i64::from(service.health.fault().is_none()))?;
-        gauge(&mut out, "spool_rows", "Transitions not yet durable", service.health.pending() as i64)?;
+        self.spool(&mut out)?;
         self.statuses(&mut out)?;
         self.vehicles(&mut out)?;
         self.refused(&mut out)?;
@@ -63,6 +63,19 @@ impl Collector for Scrape {
 }
 
 impl Scrape {
+    fn spool(&self, out: &mut DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let health = &self.0.health;
+        let spool = health.spool().unwrap_or_default();
+        let age_ms = spool.oldest.map_or(0, |oldest| (self.0.clock.now() - oldest).max(0));
+        gauge(out, "spool_rows", "Transitions not yet in the store, in memory and spool", health.waiting() as i64)?;
+        gauge(out, "memory_rows", "Transitions not yet durable, in memory only", health.pending() as i64)?;
+        gauge(out, "spool_bytes", "Bytes of the spool", spool.bytes as i64)?;
+        gauge(out, "spool_oldest_seconds", "Age of the first transition in the spool", age_ms / 1_000)?;
+        gauge(out, "durable", "0 while what is decided can be kept in memory only", health.stuck().is_none().into())?;
+        counter(out, "spool_damaged_segments", "Files of the spool set aside since the start", spool.damaged)?;
+        counter(out, "spool_torn_tails", "Unfinished records cut off since the start", spool.torn)
+    }
+
     fn statuses(&self, out: &mut DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
         let statuses = &self.0.statuses;
         counter(out, "statuses_published", "Transitions published by MQTT", statuses.published.load(Relaxed))?;

@@ -16,6 +16,8 @@ pub async fn status(request: HttpRequest, service: web::Data<Service>) -> Result
     Params::read(&request, &[])?;
     let observation = service.feed.observation().1;
     let lag = service.counters.detection_lag.summary();
+    let spool = service.health.spool();
+    let oldest = spool.and_then(|spool| spool.oldest);
     let counts: CountsView = service.feed.board().counts(&Default::default()).into();
     Ok(HttpResponse::Ok().json(json!({
         "version": env!("CARGO_PKG_VERSION"),
@@ -35,7 +37,11 @@ pub async fn status(request: HttpRequest, service: web::Data<Service>) -> Result
         "store": {
             "kind": service.store.kind(),
             "ok": service.health.fault().is_none(),
-            "spool_rows": service.health.pending(),
+            "spool_rows": service.health.waiting(),
+            "memory_rows": service.health.pending(),
+            "spool_bytes": spool.map(|spool| spool.bytes),
+            "oldest_waiting_ms": oldest.map(|oldest| (service.clock.now() - oldest).max(0)),
+            "stuck": service.health.stuck(),
         },
         "dashboards": service.feed.dashboards(),
         "demo": service.demo.get().is_some(),
@@ -48,18 +54,25 @@ pub async fn healthz() -> HttpResponse {
     HttpResponse::Ok().json(json!({ "status": "ok" }))
 }
 
-/// The service can do its job: it hears, and what it decides can be kept. 503 with the reasons when not.
+/// The service can do its job: it hears, and what it decides can be kept, in the store or in the spool. 503 with the
+/// reasons when not; 200 and `degraded` while only the store is away.
 pub async fn readyz(service: web::Data<Service>) -> HttpResponse {
     let observation = service.feed.observation().1;
     let mut reasons = Vec::new();
     if !observation.listening {
         reasons.push(format!("not listening: {}", observation.cause));
     }
+    let mut degraded = Vec::new();
     if service.health.fault().is_some() {
-        reasons.push(format!("the {} store takes no writes", service.store.kind()));
+        degraded.push(format!("the {} store takes no writes", service.store.kind()));
+    }
+    if let Some(why) = service.health.stuck() {
+        reasons.append(&mut degraded);
+        reasons.push(format!("what is decided cannot be kept on disk: {why}"));
     }
     match reasons.is_empty() {
-        true => HttpResponse::Ok().json(json!({ "ready": true })),
+        true if degraded.is_empty() => HttpResponse::Ok().json(json!({ "ready": true })),
+        true => HttpResponse::Ok().json(json!({ "ready": true, "degraded": degraded })),
         false => HttpResponse::ServiceUnavailable().json(json!({ "ready": false, "reasons": reasons })),
     }
 }

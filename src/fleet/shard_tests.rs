@@ -96,6 +96,7 @@ async fn fleet(store: Memory, offline_after: Millis) -> Fleet {
     let hub = Hub::new(Arc::clone(&feed), Duration::from_millis(20), 10).start();
     let persister = Persister::start(
         Arc::clone(&store) as Arc<dyn Store>,
+        None,
         Arc::clone(&feed),
         hub.clone(),
         Arc::clone(&registry),

@@ -5,6 +5,7 @@ pub mod local;
 mod owned;
 mod postgres;
 mod rows;
+pub mod spool;
 mod sqlite;
 
 use std::sync::Arc;
