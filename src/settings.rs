@@ -176,6 +176,8 @@ pub struct Fleet {
     pub backlog_after: Span,
     /// A device clock further ahead than this is not believed.
     pub future_max: Span,
+    /// A device clock further behind than this is not believed.
+    pub past_max: Span,
     /// Most vehicles in all.
     pub max_vehicles: usize,
     /// Most vehicles of one customer.
@@ -196,6 +198,7 @@ impl Default for Fleet {
             sleep_grace: Span(rules.sleep_grace),
             backlog_after: Span(rules.backlog_after),
             future_max: Span(rules.future_max),
+            past_max: Span(rules.past_max),
             max_vehicles: 2_000_000,
             max_vehicles_per_customer: 2_000_000,
             auto_register: true,
@@ -214,6 +217,7 @@ impl Fleet {
             sleep_grace: self.sleep_grace.0,
             backlog_after: self.backlog_after.0,
             future_max: self.future_max.0,
+            past_max: self.past_max.0,
         }
     }
 }
@@ -409,6 +413,7 @@ fn check(settings: &Settings) -> Vec<String> {
         ("fleet.sleep_grace", fleet.sleep_grace),
         ("fleet.backlog_after", fleet.backlog_after),
         ("fleet.future_max", fleet.future_max),
+        ("fleet.past_max", fleet.past_max),
         ("mqtt.session_expiry", settings.mqtt.session_expiry),
         ("store.checkpoint_interval", settings.store.checkpoint_interval),
         ("live.tick", settings.live.tick),

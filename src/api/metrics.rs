@@ -50,6 +50,8 @@ impl Collector for Scrape {
         counter(&mut out, "backlog", "Heartbeats that had waited somewhere", fleet.backlog.load(Relaxed))?;
         counter(&mut out, "transitions", "Changes of status decided", fleet.transitions.load(Relaxed))?;
         counter(&mut out, "vehicle_restarts", "Vehicle actors made anew after a panic", fleet.restarts.load(Relaxed))?;
+        let help = "Vehicles whose clock is off by more than fleet.future_max, ahead or behind";
+        gauge(&mut out, "vehicles_clock_off", help, fleet.clocks_off.load(Relaxed))?;
         gauge(&mut out, "intake_waiting", "Inputs waiting for their shard", service.registry.waiting() as i64)?;
         gauge(&mut out, "mqtt_connections", "Connections to the embedded broker", (service.connections)() as i64)?;
         gauge(&mut out, "dashboards", "WebSocket clients", service.feed.dashboards() as i64)?;

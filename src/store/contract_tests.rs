@@ -122,5 +122,5 @@ on_every_store! {
         a_closed_store_says_so, more_vehicles_than_one_read_are_loaded_in_order;
     gaps: a_gap_is_opened_and_closed, open_gaps_are_ended_after_a_crash, gaps_are_found_by_overlap;
     pages: filters_are_exact, pages_are_complete_and_without_repeats, a_page_goes_on_after_a_name_outside_its_filter;
-    histories: a_vehicle_is_the_fold_of_its_transitions;
+    histories: a_vehicle_is_the_fold_of_its_transitions, facts_end_the_same_in_any_order_through_checkpoints;
 }
