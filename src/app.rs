@@ -34,6 +34,7 @@ use crate::ingest::subscriber::{Link, Subscriber};
 use crate::live::feed::Feed;
 use crate::live::hub::{CloseAll, Hub};
 use crate::settings::Settings;
+use crate::store::local::{self, Local};
 use crate::store::{self, Store};
 
 /// From the signal to the end: drained, committed, dashboards told.
@@ -61,6 +62,8 @@ pub struct Running {
     persister: Persister,
     hub: Addr<Hub>,
     store: Arc<dyn Store>,
+    /// Ours until the process has nothing more to write.
+    _local: Option<Local>,
 }
 
 /// Starts everything, in the order of the flow backwards: a heartbeat that comes in finds its whole way ready.
@@ -71,6 +74,9 @@ pub async fn start(settings: &Settings) -> anyhow::Result<Running> {
     let _ = rlimit::increase_nofile_limit(u64::MAX);
     let clock = Clock::start();
     let listener = bind(settings.http.listen)?;
+    // Before the store: a second process on the same folder must not bring its schema up to date beneath the first.
+    let folder = local::folder(settings.store.url.expose(), settings.store.local_dir.as_deref());
+    let local = folder.map(|folder| Local::open(&folder)).transpose()?;
     let store = store::open(settings.store.url.expose()).await?;
     let customers = store.load_customers().await?.into_iter().map(|row| (row.customer.clone(), row));
     let customers: BTreeMap<_, _> = customers.collect();
@@ -125,7 +131,7 @@ pub async fn start(settings: &Settings) -> anyhow::Result<Running> {
     let handle = server.handle();
     tokio::spawn(server);
     actix::spawn(sample_rate(rate, door, clock));
-    Ok(Running { http, server: handle, intake, publisher, supervisor, persister, hub, store })
+    Ok(Running { http, server: handle, intake, publisher, supervisor, persister, hub, store, _local: local })
 }
 
 impl Running {

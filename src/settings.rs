@@ -150,13 +150,16 @@ impl TopicKind {
 pub struct Store {
     /// `sqlite:PATH`, `sqlite::memory:` or `postgres://...` (may hold a password, so it is masked).
     pub url: Secret,
+    /// Folder for Rollcall's own small files beside the store; one process at a time. None: the folder of the SQLite
+    /// file, or `data`; a store in memory has none.
+    pub local_dir: Option<PathBuf>,
     /// How often what was last heard of each vehicle is written down; after a crash nothing older is known.
     pub checkpoint_interval: Span,
 }
 
 impl Default for Store {
     fn default() -> Self {
-        Self { url: Secret::from("sqlite:data/rollcall.db"), checkpoint_interval: Span(30_000) }
+        Self { url: Secret::from("sqlite:data/rollcall.db"), local_dir: None, checkpoint_interval: Span(30_000) }
     }
 }
 

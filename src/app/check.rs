@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::ingest::subscriber::Address;
 use crate::ingest::topics::Topics;
 use crate::settings::Settings;
-use crate::store;
+use crate::store::{self, local};
 
 /// How long a probe may take.
 const PROBE_MAX: Duration = Duration::from_secs(5);
@@ -21,6 +21,11 @@ pub async fn check(settings: &Settings) -> Vec<String> {
         Ok(Err(error)) => faults.push(format!("{error:#}")),
         Err(_) => faults.push("the store did not answer within 5 s".into()),
     }
+    let folder = local::folder(settings.store.url.expose(), settings.store.local_dir.as_deref());
+    // Beside a SQLite file the probe of the store has said it already.
+    if let Some(folder) = folder.filter(|_| settings.store.local_dir.is_some() || !is_sqlite(settings)) {
+        faults.extend(local::probe(&folder).err().map(|error| format!("{error:#}")));
+    }
     if let Some(url) = &settings.mqtt.broker {
         match probe_broker(url.expose()).await {
             Ok(()) => println!("broker: {} answers", url.shown()),
@@ -28,6 +33,10 @@ pub async fn check(settings: &Settings) -> Vec<String> {
         }
     }
     faults
+}
+
+fn is_sqlite(settings: &Settings) -> bool {
+    settings.store.url.expose().starts_with("sqlite:")
 }
 
 /// Settings that are of the right form but can never be used, whatever the environment: a sentence for each.

@@ -36,6 +36,9 @@ impl Store for Memory {
     fn kind(&self) -> &'static str {
         "memory"
     }
+    async fn identity(&self) -> anyhow::Result<String> {
+        Ok("memory".into())
+    }
     async fn load_customers(&self) -> anyhow::Result<Vec<StoredCustomer>> {
         Ok(Vec::new())
     }

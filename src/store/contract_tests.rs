@@ -113,7 +113,8 @@ macro_rules! on_every_store {
 }
 
 on_every_store! {
-    writes: a_fresh_store_is_empty, a_batch_is_read_back_whole, a_batch_written_twice_counts_once,
+    writes: a_fresh_store_is_empty, a_database_has_a_name_of_its_own_that_stays, a_batch_is_read_back_whole,
+        a_batch_written_twice_counts_once,
         batches_that_overlap_or_come_in_the_wrong_order_change_nothing, a_large_batch_is_one_transaction,
         checkpoints_only_move_forward, a_checkpoint_does_not_create_a_vehicle,
         a_checkpoint_keeps_what_it_does_not_bring,

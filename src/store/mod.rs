@@ -1,6 +1,7 @@
 //! Where transitions are kept: one trait, two stores, each in its own SQL.
 //! Fed by the persister, the only writer; read at start, and by REST for what happened in the past.
 
+pub mod local;
 mod owned;
 mod postgres;
 mod rows;
@@ -115,6 +116,9 @@ pub struct TransitionQuery {
 pub trait Store: Send + Sync {
     /// `sqlite` or `postgres`.
     fn kind(&self) -> &'static str;
+
+    /// Which database this is: a random word, made with it and never changed. Files beside the store carry it.
+    async fn identity(&self) -> anyhow::Result<String>;
 
     /// Every customer.
     async fn load_customers(&self) -> anyhow::Result<Vec<StoredCustomer>>;

@@ -61,8 +61,10 @@ fn a_taken_port_is_named_with_what_to_do() {
 #[test]
 fn a_store_that_cannot_be_reached_is_named_and_nothing_secret_is_shown() {
     let url = format!("postgres://u:{SECRET}@127.0.0.1:1/x");
+    let local = tempfile::tempdir().expect("a folder");
     for store in [url.as_str(), "sqlite:/proc/x/rollcall.db", "sqlite:/proc/rollcall.db"] {
-        let output = serve(&[&FREE[..], &["--store", store]].concat());
+        let arguments = [&["serve"], &FREE[..], &["--store", store]].concat();
+        let output = run(rollcall(&arguments).env("ROLLCALL__STORE__LOCAL_DIR", local.path()));
         let said = sentence(&output, 1);
         let place = if store.starts_with("sqlite") { "/proc/" } else { "127.0.0.1:1" };
         assert!(said.contains(place), "no '{place}' in '{said}'");
@@ -185,6 +187,25 @@ async fn migrate_makes_the_schema_and_may_be_repeated() {
     assert!(schema.contains("CREATE TABLE transition") && schema.contains("CREATE TABLE vehicle"), "with its tables");
     let service = Service::start(&["--store", &store]);
     assert_eq!(service.get("/api/v1/vehicles").await["total"], 0);
+}
+
+#[test]
+fn two_processes_never_share_a_folder() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let [one, two] = ["one", "two"].map(|name| format!("sqlite:{}/{name}.db", folder.path().display()));
+    let service = Service::start(&["--store", &one]);
+    for store in [&one, &two] {
+        let said = sentence(&serve(&[&FREE[..], &["--store", store]].concat()), 1);
+        assert_contains(&said, &[&folder.path().display().to_string(), "in use", "store.local_dir"]);
+    }
+    assert!(!folder.path().join("two.db").exists(), "the second one touched nothing");
+    let elsewhere = folder.path().join("elsewhere");
+    let mut command = rollcall(&[&["serve", "--store", &two], &FREE[..]].concat());
+    let other = Service::spawn(command.env("ROLLCALL__STORE__LOCAL_DIR", &elsewhere));
+    assert_ne!(service.http, other.http);
+    drop(service);
+    // Killed, not stopped: the folder is free all the same.
+    Service::start(&["--store", &one]);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 //! the two servers and nothing else.
 
 use std::net::{Ipv4Addr, TcpListener};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
@@ -34,6 +35,8 @@ pub struct Stack {
     pub broker: (String, u16),
     /// The URL of the store, as the test reads it.
     pub store: String,
+    /// Where the service keeps its own files beside the store.
+    pub local: PathBuf,
     flags: Vec<String>,
     _folder: TempDir,
 }
@@ -77,6 +80,7 @@ impl Stack {
         std::fs::write(&topics, format!("[[mqtt.topics]]\npattern = '{pattern}'\nkind = 'heartbeat'\n")).expect("file");
         let mut flags = vec!["--config".to_owned(), topics.display().to_string()];
         flags.extend(["--store".to_owned(), store_of_service.to_owned()]);
+        let local = folder.path().join("local");
         let broker = match broker {
             Some(url) => {
                 flags.extend(["--broker".to_owned(), url.to_owned()]);
@@ -90,13 +94,14 @@ impl Stack {
                 ("127.0.0.1".to_owned(), port)
             }
         };
-        Self { name, broker, store, flags, _folder: folder }
+        Self { name, broker, store, local, flags, _folder: folder }
     }
 
     /// Starts the service here, with these settings (`FLEET__OFFLINE_AFTER` and so on) beside; waits until it listens.
     pub async fn start(&self, settings: &[(&str, &str)]) -> Service {
         let mut command = rollcall(&["serve", "--http", "127.0.0.1:0"]);
         command.args(&self.flags).env("ROLLCALL__MQTT__CLIENT_ID", &self.name);
+        command.env("ROLLCALL__STORE__LOCAL_DIR", &self.local);
         command.envs(settings.iter().map(|(name, value)| (format!("ROLLCALL__{name}"), value)));
         let service = Service::spawn(&mut command);
         until("the service listens", || async { service.get("/api/v1/status").await["listening"] == true }).await;

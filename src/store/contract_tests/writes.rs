@@ -32,6 +32,18 @@ pub async fn a_fresh_store_is_empty(database: Arc<Database>) {
     assert_eq!(history(&*store).await, []);
 }
 
+pub async fn a_database_has_a_name_of_its_own_that_stays(database: Arc<Database>) {
+    let store = database.open().await;
+    let name = store.identity().await.unwrap();
+    assert!(name.len() == 32 && name.bytes().all(|byte| byte.is_ascii_hexdigit()), "{name}");
+    assert_eq!(store.identity().await.unwrap(), name);
+    assert_ne!(crate::store::open("sqlite::memory:").await.unwrap().identity().await.unwrap(), name);
+    if !matches!(&*database, Database::Memory) {
+        store.close().await;
+        assert_eq!(database.open().await.identity().await.unwrap(), name, "it outlives the process");
+    }
+}
+
 pub async fn a_batch_is_read_back_whole(database: Arc<Database>) {
     let store = database.open().await;
     let key = key("acme", "MTA NYCT_7326 Ü'\"\\");

@@ -101,6 +101,10 @@ impl Store for Postgres {
         "postgres"
     }
 
+    async fn identity(&self) -> anyhow::Result<String> {
+        self.read(|connection| Box::pin(read::identity(connection))).await
+    }
+
     async fn load_customers(&self) -> anyhow::Result<Vec<StoredCustomer>> {
         self.read(|connection| Box::pin(read::customers(connection))).await
     }

@@ -17,6 +17,7 @@ use sqlx::sqlite::{SqlitePool, SqlitePoolOptions};
 use sqlx::{ConnectOptions, Connection};
 use tokio::sync::Mutex;
 
+use super::local;
 use super::owned::Owned;
 use super::rows::Page;
 use super::{Checkpoint, ObservationGap, Store, StoredCustomer, StoredVehicle, TransitionQuery};
@@ -49,22 +50,21 @@ struct Connections {
     readers: Option<SqlitePool>,
 }
 
+/// The file that the rest of a URL names; none for memory.
+pub fn file(path: &str) -> Option<&Path> {
+    let path = path.strip_prefix("//").unwrap_or(path);
+    (path != ":memory:").then(|| Path::new(path))
+}
+
 /// Whether the file can be written, or made: the nearest folder above it that exists must allow it.
 pub fn probe(path: &str) -> anyhow::Result<()> {
-    let path = std::path::Path::new(path.strip_prefix("//").unwrap_or(path));
-    if path.as_os_str() == ":memory:" {
-        return Ok(());
-    }
+    let Some(path) = file(path) else { return Ok(()) };
     let sentence = || format!("the store at {} cannot be written", path.display());
     if path.exists() {
         std::fs::OpenOptions::new().append(true).open(path).with_context(sentence)?;
         return Ok(());
     }
-    let parents =
-        path.ancestors().skip(1).map(|folder| if folder.as_os_str().is_empty() { ".".as_ref() } else { folder });
-    let folder = parents.into_iter().find(|folder| folder.exists()).with_context(sentence)?;
-    anyhow::ensure!(folder.is_dir() && !folder.metadata()?.permissions().readonly(), sentence());
-    Ok(())
+    local::probe(path.parent().with_context(sentence)?).with_context(sentence)
 }
 
 impl Sqlite {
@@ -168,6 +168,10 @@ async fn migrate(writer: &mut SqliteConnection) -> anyhow::Result<()> {
 impl Store for Sqlite {
     fn kind(&self) -> &'static str {
         "sqlite"
+    }
+
+    async fn identity(&self) -> anyhow::Result<String> {
+        self.read(|connection| Box::pin(read::identity(connection))).await
     }
 
     async fn load_customers(&self) -> anyhow::Result<Vec<StoredCustomer>> {

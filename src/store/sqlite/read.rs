@@ -45,6 +45,13 @@ pub async fn vehicles(
     Ok(vehicles)
 }
 
+const IDENTITY: &str = "SELECT id FROM identity";
+
+/// Which database this is.
+pub async fn identity(connection: &mut SqliteConnection) -> anyhow::Result<String> {
+    Ok(sqlx::query_scalar(IDENTITY).fetch_one(connection).await?)
+}
+
 const ALIVE_UNTIL: &str = "SELECT alive_until_ms FROM listening";
 
 /// Until when the last run listened.
@@ -146,7 +153,8 @@ async fn to_status(
 
 /// Every statement of this file.
 #[cfg(test)]
-pub const STATEMENTS: &[&str] = &[CUSTOMERS, VEHICLES, ALIVE_UNTIL, GAPS, OF_VEHICLE, OF_CUSTOMER, OF_FLEET, TO_STATUS];
+pub const STATEMENTS: &[&str] =
+    &[IDENTITY, CUSTOMERS, VEHICLES, ALIVE_UNTIL, GAPS, OF_VEHICLE, OF_CUSTOMER, OF_FLEET, TO_STATUS];
 
 /// The statements that list transitions, and the index that must serve each.
 #[cfg(test)]
