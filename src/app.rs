@@ -23,6 +23,7 @@ use tokio::sync::watch;
 
 use crate::api::{self, Service, rate::Rate};
 use crate::clock::Clock;
+use crate::fleet::last_seen::LastSeen;
 use crate::fleet::outbox::FleetCounters;
 use crate::fleet::persister::Persister;
 use crate::fleet::registry::{Admission, Registry};
@@ -34,6 +35,7 @@ use crate::ingest::subscriber::{Link, Subscriber};
 use crate::live::feed::Feed;
 use crate::live::hub::{CloseAll, Hub};
 use crate::settings::Settings;
+use crate::store::last_seen::{self, Seen, SeenFile};
 use crate::store::local::{self, Local};
 use crate::store::{self, Store};
 
@@ -62,6 +64,7 @@ pub struct Running {
     persister: Persister,
     hub: Addr<Hub>,
     store: Arc<dyn Store>,
+    last_seen: Option<LastSeen>,
     /// Ours until the process has nothing more to write.
     _local: Option<Local>,
 }
@@ -78,6 +81,10 @@ pub async fn start(settings: &Settings) -> anyhow::Result<Running> {
     let folder = local::folder(settings.store.url.expose(), settings.store.local_dir.as_deref());
     let local = folder.map(|folder| Local::open(&folder)).transpose()?;
     let store = store::open(settings.store.url.expose()).await?;
+    let seen_file = match &local {
+        Some(local) => Some(SeenFile::new(local.path(last_seen::FILE), store.identity().await?)),
+        None => None,
+    };
     let customers = store.load_customers().await?.into_iter().map(|row| (row.customer.clone(), row));
     let customers: BTreeMap<_, _> = customers.collect();
 
@@ -102,8 +109,11 @@ pub async fn start(settings: &Settings) -> anyhow::Result<Running> {
         feed: Arc::clone(&feed),
         hub: hub.clone(),
         persister: persister.clone(),
+        seen: seen_file.as_ref().and_then(read_seen),
     };
     let supervisor = Supervisor::start_fleet(plan).await.context("cannot bring the fleet to life from the store")?;
+    let every = settings.store.last_seen_interval.std();
+    let last_seen = seen_file.map(|file| LastSeen::start(file, Arc::clone(&feed), Arc::clone(&registry), every));
 
     let rate = Arc::<Rate>::default();
     let intake = start_intake(settings, &door, &supervisor).await?;
@@ -131,7 +141,7 @@ pub async fn start(settings: &Settings) -> anyhow::Result<Running> {
     let handle = server.handle();
     tokio::spawn(server);
     actix::spawn(sample_rate(rate, door, clock));
-    Ok(Running { http, server: handle, intake, publisher, supervisor, persister, hub, store, _local: local })
+    Ok(Running { http, server: handle, intake, publisher, supervisor, persister, hub, store, last_seen, _local: local })
 }
 
 impl Running {
@@ -168,6 +178,9 @@ impl Running {
             Intake::External(subscriber, _) => subscriber.stop().await,
         }
         let _ = self.supervisor.send(DrainAll).await;
+        if let Some(last_seen) = self.last_seen.take() {
+            last_seen.stop().await;
+        }
         self.persister.stop().await;
         self.publisher.stop().await;
         let _ = self.hub.send(CloseAll("the service is stopping")).await;
@@ -227,6 +240,21 @@ pub fn signal() -> impl Future<Output = ()> {
 fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address)
         .with_context(|| format!("cannot listen for HTTP on {address}; free it or choose another with --http"))
+}
+
+/// What the last run left in the local file. One that cannot be used is as good as none: the store has its own.
+fn read_seen(file: &SeenFile) -> Option<Seen> {
+    match file.read() {
+        Ok(Some(seen)) => return Some(seen),
+        Ok(None) => {
+            tracing::info!("there is no file {} yet; the store says when vehicles were heard", file.path().display())
+        }
+        Err(error) => tracing::warn!(
+            "the file {} is ignored: {error:#}; the store says when vehicles were last heard, a minute or two old",
+            file.path().display()
+        ),
+    }
+    None
 }
 
 fn shards(settings: &Settings) -> usize {

@@ -153,13 +153,20 @@ pub struct Store {
     /// Folder for Rollcall's own small files beside the store; one process at a time. None: the folder of the SQLite
     /// file, or `data`; a store in memory has none.
     pub local_dir: Option<PathBuf>,
-    /// How often what was last heard of each vehicle is written down; after a crash nothing older is known.
+    /// How often the times of last heartbeats are written to the local file; after a crash nothing younger is known.
+    pub last_seen_interval: Span,
+    /// How often what was last heard of each vehicle, its position and gauges too, is written to the store.
     pub checkpoint_interval: Span,
 }
 
 impl Default for Store {
     fn default() -> Self {
-        Self { url: Secret::from("sqlite:data/rollcall.db"), local_dir: None, checkpoint_interval: Span(30_000) }
+        Self {
+            url: Secret::from("sqlite:data/rollcall.db"),
+            local_dir: None,
+            last_seen_interval: Span(5_000),
+            checkpoint_interval: Span(60_000),
+        }
     }
 }
 
@@ -402,6 +409,7 @@ fn check(settings: &Settings) -> Vec<String> {
     for (name, span, least) in [
         ("fleet.offline_after", settings.fleet.offline_after, 100),
         ("live.tick", settings.live.tick, 20),
+        ("store.last_seen_interval", settings.store.last_seen_interval, 100),
         ("store.checkpoint_interval", settings.store.checkpoint_interval, 100),
     ] {
         if span.0 < least {
@@ -418,6 +426,7 @@ fn check(settings: &Settings) -> Vec<String> {
         ("fleet.future_max", fleet.future_max),
         ("fleet.past_max", fleet.past_max),
         ("mqtt.session_expiry", settings.mqtt.session_expiry),
+        ("store.last_seen_interval", settings.store.last_seen_interval),
         ("store.checkpoint_interval", settings.store.checkpoint_interval),
         ("live.tick", settings.live.tick),
     ] {

@@ -35,6 +35,7 @@ pub async fn status(request: HttpRequest, service: web::Data<Service>) -> Result
             "kind": service.store.kind(),
             "ok": service.health.fault().is_none(),
             "spool_rows": service.health.pending(),
+            "repaired_rows": service.health.repaired(),
         },
         "dashboards": service.feed.dashboards(),
         "detection_lag_ms": { "p50": lag.p50, "p99": lag.p99, "max": lag.max },

@@ -1,35 +1,29 @@
-//! The persister: the one writer of the store. Transitions in groups, checkpoints now and then, blind intervals. Fed
+//! The persister: the one writer of the store. Transitions in groups, steps of checkpoints, blind intervals. Fed
 //! by shards with decisions and by the supervisor with gaps; tells the hub what is durable, and accepts the tokens of
 //! senders who waited for it. Bound: `PENDING_MAX` transitions; when they are reached, shards take no new batch, so
 //! ingest fills up and tells its senders to wait. Nothing is dropped, and nothing is written out of order.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use actix::Addr;
 use backon::{BackoffBuilder, ExponentialBuilder};
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::MissedTickBehavior;
 
+use super::checkpoint::Checkpoints;
 use super::registry::Registry;
 use super::token::Token;
-use crate::domain::board::{Group, Version};
-use crate::domain::time::Millis;
 use crate::domain::transition::Transition;
 use crate::live::feed::Feed;
 use crate::live::hub::{Durable, Hub};
-use crate::store::{Checkpoint, ObservationGap, Store};
+use crate::store::{ObservationGap, Store};
 
 /// Transitions that may wait for the store: about 400 MB, a whole fleet of a million once.
 const PENDING_MAX: usize = 1_000_000;
 /// Transitions in one transaction: large enough that a commit's cost is shared, small enough for a second at most.
 const GROUP_ROWS_MAX: usize = 10_000;
-/// Rows of one checkpoint statement.
-const CHECKPOINT_ROWS: usize = 5_000;
-/// Slots looked at while the board is held for a checkpoint: under a millisecond.
-const CHECKPOINT_SCAN: u32 = 20_000;
 
 /// A transition, and the sender who waits until it is durable.
 #[derive(Debug)]
@@ -51,6 +45,8 @@ enum Job {
 pub struct StoreHealth {
     pending: AtomicUsize,
     fault: Mutex<Option<String>>,
+    /// Stored statuses that were not what the vehicle's last transition says, and were mended.
+    pub(super) repaired: AtomicU64,
 }
 
 impl StoreHealth {
@@ -64,7 +60,12 @@ impl StoreHealth {
         self.fault.lock().clone()
     }
 
-    fn note(&self, outcome: &anyhow::Result<()>) {
+    /// Stored statuses that somebody changed and that were mended, since the start.
+    pub fn repaired(&self) -> u64 {
+        self.repaired.load(Relaxed)
+    }
+
+    pub(super) fn note(&self, outcome: &anyhow::Result<()>) {
         let mut fault = self.fault.lock();
         match outcome {
             Ok(()) => {
@@ -100,8 +101,9 @@ impl Persister {
     ) -> Self {
         let (jobs, queue) = mpsc::unbounded_channel();
         let health = Arc::<StoreHealth>::default();
-        let writer = Writer { store, feed, hub, registry, health: Arc::clone(&health), checkpointed: 0 };
-        tokio::spawn(writer.run(queue, checkpoint_every));
+        let checkpoints = Checkpoints::new(Arc::clone(&store), feed, registry, Arc::clone(&health), checkpoint_every);
+        let writer = Writer { store, hub, health: Arc::clone(&health), checkpoints };
+        tokio::spawn(writer.run(queue));
         Self { jobs, health }
     }
 
@@ -139,37 +141,33 @@ impl Persister {
 
 struct Writer {
     store: Arc<dyn Store>,
-    feed: Arc<Feed>,
     hub: Addr<Hub>,
-    registry: Arc<Registry>,
     health: Arc<StoreHealth>,
-    checkpointed: Version,
+    checkpoints: Checkpoints,
 }
 
 impl Writer {
-    async fn run(mut self, mut queue: mpsc::UnboundedReceiver<Job>, checkpoint_every: Duration) {
-        let mut checkpoint = tokio::time::interval(checkpoint_every);
-        checkpoint.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        checkpoint.tick().await;
+    async fn run(mut self, mut queue: mpsc::UnboundedReceiver<Job>) {
         let mut next = None;
         loop {
+            // Between commits, not when there are none: a store that is always busy has its checkpoints too.
+            if self.checkpoints.are_due() {
+                self.checkpoints.step().await;
+            }
             // Only receiving and waiting are cancelled here, never a write.
             let job = match next.take() {
                 Some(job) => Some(job),
                 None => tokio::select! {
                     biased;
                     job = queue.recv() => job,
-                    _ = checkpoint.tick() => {
-                        self.checkpoint().await;
-                        continue;
-                    }
+                    () = self.checkpoints.due() => continue,
                 },
             };
             match job {
                 Some(Job::Transitions(decided)) => next = self.commit_group(decided, &mut queue).await,
                 Some(Job::Gap(gap)) => self.until_written(|| self.store.record_gap(&gap)).await,
                 Some(Job::Stop(done)) => {
-                    self.checkpoint().await;
+                    self.checkpoints.finish().await;
                     self.store.close().await;
                     let _ = done.send(());
                     return;
@@ -228,52 +226,5 @@ impl Writer {
             }
             tokio::time::sleep(pauses.next().unwrap_or(Duration::from_secs(5))).await;
         }
-    }
-
-    /// Writes what was last heard of each vehicle that was heard since the last checkpoint. One that fails is not
-    /// repeated: the next one holds it too, because the version it starts from has not moved.
-    async fn checkpoint(&mut self) {
-        let alive_until = self.alive_until();
-        let (since, newest) = (self.checkpointed, self.feed.board().version());
-        let mut from = 0;
-        while let Some((rows, next)) = self.heard_since(since, from) {
-            for rows in rows.chunks(CHECKPOINT_ROWS) {
-                let outcome = self.store.checkpoint(rows, alive_until).await;
-                self.health.note(&outcome);
-                if outcome.is_err() {
-                    return;
-                }
-            }
-            from = next;
-        }
-        let outcome = self.store.checkpoint(&[], alive_until).await;
-        self.health.note(&outcome);
-        if outcome.is_ok() {
-            self.checkpointed = newest;
-        }
-    }
-
-    /// Until when everything that was said is known. It does not move while we are blind: if the process ends
-    /// meanwhile, the next one has been blind since then.
-    fn alive_until(&self) -> Millis {
-        let until = self.registry.on_board_until();
-        let observation = self.feed.observation().1;
-        let blind_since = observation.since.filter(|_| !observation.listening);
-        blind_since.map_or(until, |since| since.min(until))
-    }
-
-    fn heard_since(&self, since: Version, from: u32) -> Option<(Vec<Checkpoint>, u32)> {
-        let board = self.feed.board();
-        let next = from.saturating_add(CHECKPOINT_SCAN);
-        let slots = from..next.min(board.slots());
-        if slots.is_empty() {
-            return None;
-        }
-        let heard = slots.filter_map(|slot| board.row(slot)).filter(|row| row.changed_after(Group::Seen, since));
-        let rows = heard.filter_map(|row| {
-            let last_seen = row.state.last_seen?;
-            Some(Checkpoint { key: Arc::clone(&row.key), last_seen, latest: row.state.latest.clone() })
-        });
-        Some((rows.collect(), next))
     }
 }

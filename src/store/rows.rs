@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 
-use super::{After, Checkpoint, StoredCustomer, StoredVehicle, TransitionQuery};
+use super::{After, Checkpoint, Claim, Mended, StoredCustomer, StoredVehicle, TransitionQuery};
 use crate::domain::board::Registered;
 use crate::domain::ids::VehicleKey;
 use crate::domain::latest::{Fact, Latest, Position, Rank};
@@ -252,6 +252,46 @@ impl VehicleRow {
             speed_kmh: self.speed_kmh,
             heading_deg: self.heading_deg,
         })
+    }
+}
+
+/// Some vehicles in the order of their keys: so many after this one.
+#[derive(Debug, Clone)]
+pub struct Slice {
+    pub customer: String,
+    pub vehicle: String,
+    pub rows: i64,
+}
+
+impl Slice {
+    /// The first `rows` after `after`, or of all.
+    pub fn after(after: Option<&VehicleKey>, rows: u32) -> Self {
+        let (customer, vehicle) = after.map_or_else(Default::default, |key| (&*key.customer, &*key.vehicle));
+        Self { customer: customer.to_owned(), vehicle: vehicle.to_owned(), rows: rows.max(1).into() }
+    }
+}
+
+/// A row of `vehicle` that is wrong, and what its last transition says.
+#[derive(Debug, sqlx::FromRow)]
+pub struct FaultyRow {
+    pub customer: String,
+    pub vehicle: String,
+    pub status: String,
+    pub status_since_ms: Option<Millis>,
+    pub seq: i64,
+    pub true_status: String,
+    pub true_since_ms: Option<Millis>,
+    pub true_seq: i64,
+}
+
+impl From<FaultyRow> for Mended {
+    fn from(row: FaultyRow) -> Self {
+        let claim = |status, since, seq| Claim { status, since, seq };
+        Self {
+            key: VehicleKey { customer: row.customer.into(), vehicle: row.vehicle.into() },
+            was: claim(row.status, row.status_since_ms, row.seq),
+            is: claim(row.true_status, row.true_since_ms, row.true_seq),
+        }
     }
 }
 

@@ -104,11 +104,17 @@ async fn add_transitions(connection: &mut PgConnection, rows: &[Transition]) -> 
     Ok(())
 }
 
+/// Writes what was last heard of vehicles.
+pub async fn hear(connection: &mut PgConnection, rows: Vec<Checkpoint>) -> anyhow::Result<()> {
+    for rows in newest_heard(&rows).chunks(CHUNK) {
+        hear_some(connection, rows).await?;
+    }
+    Ok(())
+}
+
 /// Writes what was last heard of vehicles, and until when we listened.
 pub async fn checkpoint(connection: &mut PgConnection, rows: Vec<Checkpoint>, until: Millis) -> anyhow::Result<()> {
-    for rows in newest_heard(&rows).chunks(CHUNK) {
-        hear(connection, rows).await?;
-    }
+    hear(connection, rows).await?;
     sqlx::query(LISTENED).bind(until).execute(connection).await?;
     Ok(())
 }
@@ -142,7 +148,7 @@ const HEARD: &str = concat!(
 
 type Bound<'q> = sqlx::query::Query<'q, sqlx::Postgres, sqlx::postgres::PgArguments>;
 
-async fn hear(connection: &mut PgConnection, rows: &[&Checkpoint]) -> anyhow::Result<()> {
+async fn hear_some(connection: &mut PgConnection, rows: &[&Checkpoint]) -> anyhow::Result<()> {
     let latest: Vec<&Latest> = column(rows, |row| &row.latest);
     let seq = |latest: &&Latest| latest.position.and(rank_row(latest.position_rank));
     let query = sqlx::query(HEARD)

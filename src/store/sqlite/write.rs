@@ -115,11 +115,17 @@ pub fn heard(rows: &[Checkpoint]) -> anyhow::Result<Vec<String>> {
     chunks(rows)
 }
 
-/// Writes what was last heard of vehicles, and until when we listened.
-pub async fn checkpoint(connection: &mut SqliteConnection, heard: Vec<String>, until: Millis) -> anyhow::Result<()> {
+/// Writes what was last heard of vehicles.
+pub async fn hear(connection: &mut SqliteConnection, heard: Vec<String>) -> anyhow::Result<()> {
     for rows in &heard {
         sqlx::query(HEARD).bind(rows).execute(&mut *connection).await?;
     }
+    Ok(())
+}
+
+/// Writes what was last heard of vehicles, and until when we listened.
+pub async fn checkpoint(connection: &mut SqliteConnection, heard: Vec<String>, until: Millis) -> anyhow::Result<()> {
+    hear(connection, heard).await?;
     sqlx::query(LISTENED).bind(until).execute(connection).await?;
     Ok(())
 }
