@@ -23,6 +23,7 @@ use tokio::sync::watch;
 
 use crate::api::{self, Service, rate::Rate};
 use crate::clock::Clock;
+use crate::fleet::last_seen::LastSeen;
 use crate::fleet::outbox::FleetCounters;
 use crate::fleet::persister::Persister;
 use crate::fleet::registry::{Admission, Registry};
@@ -34,6 +35,7 @@ use crate::ingest::subscriber::{Link, Subscriber};
 use crate::live::feed::Feed;
 use crate::live::hub::{CloseAll, Hub};
 use crate::settings::Settings;
+use crate::store::last_seen::{self, Seen, SeenFile};
 use crate::store::local::{self, Local};
 use crate::store::spool::{self, Limits, Spool};
 use crate::store::{self, Store};
@@ -64,6 +66,7 @@ pub struct Running {
     hub: Addr<Hub>,
     store: Arc<dyn Store>,
     demo: Arc<api::demo::Fleet>,
+    last_seen: Option<LastSeen>,
     /// Ours until the process has nothing more to write.
     _local: Option<Local>,
 }
@@ -80,8 +83,11 @@ pub async fn start(settings: &Settings) -> anyhow::Result<Running> {
     let folder = local::folder(settings.store.url.expose(), settings.store.local_dir.as_deref());
     let local = folder.map(|folder| Local::open(&folder)).transpose()?;
     let store = store::open(settings.store.url.expose()).await?;
+    store.take_over().await?;
+    let identity = store.identity().await?;
+    let seen_file = local.as_ref().map(|local| SeenFile::new(local.path(last_seen::FILE), identity.clone()));
     let spool = match &local {
-        Some(local) => Some(open_spool(local, &*store, settings).await?),
+        Some(local) => Some(open_spool(local, &*store, identity, settings).await?),
         None => None,
     };
     let customers = store.load_customers().await?.into_iter().map(|row| (row.customer.clone(), row));
@@ -109,8 +115,11 @@ pub async fn start(settings: &Settings) -> anyhow::Result<Running> {
         feed: Arc::clone(&feed),
         hub: hub.clone(),
         persister: persister.clone(),
+        seen: seen_file.as_ref().and_then(read_seen),
     };
     let supervisor = Supervisor::start_fleet(plan).await.context("cannot bring the fleet to life from the store")?;
+    let every = settings.store.last_seen_interval.std();
+    let last_seen = seen_file.map(|file| LastSeen::start(file, Arc::clone(&feed), Arc::clone(&registry), every));
 
     let rate = Arc::<Rate>::default();
     let intake = start_intake(settings, &door, &supervisor).await?;
@@ -141,7 +150,19 @@ pub async fn start(settings: &Settings) -> anyhow::Result<Running> {
     tokio::spawn(server);
     actix::spawn(sample_rate(rate, door, clock));
     actix::spawn(follow_wall(clock, supervisor.clone()));
-    Ok(Running { http, server: handle, intake, publisher, supervisor, persister, hub, store, demo, _local: local })
+    Ok(Running {
+        http,
+        server: handle,
+        intake,
+        publisher,
+        supervisor,
+        persister,
+        hub,
+        store,
+        demo,
+        last_seen,
+        _local: local,
+    })
 }
 
 impl Running {
@@ -183,6 +204,9 @@ impl Running {
             Intake::External(subscriber, _) => subscriber.stop().await,
         }
         let _ = self.supervisor.send(DrainAll).await;
+        if let Some(last_seen) = self.last_seen.take() {
+            last_seen.stop().await;
+        }
         self.persister.stop().await;
         self.publisher.stop().await;
         let _ = self.hub.send(CloseAll("the service is stopping")).await;
@@ -198,7 +222,12 @@ impl Running {
 pub async fn run_until(settings: &Settings, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
     let running = start(settings).await?;
     println!("{}", running.ready_line());
-    stop.await;
+    let health = running.persister.health();
+    tokio::select! {
+        () = stop => {}
+        // Nothing that we decide can be kept from now on, and two that judge the same vehicles help nobody.
+        () = health.replaced() => anyhow::bail!("another Rollcall has taken this store over; this one ends"),
+    }
     tracing::info!("stopping");
     tokio::time::timeout(STOP_MAX, running.stop()).await.context("stopping took too long; what was not durable is lost")
 }
@@ -245,14 +274,29 @@ fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
 }
 
 /// What an earlier run left in the spool is brought to the store, before the fleet is read from there.
-async fn open_spool(local: &Local, store: &dyn Store, settings: &Settings) -> anyhow::Result<Spool> {
+async fn open_spool(local: &Local, store: &dyn Store, identity: String, settings: &Settings) -> anyhow::Result<Spool> {
     let limits = Limits { bytes_max: settings.store.spool_bytes_max, sync: settings.store.spool_sync };
-    let mut spool = Spool::open(&local.path("spool"), &store.identity().await?, limits)?;
+    let mut spool = Spool::open(&local.path("spool"), &identity, limits)?;
     let rows = spool::replay(&mut spool, store).await.context("cannot bring the spool to the store")?;
     if rows > 0 {
         tracing::info!(rows, "what waited in the spool is in the store");
     }
     Ok(spool)
+}
+
+/// What the last run left in the local file. One that cannot be used is as good as none: the store has its own.
+fn read_seen(file: &SeenFile) -> Option<Seen> {
+    match file.read() {
+        Ok(Some(seen)) => return Some(seen),
+        Ok(None) => {
+            tracing::info!("there is no file {} yet; the store says when vehicles were heard", file.path().display())
+        }
+        Err(error) => tracing::warn!(
+            "the file {} is ignored: {error:#}; the store says when vehicles were last heard, a minute or two old",
+            file.path().display()
+        ),
+    }
+    None
 }
 
 fn shards(settings: &Settings) -> usize {

@@ -160,7 +160,9 @@ pub struct Store {
     pub spool_sync: SpoolSync,
     /// Most bytes of the spool.
     pub spool_bytes_max: u64,
-    /// How often what was last heard of each vehicle is written down; after a crash nothing older is known.
+    /// How often the times of last heartbeats are written to the local file; after a crash nothing younger is known.
+    pub last_seen_interval: Span,
+    /// How often what was last heard of each vehicle, its position and gauges too, is written to the store.
     pub checkpoint_interval: Span,
 }
 
@@ -171,7 +173,8 @@ impl Default for Store {
             local_dir: None,
             spool_sync: SpoolSync::Always,
             spool_bytes_max: 1 << 30,
-            checkpoint_interval: Span(30_000),
+            last_seen_interval: Span(5_000),
+            checkpoint_interval: Span(60_000),
         }
     }
 }
@@ -204,6 +207,8 @@ pub struct Fleet {
     pub backlog_after: Span,
     /// A device clock further ahead than this is not believed.
     pub future_max: Span,
+    /// A device clock further behind than this is not believed.
+    pub past_max: Span,
     /// Most vehicles in all.
     pub max_vehicles: usize,
     /// Most vehicles of one customer.
@@ -224,6 +229,7 @@ impl Default for Fleet {
             sleep_grace: Span(rules.sleep_grace),
             backlog_after: Span(rules.backlog_after),
             future_max: Span(rules.future_max),
+            past_max: Span(rules.past_max),
             max_vehicles: 2_000_000,
             max_vehicles_per_customer: 2_000_000,
             auto_register: true,
@@ -242,6 +248,7 @@ impl Fleet {
             sleep_grace: self.sleep_grace.0,
             backlog_after: self.backlog_after.0,
             future_max: self.future_max.0,
+            past_max: self.past_max.0,
         }
     }
 }
@@ -429,6 +436,7 @@ fn check(settings: &Settings) -> Vec<String> {
     for (name, span, least) in [
         ("fleet.offline_after", settings.fleet.offline_after, 100),
         ("live.tick", settings.live.tick, 20),
+        ("store.last_seen_interval", settings.store.last_seen_interval, 100),
         ("store.checkpoint_interval", settings.store.checkpoint_interval, 100),
     ] {
         if span.0 < least {
@@ -449,7 +457,9 @@ fn check(settings: &Settings) -> Vec<String> {
         ("fleet.sleep_grace", fleet.sleep_grace),
         ("fleet.backlog_after", fleet.backlog_after),
         ("fleet.future_max", fleet.future_max),
+        ("fleet.past_max", fleet.past_max),
         ("mqtt.session_expiry", settings.mqtt.session_expiry),
+        ("store.last_seen_interval", settings.store.last_seen_interval),
         ("store.checkpoint_interval", settings.store.checkpoint_interval),
         ("live.tick", settings.live.tick),
     ] {

@@ -50,11 +50,15 @@ impl Collector for Scrape {
         counter(&mut out, "backlog", "Heartbeats that had waited somewhere", fleet.backlog.load(Relaxed))?;
         counter(&mut out, "transitions", "Changes of status decided", fleet.transitions.load(Relaxed))?;
         counter(&mut out, "vehicle_restarts", "Vehicle actors made anew after a panic", fleet.restarts.load(Relaxed))?;
+        let help = "Vehicles whose clock is off by more than fleet.future_max, ahead or behind";
+        gauge(&mut out, "vehicles_clock_off", help, fleet.clocks_off.load(Relaxed))?;
         gauge(&mut out, "intake_waiting", "Inputs waiting for their shard", service.registry.waiting() as i64)?;
         gauge(&mut out, "mqtt_connections", "Connections to the embedded broker", (service.connections)() as i64)?;
         gauge(&mut out, "dashboards", "WebSocket clients", service.feed.dashboards() as i64)?;
         gauge(&mut out, "store_up", "1 while the store takes writes", i64::from(service.health.fault().is_none()))?;
         self.spool(&mut out)?;
+        let help = "Stored statuses that somebody changed and that were mended from their transitions";
+        counter(&mut out, "store_repairs", help, service.health.repaired())?;
         self.statuses(&mut out)?;
         self.vehicles(&mut out)?;
         self.refused(&mut out)?;
@@ -66,7 +70,7 @@ impl Scrape {
     fn spool(&self, out: &mut DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
         let health = &self.0.health;
         let spool = health.spool().unwrap_or_default();
-        let age_ms = spool.oldest.map_or(0, |oldest| (self.0.clock.now() - oldest).max(0));
+        let age_ms = spool.oldest.map_or(0, |oldest| (self.0.clock.today() - oldest).max(0));
         gauge(out, "spool_rows", "Transitions not yet in the store, in memory and spool", health.waiting() as i64)?;
         gauge(out, "memory_rows", "Transitions not yet durable, in memory only", health.pending() as i64)?;
         gauge(out, "spool_bytes", "Bytes of the spool", spool.bytes as i64)?;

@@ -3,7 +3,7 @@
 //! decision under way a vehicle, since a later update overwrites the earlier one in place.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 
 use super::persister::Decided;
 use super::registry::{Entry, Registry};
@@ -26,6 +26,8 @@ pub struct FleetCounters {
     pub duplicates: AtomicU64,
     /// Beats that had waited somewhere.
     pub backlog: AtomicU64,
+    /// Vehicles whose clock is further off than is believed, ahead or behind.
+    pub clocks_off: AtomicI64,
     /// Vehicles whose actor panicked and was made anew.
     pub restarts: AtomicU64,
     /// Changes of status decided.

@@ -14,7 +14,7 @@ use crate::fleet::registry::{Admission, Delivered, Input, LANE_INPUTS_MAX, NotTa
 use crate::fleet::supervisor::{Hearing, Plan, Supervisor};
 use crate::fleet::token::Token;
 use crate::fleet::vehicle::Sabotage;
-use crate::store::{Checkpoint, ObservationGap, Store, StoredCustomer, StoredVehicle, TransitionQuery};
+use crate::store::{Checkpoint, ObservationGap, Repair, Store, StoredCustomer, StoredVehicle, TransitionQuery};
 
 #[derive(Default)]
 struct Memory {
@@ -59,6 +59,12 @@ impl Store for Memory {
     }
     async fn checkpoint(&self, _: &[Checkpoint], _: Millis) -> anyhow::Result<()> {
         self.answer()
+    }
+    async fn heard(&self, _: &[Checkpoint]) -> anyhow::Result<()> {
+        self.answer()
+    }
+    async fn repair(&self, _: Option<&VehicleKey>, _: u32) -> anyhow::Result<Repair> {
+        Ok(Repair::default())
     }
     async fn record_gap(&self, _: &ObservationGap) -> anyhow::Result<()> {
         self.answer()
@@ -112,6 +118,7 @@ async fn fleet(store: Memory, offline_after: Millis) -> Fleet {
         feed: Arc::clone(&feed),
         hub,
         persister: persister.clone(),
+        seen: None,
     };
     let supervisor = Supervisor::start_fleet(plan).await.expect("starts");
     Fleet { registry, feed, store, counters, supervisor, persister, clock }

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use actix::prelude::*;
 
+use super::checkpoint::repair_all;
 use super::outbox::FleetCounters;
 use super::persister::Persister;
 use super::registry::Registry;
@@ -23,6 +24,7 @@ use crate::domain::query::Filter;
 use crate::domain::time::Millis;
 use crate::live::feed::{Feed, Observation};
 use crate::live::hub::{Hub, Observed};
+use crate::store::last_seen::Seen;
 use crate::store::{ObservationGap, Store, StoredVehicle};
 
 /// Vehicles restored in one message to a shard.
@@ -77,6 +79,8 @@ pub struct Plan {
     pub hub: Addr<Hub>,
     /// The writer of the store.
     pub persister: Persister,
+    /// What the local file says of the last run, where there is one.
+    pub seen: Option<Seen>,
 }
 
 impl Supervisor {
@@ -87,9 +91,10 @@ impl Supervisor {
     /// # Errors
     /// The store cannot be read, or a shard died over its vehicles.
     pub async fn start_fleet(plan: Plan) -> anyhow::Result<Addr<Self>> {
-        let Plan { store, registry, rules, clock, counters, feed, hub, persister } = plan;
-        store.take_over().await?;
-        let alive_until = store.alive_until().await?;
+        let Plan { store, registry, rules, clock, counters, feed, hub, persister, seen } = plan;
+        repair_all(&store, &persister.health()).await?;
+        let stored = store.alive_until().await?;
+        let alive_until = stored.max(seen.as_ref().map(|seen| seen.alive_until));
         let blind_from = alive_until.unwrap_or_else(|| clock.now()).min(clock.now());
         let mut gaps = Gaps::default();
         gaps.open(blind_from);
@@ -99,9 +104,9 @@ impl Supervisor {
         let shards: Vec<Addr<Shard>> = (0..parts.registry.shards())
             .map(|index| Shard::start_on(&Arbiter::new().handle(), index, parts.clone()))
             .collect();
-        restore(&store, &parts, &shards).await?;
+        restore(&store, &parts, &shards, seen).await?;
         store.close_open_gaps(clock.now()).await?;
-        if alive_until.is_none() {
+        if stored.is_none() {
             // A store that is new has no checkpoint yet; a crash before the first one must be dated too.
             store.checkpoint(&[], clock.now()).await?;
         }
@@ -133,12 +138,19 @@ impl Supervisor {
     }
 }
 
-async fn restore(store: &Arc<dyn Store>, parts: &Parts, shards: &[Addr<Shard>]) -> anyhow::Result<()> {
+async fn restore(
+    store: &Arc<dyn Store>,
+    parts: &Parts,
+    shards: &[Addr<Shard>],
+    seen: Option<Seen>,
+) -> anyhow::Result<()> {
     let customers = store.load_customers().await?.into_iter();
     let timeouts: BTreeMap<String, Option<Millis>> = customers.map(|row| (row.customer, row.offline_after)).collect();
     let mut chunks: Vec<Vec<Origin>> = shards.iter().map(|_| Vec::new()).collect();
     let mut sent = Vec::new();
-    let mut each = |stored: StoredVehicle| {
+    let mut each = |mut stored: StoredVehicle| {
+        let heard = seen.as_ref().and_then(|seen| seen.of(&stored.key));
+        stored.last_seen = stored.last_seen.max(heard);
         let theirs = timeouts.get(&*stored.key.customer).copied().flatten();
         let shard = parts.registry.shard_of(&stored.key.customer, &stored.key.vehicle);
         chunks[shard].push(origin(stored, theirs, parts));
@@ -164,7 +176,7 @@ async fn restore(store: &Arc<dyn Store>, parts: &Parts, shards: &[Addr<Shard>]) 
 fn origin(stored: StoredVehicle, customers: Option<Millis>, parts: &Parts) -> Origin {
     let policy = Policy::resolve(&parts.rules, customers, stored.offline_after);
     let StoredVehicle { key, registered, status, since, seq, last_seen, latest, .. } = stored;
-    // Written by a clock that was ahead of today's: it was heard before we started, that much is known.
+    // Nobody was heard in the future, whatever the clock of the last run was.
     let past = |date: Option<Millis>| date.map(|date| date.min(parts.clock.started_at()));
     let (since, last_seen) = (past(since), past(last_seen));
     let liveness = Liveness::restored(Stored { status, since, seq, last_seen }, policy, parts.blind_from());

@@ -21,7 +21,7 @@ use super::shard::{Flush, Shard, Ticket};
 use super::token::Token;
 use crate::clock::Clock;
 use crate::domain::board::{Registered, Update};
-use crate::domain::latest::{self, Latest};
+use crate::domain::latest::{self, Fact, Latest};
 use crate::domain::liveness::{self, Liveness, Outcome, Setting};
 use crate::domain::policy::Policy;
 use crate::domain::time::Millis;
@@ -116,7 +116,10 @@ impl Vehicle {
                 } else {
                     let backlog = latest::is_backlog(&beat, outbox.clock.date(arrival), &outbox.rules);
                     outbox.counters.backlog.fetch_add(u64::from(backlog), Relaxed);
+                    let was_off = self.latest.clock_is_off(&outbox.rules);
                     self.latest.apply(&mut beat, outbox.clock.date(arrival), &outbox.rules);
+                    let is_off = self.latest.clock_is_off(&outbox.rules);
+                    outbox.counters.clocks_off.fetch_add(i64::from(is_off) - i64::from(was_off), Relaxed);
                 }
                 outcome.changes
             }
@@ -163,9 +166,18 @@ impl Vehicle {
             position: self.latest.position,
             usual_gap_ms: self.liveness.usual_gap(),
             session: self.liveness.session(),
-            clock_skew_ms: self.latest.clock_skew,
+            clock_skew_ms: self.latest.clock_skew.map(Fact::value),
         };
         Transition { key: Arc::clone(&self.entry.key), change, decided_at: clock.today(), evidence }
+    }
+
+    /// A vehicle whose clock is off counts while its actor lives.
+    fn count_clock(&self, change: i64) {
+        if let Ok(outbox) = self.outbox.try_borrow()
+            && self.latest.clock_is_off(&outbox.rules)
+        {
+            outbox.counters.clocks_off.fetch_add(change, Relaxed);
+        }
     }
 
     /// Sees to it that the deadline is looked at when it passes, and tells ingest until when nothing can happen.
@@ -208,6 +220,7 @@ impl Actor for Vehicle {
     type Context = Context<Self>;
 
     fn started(&mut self, context: &mut Self::Context) {
+        self.count_clock(1);
         if self.standing == Standing::Stored {
             let horizon = self.outbox.borrow_mut().horizon();
             let changes = self.step(horizon, liveness::Input::Deadline).changes;
@@ -265,6 +278,7 @@ impl Handler<Rearm> for Vehicle {
 impl Drop for Vehicle {
     /// A panic in a handler ends here: the shard is told who has to be made anew.
     fn drop(&mut self) {
+        self.count_clock(-1);
         if std::thread::panicking()
             && let Ok(mut outbox) = self.outbox.try_borrow_mut()
         {

@@ -1,6 +1,7 @@
 //! Where transitions are kept: one trait, two stores, each in its own SQL.
 //! Fed by the persister, the only writer; read at start, and by REST for what happened in the past.
 
+pub mod last_seen;
 pub mod local;
 mod owned;
 mod postgres;
@@ -78,6 +79,37 @@ pub struct ObservationGap {
     pub cause: String,
 }
 
+/// What a vehicle's row claims about its status, as it is written there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claim {
+    /// A word that may be no status.
+    pub status: String,
+    /// Since when.
+    pub since: Option<Millis>,
+    /// Number of the last transition.
+    pub seq: i64,
+}
+
+/// A row that was wrong, and was mended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mended {
+    /// Whose.
+    pub key: VehicleKey,
+    /// What it said.
+    pub was: Claim,
+    /// What the vehicle's last transition says, and the row since.
+    pub is: Claim,
+}
+
+/// What was found in one slice of the vehicles.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Repair {
+    /// Rows that were wrong.
+    pub mended: Vec<Mended>,
+    /// Where the next slice begins after; none when this was the last.
+    pub end: Option<VehicleKey>,
+}
+
 /// Where a list of transitions goes on: strictly older than this one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct After {
@@ -147,8 +179,18 @@ pub trait Store: Send + Sync {
     async fn commit(&self, transitions: &[Transition]) -> anyhow::Result<()>;
 
     /// Writes what was last heard, and until when we listened; one transaction. Both move forward in time only;
-    /// vehicles that are not stored are left out, and a fact that a row does not bring stays as it was.
+    /// vehicles that are not stored are left out, and a fact that a row does not bring, or only an older one of, stays as
+    /// it was.
     async fn checkpoint(&self, rows: &[Checkpoint], alive_until: Millis) -> anyhow::Result<()>;
+
+    /// Part of a checkpoint that is written in steps: what was last heard of some vehicles, and not yet until when we
+    /// listened, which would be a promise about all of them.
+    async fn heard(&self, rows: &[Checkpoint]) -> anyhow::Result<()>;
+
+    /// Compares the status, since and seq of at most `rows` vehicles after this one with the vehicle's last transition
+    /// (without any: never seen, 0), and mends rows that say otherwise: status is derived, whoever wrote there (R1).
+    /// Whoever deletes transitions must keep the last one of each vehicle.
+    async fn repair(&self, after: Option<&VehicleKey>, rows: u32) -> anyhow::Result<Repair>;
 
     /// Writes a blind interval; the same (scope, from) again updates its end.
     async fn record_gap(&self, gap: &ObservationGap) -> anyhow::Result<()>;

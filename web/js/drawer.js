@@ -162,12 +162,17 @@ function facts_of(fleet, slot, server_now) {
     Battery: measure(number.battery_pct[slot], "%"),
     Odometer: Number.isNaN(number.odometer_km[slot]) ? "" : `${whole(number.odometer_km[slot])} km`,
     Ignition: ignition === undefined ? "" : ignition ? "on" : "off",
+    Clock: clock(number.clock_skew_ms[slot]),
   };
 }
 
 /** @param {number} time @param {number} server_now */
 const seen = (time, server_now) =>
   Number.isNaN(time) ? "never" : `${moment(time, server_now)}, ${age(time, server_now)}`;
+
+/** Where the device's clock stands to ours; the way of a heartbeat takes up to a second or two. @param {number} skew */
+const clock = (skew) =>
+  Number.isNaN(skew) ? "" : skew === 0 ? "right" : `${duration(Math.abs(skew))} ${skew > 0 ? "ahead" : "behind"}`;
 
 /** @param {Transition} transition */
 function transition_item(transition) {

@@ -1,10 +1,12 @@
 //! How durable what was decided is: what waits in memory and in the spool, and why. Written by the persister's writer
 //! and its checkpoints; read by shards (room), /status, /readyz and /metrics.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 
+use crate::store::TakenOver;
 use crate::store::spool::Stats;
 
 /// How the store and the spool are doing.
@@ -18,6 +20,10 @@ pub struct StoreHealth {
     draining: AtomicBool,
     /// Why something can be kept nowhere but in memory.
     stuck: Mutex<Option<String>>,
+    /// Stored statuses that were not what the vehicle's last transition says, and were mended.
+    repaired: AtomicU64,
+    /// Another process writes to the store now.
+    replaced: Notify,
 }
 
 impl StoreHealth {
@@ -49,7 +55,7 @@ impl StoreHealth {
     }
 
     /// Whether something waits for the store, which then is not asked for less important things.
-    pub(super) fn draining(&self) -> bool {
+    pub(in crate::fleet) fn draining(&self) -> bool {
         self.draining.load(Relaxed)
     }
 
@@ -67,7 +73,7 @@ impl StoreHealth {
         self.stuck.lock().clone()
     }
 
-    pub(super) fn note(&self, outcome: &anyhow::Result<()>) {
+    pub(in crate::fleet) fn note(&self, outcome: &anyhow::Result<()>) {
         let mut fault = self.fault.lock();
         match outcome {
             Ok(()) => {
@@ -76,12 +82,29 @@ impl StoreHealth {
                 }
             }
             Err(error) => {
+                if error.is::<TakenOver>() {
+                    self.replaced.notify_one();
+                }
                 if fault.is_none() {
                     tracing::error!("the store takes no writes, trying on: {error:#}");
                 }
                 *fault = Some(format!("{error:#}"));
             }
         }
+    }
+
+    /// Returns when another process has taken the store over.
+    pub async fn replaced(&self) {
+        self.replaced.notified().await;
+    }
+
+    /// Stored statuses that somebody changed and that were mended, since the start.
+    pub fn repaired(&self) -> u64 {
+        self.repaired.load(Relaxed)
+    }
+
+    pub(in crate::fleet) fn note_repaired(&self, rows: usize) {
+        self.repaired.fetch_add(rows as u64, Relaxed);
     }
 
     /// What is decided can be kept in memory only, for this reason; or that is over.

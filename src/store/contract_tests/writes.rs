@@ -3,9 +3,9 @@
 
 use std::sync::Arc;
 
-use super::samples::{checkpoint, everything, key, position, transition};
+use super::samples::{checkpoint, everything, fact, key, position, transition};
 use super::{Database, vehicles};
-use crate::domain::latest::Latest;
+use crate::domain::latest::{Latest, Rank};
 use crate::domain::transition::{Cause, Status, Transition};
 use crate::store::{Checkpoint, Store, StoredVehicle};
 
@@ -157,15 +157,23 @@ pub async fn a_checkpoint_keeps_what_it_does_not_bring(database: Arc<Database>) 
     let key = key("acme", "1");
     store.commit(&[transition(&key, 1, 1_000)]).await.unwrap();
     store.checkpoint(&[checkpoint(&key, 2_000)], 2_000).await.unwrap();
-    let bare = |position| Latest { position, as_of: 1_500, ..Latest::default() };
-    for latest in [bare(None), bare(Some(position(1_999, 1.0)))] {
+    let bare = |position| Latest { position, ..Latest::default() };
+    let gauge = |at, seq| Latest { battery_pct: Some(fact(1.0, at, seq)), ..Latest::default() };
+    let old = [bare(None), bare(Some(position(1_999, 1.0))), gauge(1_998, Some(9)), gauge(1_999, Some(5))];
+    for latest in old.into_iter().chain([bare(Some(position(2_000, 1.0)))]) {
         store.checkpoint(&[Checkpoint { key: Arc::clone(&key), last_seen: 3_000, latest }], 3_000).await.unwrap();
         let vehicle = only_vehicle(&*store).await;
         assert_eq!((vehicle.last_seen, vehicle.latest), (Some(3_000), checkpoint(&key, 2_000).latest));
     }
-    let moved = bare(Some(position(2_000, 1.0)));
-    store.checkpoint(&[Checkpoint { key, last_seen: 3_000, latest: moved }], 3_000).await.unwrap();
-    assert_eq!(only_vehicle(&*store).await.latest.position, Some(position(2_000, 1.0)));
+    let moved = Latest { position: Some(position(2_001, 1.0)), ..gauge(1_999, Some(7)) };
+    store
+        .checkpoint(&[Checkpoint { key: Arc::clone(&key), last_seen: 3_000, latest: moved.clone() }], 3_000)
+        .await
+        .unwrap();
+    let known = checkpoint(&key, 2_000).latest;
+    let expected =
+        Latest { position_rank: Rank::NONE, battery_pct: moved.battery_pct, position: moved.position, ..known };
+    assert_eq!(only_vehicle(&*store).await.latest, expected);
 }
 
 pub async fn a_transition_keeps_what_a_later_checkpoint_wrote(database: Arc<Database>) {

@@ -3,6 +3,7 @@
 
 mod lane;
 mod read;
+mod repair;
 mod write;
 
 use std::sync::Arc;
@@ -18,8 +19,9 @@ use sqlx::{ConnectOptions, Connection};
 
 use self::lane::Lane;
 use super::owned::Owned;
-use super::rows::Page;
-use super::{Checkpoint, ObservationGap, Store, StoredCustomer, StoredVehicle, TransitionQuery};
+use super::rows::{Page, Slice};
+use super::{Checkpoint, ObservationGap, Repair, Store, StoredCustomer, StoredVehicle, TransitionQuery};
+use crate::domain::ids::VehicleKey;
 use crate::domain::time::Millis;
 use crate::domain::transition::Transition;
 
@@ -81,23 +83,25 @@ impl Postgres {
     }
 
     /// Runs one write, all of it or nothing.
-    async fn write<F>(&self, write: F) -> anyhow::Result<()>
+    async fn write<T, F>(&self, write: F) -> anyhow::Result<T>
     where
-        F: for<'c> FnOnce(&'c mut PgConnection) -> BoxFuture<'c, anyhow::Result<()>> + Send + 'static,
+        T: Send + 'static,
+        F: for<'c> FnOnce(&'c mut PgConnection) -> BoxFuture<'c, anyhow::Result<T>> + Send + 'static,
     {
         let (writer, owner) = (Arc::clone(&self.writer), self.owner.load(Relaxed));
         self.owned.run(async move { writer.work(|connection| Box::pin(whole(connection, owner, write))).await }).await
     }
 }
 
-async fn whole<F>(connection: &mut PgConnection, owner: i64, write: F) -> anyhow::Result<()>
+async fn whole<T, F>(connection: &mut PgConnection, owner: i64, write: F) -> anyhow::Result<T>
 where
-    F: for<'c> FnOnce(&'c mut PgConnection) -> BoxFuture<'c, anyhow::Result<()>> + Send,
+    F: for<'c> FnOnce(&'c mut PgConnection) -> BoxFuture<'c, anyhow::Result<T>> + Send,
 {
     let mut transaction = connection.begin().await?;
     write::check_owner(&mut transaction, owner).await?;
-    write(&mut transaction).await?;
-    Ok(transaction.commit().await?)
+    let written = write(&mut transaction).await?;
+    transaction.commit().await?;
+    Ok(written)
 }
 
 #[async_trait]
@@ -142,6 +146,20 @@ impl Store for Postgres {
     async fn checkpoint(&self, rows: &[Checkpoint], alive_until: Millis) -> anyhow::Result<()> {
         let rows = rows.to_vec();
         self.write(move |connection| Box::pin(write::checkpoint(connection, rows, alive_until))).await
+    }
+
+    async fn heard(&self, rows: &[Checkpoint]) -> anyhow::Result<()> {
+        let heard = rows.to_vec();
+        self.write(move |connection| Box::pin(write::hear(connection, heard))).await
+    }
+
+    async fn repair(&self, after: Option<&VehicleKey>, rows: u32) -> anyhow::Result<Repair> {
+        let slice = Slice::after(after, rows);
+        let asked = slice.clone();
+        let (wrong, end) = self.read(|connection| Box::pin(repair::look(connection, asked))).await?;
+        let mended =
+            if wrong { self.write(|connection| Box::pin(repair::mend(connection, slice))).await? } else { Vec::new() };
+        Ok(Repair { mended, end })
     }
 
     async fn record_gap(&self, gap: &ObservationGap) -> anyhow::Result<()> {

@@ -2,6 +2,7 @@
 //! Fed by the persister through the one writing connection; read at start and by REST through a few reading ones.
 
 mod read;
+mod repair;
 mod write;
 
 use std::path::Path;
@@ -20,8 +21,9 @@ use tokio::sync::Mutex;
 
 use super::local;
 use super::owned::Owned;
-use super::rows::Page;
-use super::{Checkpoint, ObservationGap, Store, StoredCustomer, StoredVehicle, TransitionQuery};
+use super::rows::{Page, Slice};
+use super::{Checkpoint, ObservationGap, Repair, Store, StoredCustomer, StoredVehicle, TransitionQuery};
+use crate::domain::ids::VehicleKey;
 use crate::domain::time::Millis;
 use crate::domain::transition::Transition;
 
@@ -102,9 +104,10 @@ impl Sqlite {
     }
 
     /// Runs one write, all of it or nothing.
-    async fn write<F>(&self, write: F) -> anyhow::Result<()>
+    async fn write<T, F>(&self, write: F) -> anyhow::Result<T>
     where
-        F: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, anyhow::Result<()>> + Send + 'static,
+        T: Send + 'static,
+        F: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, anyhow::Result<T>> + Send + 'static,
     {
         let (connections, owner) = (Arc::clone(&self.connections), self.owner.load(Relaxed));
         let work = async move {
@@ -113,8 +116,9 @@ impl Sqlite {
             // Takes the write lock at once: a lock taken halfway fails instead of waiting if another writer came first.
             let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await?;
             write::check_owner(&mut transaction, owner).await?;
-            write(&mut transaction).await?;
-            Ok(transaction.commit().await?)
+            let written = write(&mut transaction).await?;
+            transaction.commit().await?;
+            Ok(written)
         };
         self.owned.run(work).await
     }
@@ -210,6 +214,20 @@ impl Store for Sqlite {
     async fn checkpoint(&self, rows: &[Checkpoint], alive_until: Millis) -> anyhow::Result<()> {
         let heard = write::heard(rows)?;
         self.write(move |connection| Box::pin(write::checkpoint(connection, heard, alive_until))).await
+    }
+
+    async fn heard(&self, rows: &[Checkpoint]) -> anyhow::Result<()> {
+        let heard = write::heard(rows)?;
+        self.write(move |connection| Box::pin(write::hear(connection, heard))).await
+    }
+
+    async fn repair(&self, after: Option<&VehicleKey>, rows: u32) -> anyhow::Result<Repair> {
+        let slice = Slice::after(after, rows);
+        let asked = slice.clone();
+        let (wrong, end) = self.read(|connection| Box::pin(repair::look(connection, asked))).await?;
+        let mended =
+            if wrong { self.write(|connection| Box::pin(repair::mend(connection, slice))).await? } else { Vec::new() };
+        Ok(Repair { mended, end })
     }
 
     async fn record_gap(&self, gap: &ObservationGap) -> anyhow::Result<()> {
