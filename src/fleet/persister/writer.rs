@@ -304,7 +304,7 @@ impl Writer {
             self.attempted(outcome).await;
             self.aim().await;
         }
-        let left = self.health.waiting();
+        let left = self.health.spool().map_or(0, |spool| spool.rows);
         if left > 0 {
             tracing::warn!(left, "transitions stay in the spool until the next start");
         }
