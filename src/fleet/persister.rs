@@ -33,7 +33,7 @@ const CHECKPOINT_ROWS: usize = 5_000;
 const CHECKPOINT_SCAN: u32 = 20_000;
 
 /// At the end, how long a checkpoint and goodbye may take: the whole stop has 9 s.
-const LAST_CHECKPOINT: Duration = Duration::from_secs(3);
+const LAST_CHECKPOINT: Duration = Duration::from_secs(6);
 const CLOSE: Duration = Duration::from_secs(1);
 
 /// A transition, and the sender who waits until it is durable.

@@ -290,6 +290,32 @@ async fn a_full_spool_is_told_and_makes_senders_wait() {
     assert_eq!(history.steps.len(), 6_000 + 3);
 }
 
+/// R27: everybody falls silent at once while the store is away: two transitions each, once, on every door.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn thousands_that_fall_silent_at_once_are_all_there_in_the_end() {
+    const THOUSANDS: usize = 10;
+    let Some(mut scene) = Scene::of(Kind::External).await else { return };
+    let service = scene.stack.start(&[("FLEET__OFFLINE_AFTER", "3s")]).await;
+    scene.take_store_away().await;
+    for round in 0..THOUSANDS {
+        newcomers(&service, round).await;
+    }
+    let all = THOUSANDS * 1_000;
+    let counted = |status: &'static str| {
+        let service = &service;
+        async move { service.get("/api/v1/status").await["vehicles"][status] == all }
+    };
+    until("all are offline on the board", || counted("offline")).await;
+    until("all is in the spool", || async { store_of(&service).await["memory_rows"] == 0 }).await;
+    assert_eq!(store_of(&service).await["spool_rows"], 2 * all);
+    scene.give_store_back().await;
+    until("all is stored", || async { store_of(&service).await["spool_rows"] == 0 }).await;
+    let history = History::read(&scene.stack).await;
+    history.check();
+    assert_eq!(history.steps.len(), 2 * all);
+    history.check_rest(&service).await;
+}
+
 /// A small file system of its own; none where it cannot be mounted.
 struct SmallDisk(TempDir);
 
