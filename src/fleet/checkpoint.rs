@@ -26,7 +26,7 @@ const STEP_SLOTS: Slot = 2_000;
 const REPAIR_ROWS: u32 = 10_000;
 /// How long the last sweep may take when the service stops. What is left out then is positions and gauges of the last
 /// minute; when each vehicle was last heard is in the local file.
-const STOP_MAX: Duration = Duration::from_secs(3);
+const STOP_MAX: Duration = Duration::from_secs(5);
 /// How long the store's goodbye may take then: the whole stop has 9 s.
 const CLOSE_MAX: Duration = Duration::from_secs(1);
 /// How soon to look again whether the store has time for us.

@@ -5,6 +5,7 @@ mod bad_input;
 mod commands;
 mod corpus;
 mod crash;
+mod durability;
 mod history;
 mod live;
 mod load;

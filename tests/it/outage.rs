@@ -168,14 +168,16 @@ async fn nobody_is_called_offline_when_the_broker_dies() {
 }
 
 /// The way to a server, which can be cut and restored.
-struct Way {
-    port: u16,
+pub struct Way {
+    /// Where the way begins, on loopback.
+    pub port: u16,
     open: watch::Sender<bool>,
     task: JoinHandle<()>,
 }
 
 impl Way {
-    async fn to(server: String) -> Self {
+    /// A way to this server, open.
+    pub async fn to(server: String) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let port = listener.local_addr().expect("bound").port();
         let (open, state) = watch::channel(true);
@@ -188,11 +190,12 @@ impl Way {
     }
 
     /// Every connection breaks, and new ones are closed at once.
-    fn cut(&self) {
+    pub fn cut(&self) {
         self.open.send_replace(false);
     }
 
-    fn restore(&self) {
+    /// New connections go through again.
+    pub fn restore(&self) {
         self.open.send_replace(true);
     }
 }
@@ -215,7 +218,7 @@ async fn carry(mut client: TcpStream, server: String, mut open: watch::Receiver<
 }
 
 /// Host and port of a database URL, and the same URL by way of another port of this machine.
-fn by_way_of(url: &str, port: u16) -> (String, String) {
+pub fn by_way_of(url: &str, port: u16) -> (String, String) {
     let (login, place) = url.rsplit_once('@').expect("a URL with a user");
     let (server, database) = place.split_once('/').expect("a URL with a database");
     (server.to_owned(), format!("{login}@127.0.0.1:{port}/{database}"))

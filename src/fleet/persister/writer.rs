@@ -48,8 +48,16 @@ struct Group {
 /// A write to the store under way, of what waits first.
 struct Attempt {
     outcome: BoxFuture<'static, anyhow::Result<()>>,
-    /// What it brings; none when it is the held group, where there is no spool.
-    batch: Option<Batch>,
+    brings: Brings,
+}
+
+enum Brings {
+    /// The head of the spool.
+    Spooled(Batch),
+    /// What is held, or was when it began, as nothing waits before it.
+    Held,
+    /// What was held when it began, and went to the spool meanwhile; another group may be held now.
+    Nothing,
 }
 
 /// The one that writes.
@@ -161,6 +169,9 @@ impl Writer {
             }
             self.failed = true;
         }
+        if let Some(attempt) = self.attempt.as_mut().filter(|attempt| matches!(attempt.brings, Brings::Held)) {
+            attempt.brings = Brings::Nothing;
+        }
         self.held = Some(group);
         self.spool_held().await;
     }
@@ -235,26 +246,27 @@ impl Writer {
                 tokio::time::sleep(pause).await;
                 bring(store, transitions, gaps).await
             });
-            self.attempt = Some(Attempt { outcome, batch });
+            self.attempt = Some(Attempt { outcome, brings: batch.map_or(Brings::Held, Brings::Spooled) });
         }
     }
 
     /// An attempt came to its end.
     async fn attempted(&mut self, outcome: anyhow::Result<()>) {
-        let batch = self.attempt.take().and_then(|attempt| attempt.batch);
+        let brings = self.attempt.take().map_or(Brings::Nothing, |attempt| attempt.brings);
         self.health.note(&outcome);
         self.failed = outcome.is_err();
         if self.failed {
             return;
         }
         self.pauses = pauses();
-        match batch {
-            Some(batch) => {
+        match brings {
+            Brings::Nothing => {}
+            Brings::Spooled(batch) => {
                 self.forget(batch).await;
                 // There may be room again.
                 self.spool_held().await;
             }
-            None => {
+            Brings::Held => {
                 if let Some(held) = self.held.take() {
                     self.durable(held.decided).await;
                 }
@@ -304,7 +316,7 @@ impl Writer {
             self.attempted(outcome).await;
             self.aim().await;
         }
-        let left = self.health.waiting();
+        let left = self.health.spool().map_or(0, |spool| spool.rows);
         if left > 0 {
             tracing::warn!(left, "transitions stay in the spool until the next start");
         }

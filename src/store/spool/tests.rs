@@ -2,12 +2,15 @@
 //! R12, R59, R62.
 
 use std::path::Path;
+use std::time::Instant;
 
 use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::*;
+use crate::store::contract_tests::Database;
 use crate::store::contract_tests::samples::{key, transition};
+use crate::store::{Store, TransitionQuery};
 
 const ID: &str = "0123456789abcdef0123456789abcdef";
 const LIMITS: Limits = Limits { bytes_max: 1 << 30, sync: SpoolSync::Never };
@@ -239,6 +242,73 @@ fn a_failed_append_leaves_no_trace() {
     assert_eq!(out, (1..seq).collect::<Vec<_>>());
     assert!(later.is_ok(), "it goes on when there is room: {later:?}");
     assert!(unmounted.success());
+}
+
+/// Fills a spool and empties it into a store, twice: the second time, from a copy, changes nothing. Prints how fast.
+/// `cargo test --release --lib -- store::spool::tests::rates --nocapture`
+async fn emptied_into(store: Arc<dyn Store>, sync: SpoolSync) {
+    let (vehicles, each): (u64, u64) = if cfg!(debug_assertions) { (500, 4) } else { (50_000, 4) };
+    let (folder, copy) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let identity = store.identity().await.unwrap();
+    let keys: Vec<_> = (0..vehicles).map(|n| key("acme", &format!("TRK-{n}"))).collect();
+    let all: Vec<Arc<Transition>> = (1..=each)
+        .flat_map(|seq| keys.iter().map(move |key| Arc::new(transition(key, seq, 1_000 * seq as Millis))))
+        .collect();
+    let limits = Limits { sync, ..LIMITS };
+    let mut spool = Spool::open(folder.path(), &identity, limits).unwrap();
+    let begun = Instant::now();
+    for rows in all.chunks(RECORD_ROWS_MAX) {
+        spool.append(rows, &[]).unwrap();
+    }
+    let rate = |begun: Instant| (all.len() as f64 / begun.elapsed().as_secs_f64()).round();
+    println!(
+        "{sync:?}: {} bytes a transition, {}/s into the spool",
+        spool.stats().bytes / all.len() as u64,
+        rate(begun)
+    );
+    for file in files(folder.path(), "spool") {
+        std::fs::copy(&file, copy.path().join(file.file_name().unwrap())).unwrap();
+    }
+    let begun = Instant::now();
+    assert_eq!(replay(&mut spool, &*store).await.unwrap(), all.len() as u64);
+    println!("{}/s from the spool into {}", rate(begun), store.kind());
+    let before = whole_history(&*store).await;
+    let mut spool = Spool::open(copy.path(), &identity, limits).unwrap();
+    replay(&mut spool, &*store).await.unwrap();
+    assert_eq!(whole_history(&*store).await, before);
+    assert_eq!(before.len() as u64, vehicles.min(400) * each, "each once");
+}
+
+/// What the first vehicles went through; all of it would take long to read in a release run.
+async fn whole_history(store: &dyn Store) -> Vec<(String, u64)> {
+    let mut found = Vec::new();
+    let mut vehicles = Vec::new();
+    store.load_vehicles(&mut |vehicle| vehicles.push(vehicle)).await.unwrap();
+    for vehicle in vehicles.iter().take(400) {
+        assert_eq!(vehicle.seq, 4);
+        let name = vehicle.key.vehicle.to_string();
+        let query = TransitionQuery {
+            customer: Some("acme".into()),
+            vehicle: Some(name.clone()),
+            limit: 1_000,
+            ..TransitionQuery::default()
+        };
+        found.extend(store.transitions(&query).await.unwrap().iter().map(|row| (name.clone(), row.change.seq)));
+    }
+    found
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rates_of_filling_and_replaying_into_sqlite() {
+    let database = Database::file();
+    emptied_into(database.open().await, SpoolSync::Always).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rates_of_filling_and_replaying_into_postgres() {
+    let Some(database) = Database::postgres().await else { return };
+    emptied_into(database.open().await, SpoolSync::Never).await;
+    Arc::new(database).drop().await;
 }
 
 #[derive(Debug, Clone)]

@@ -9,7 +9,10 @@ use crate::domain::board::Registered;
 
 async fn memory() -> SqliteConnection {
     let connections = open_memory().await.unwrap();
-    connections.writer.lock().await.take().unwrap()
+    match connections.writer.into_inner() {
+        Seat::Open(writer) => *writer,
+        seat => panic!("{seat:?}"),
+    }
 }
 
 #[tokio::test]
