@@ -21,8 +21,8 @@ use crate::store::{Checkpoint, Repair, Store};
 
 /// Slots of one step, and so rows at most: 20 to 60 ms of work for the store.
 const STEP_SLOTS: Slot = 2_000;
-/// Vehicles compared with their last transition in one sweep (R1): a second's work at most, and every vehicle of a small
-/// fleet; a million are gone through in a hundred sweeps.
+/// Vehicles compared with their last transition in one sweep (R1): a second's work at most, and every vehicle of a
+/// small fleet; a million are gone through in a hundred sweeps.
 const REPAIR_ROWS: u32 = 10_000;
 /// How long the last sweep may take when the service stops. What is left out then is positions and gauges of the last
 /// minute; when each vehicle was last heard is in the local file.
