@@ -1,6 +1,6 @@
-//! The newest facts of a vehicle besides its status: where it is and what its gauges say. Fed by each heartbeat; read by
-//! the board and the store. Each fact is ordered by itself, by the device's own time where that can be believed, so that
-//! the same beats end in the same facts, in whatever order they come (R17).
+//! The newest facts of a vehicle besides its status: where it is and what its gauges say. Fed by each heartbeat; read
+//! by the board and the store. Each fact is ordered by itself, by the device's own time where that can be believed, so
+//! that the same beats end in the same facts, in whatever order they come (R17).
 //!
 //! The order of two values of one fact is total: the later believed time; at the same instant the higher `seq` (a beat
 //! that carries one is above a beat that carries none); and where that is the same too, the greater value, which says

@@ -21,8 +21,8 @@ use crate::store::{Checkpoint, Repair, Store};
 
 /// Slots of one step, and so rows at most: 20 to 60 ms of work for the store.
 const STEP_SLOTS: Slot = 2_000;
-/// Vehicles compared with their last transition in one sweep (R1): a second's work at most, and every vehicle of a small
-/// fleet; a million are gone through in a hundred sweeps.
+/// Vehicles compared with their last transition in one sweep (R1): a second's work at most, and every vehicle of a
+/// small fleet; a million are gone through in a hundred sweeps.
 const REPAIR_ROWS: u32 = 10_000;
 /// How long the last sweep may take when the service stops. What is left out then is positions and gauges of the last
 /// minute; when each vehicle was last heard is in the local file.
@@ -103,6 +103,11 @@ impl Checkpoints {
         }
     }
 
+    /// Whether a sweep has begun and is not whole yet.
+    pub fn is_under_way(&self) -> bool {
+        self.sweep.is_some()
+    }
+
     /// One step: some rows, or the end of the sweep. A sweep that fails is given up: the next one holds its rows too,
     /// because the version it starts from has not moved.
     async fn step(&mut self) {
@@ -152,7 +157,7 @@ impl Checkpoints {
             sweep.next += STEP_SLOTS;
             return Ok(false);
         }
-        // Before the fleet is on the board nothing is known, and 1970 would be written down for it.
+        // Not every shard has looked around yet: 1970 would be written down.
         if sweep.alive_until > 0 {
             self.noted(self.store.checkpoint(&[], sweep.alive_until).await)?;
         }
@@ -207,6 +212,7 @@ pub async fn repair_all(store: &Arc<dyn Store>, health: &StoreHealth) -> anyhow:
     }
 }
 
+/// Counts what was mended, and says it.
 fn tell(repair: &Repair, health: &StoreHealth) {
     health.note_repaired(repair.mended.len());
     for row in &repair.mended {
@@ -216,5 +222,100 @@ fn tell(repair: &Repair, health: &StoreHealth) {
             is = %is.status, is_seq = is.seq, is_since_ms = is.since,
             "a stored status was changed by somebody else; it is mended from the vehicle's last transition"
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use actix::Actor;
+
+    use super::*;
+    use crate::clock::Clock;
+    use crate::domain::board::Update;
+    use crate::domain::latest::Latest;
+    use crate::domain::policy::Policy;
+    use crate::domain::transition::{Cause, Change, Evidence, Status, Transition};
+    use crate::fleet::registry::Admission;
+    use crate::live::hub::{Hub, Joined, Updates};
+    use crate::store;
+
+    const VEHICLES: Slot = 2 * STEP_SLOTS + 1;
+
+    fn key(n: Slot) -> Arc<VehicleKey> {
+        Arc::new(VehicleKey::parse("acme", &format!("v{n:05}")).unwrap())
+    }
+
+    fn state(slot: Slot, last_seen: Millis) -> Update {
+        let (status, latest, policy) = (Status::Online, Latest::default(), Policy::default());
+        Update { slot, status, since: Some(1), seq: 1, last_seen: Some(last_seen), latest, policy }
+    }
+
+    async fn stored(store: &Arc<dyn Store>) -> Vec<Option<Millis>> {
+        let mut all = Vec::new();
+        store.load_vehicles(&mut |vehicle| all.push(vehicle.last_seen)).await.unwrap();
+        all
+    }
+
+    async fn published(feed: &Feed, version: Version) {
+        while feed.board().version() < version {
+            tokio::time::sleep(Duration::from_millis(2)).await; // poll:
+        }
+    }
+
+    /// R23: until when we listened is written when every row is, never between two of them. A crash in between would
+    /// leave old rows under a new promise, and their vehicles would be called offline.
+    #[actix::test]
+    async fn a_sweep_promises_nothing_before_it_is_whole() {
+        let store = store::open("sqlite::memory:").await.unwrap();
+        let change = |seq, to| Change {
+            seq,
+            from: Status::NeverSeen,
+            to,
+            at: 1,
+            cause: Cause::Heartbeat,
+            last_seen: Some(1),
+            deadline: None,
+        };
+        let evidence = Evidence { last_seen_ms: Some(1), ..Evidence::default() };
+        let online = |n| Transition {
+            key: key(n),
+            change: change(1, Status::Online),
+            decided_at: 1,
+            evidence: evidence.clone(),
+        };
+        store.commit(&(0..VEHICLES).map(online).collect::<Vec<_>>()).await.unwrap();
+        let clock = Clock::start();
+        let admission = Admission { vehicles_max: 1, customer_vehicles_max: 1, auto_register: true };
+        let registry = Arc::new(Registry::new(1, admission, clock));
+        let feed = Arc::new(Feed::new(clock, 10));
+        let hub = Hub::new(Arc::clone(&feed), Duration::from_millis(5), 1).start();
+        let joined = (0..VEHICLES).map(|slot| Joined { key: key(slot), registered: None, state: state(slot, 500) });
+        hub.send(Updates { joined: joined.collect(), ..Updates::default() }).await.unwrap();
+        published(&feed, 1).await;
+        registry.report_on_board(0, 600);
+
+        let health = Arc::<StoreHealth>::default();
+        let every = Duration::from_millis(50);
+        let mut sweeps = Checkpoints::new(Arc::clone(&store), Arc::clone(&feed), Arc::clone(&registry), health, every);
+        for part in 1..=3 {
+            sweeps.step().await;
+            let written = stored(&store).await.iter().filter(|seen| **seen == Some(500)).count();
+            assert_eq!(written as Slot, VEHICLES.min(part * STEP_SLOTS));
+            assert_eq!(store.alive_until().await.unwrap(), None, "after part {part}");
+        }
+        registry.report_on_board(0, 700);
+        sweeps.step().await;
+        assert_eq!(store.alive_until().await.unwrap(), Some(600), "what held when it began, not when it ended");
+        assert!(!sweeps.is_under_way());
+
+        // The next one holds what was heard since, and nothing else.
+        let changed = vec![state(VEHICLES - 1, 650)];
+        hub.send(Updates { changed, ..Updates::default() }).await.unwrap();
+        published(&feed, 2).await;
+        assert_eq!(sweeps.heard(0).map(|rows| rows.len()), Some(0));
+        assert_eq!(sweeps.heard(2 * STEP_SLOTS).map(|rows| rows.len()), Some(1));
+        sweeps.finish().await;
+        assert_eq!(stored(&store).await.last(), Some(&Some(650)));
+        assert_eq!(store.alive_until().await.unwrap(), Some(700));
     }
 }

@@ -21,7 +21,7 @@ const SLICE_SLOTS: u32 = 4_000;
 const STOP_MAX: Duration = Duration::from_secs(3);
 
 /// What a file is made from, and where it goes.
-struct Source {
+pub struct Source {
     file: SeenFile,
     feed: Arc<Feed>,
     registry: Arc<Registry>,
@@ -37,7 +37,7 @@ impl LastSeen {
     /// Starts to write; only once the fleet is on the board, for a file says what is there and nothing else.
     pub fn start(file: SeenFile, feed: Arc<Feed>, registry: Arc<Registry>, every: Duration) -> Self {
         let stop = Arc::<Notify>::default();
-        let source = Arc::new(Source { file, feed, registry });
+        let source = Arc::new(Source::new(file, feed, registry));
         let task = tokio::spawn(run(source, every, Arc::clone(&stop)));
         Self { stop, task }
     }
@@ -77,10 +77,23 @@ async fn run(source: Arc<Source>, every: Duration, stop: Arc<Notify>) {
 }
 
 impl Source {
-    /// Collects and writes one file; gives the memory back for the next.
-    fn write(&self, used: Vec<u8>) -> anyhow::Result<Vec<u8>> {
+    /// Files of this board.
+    pub fn new(file: SeenFile, feed: Arc<Feed>, registry: Arc<Registry>) -> Self {
+        Self { file, feed, registry }
+    }
+
+    /// Collects and writes one file, in memory that may have been used for an earlier one; gives it back for the next.
+    ///
+    /// # Errors
+    /// The file cannot be written; the old one is as it was.
+    pub fn write(&self, used: Vec<u8>) -> anyhow::Result<Vec<u8>> {
         // In this order: everything said until then is on the board that is read from now on.
-        let mut image = self.file.begin(used, alive_until(&self.registry, &self.feed));
+        let alive_until = alive_until(&self.registry, &self.feed);
+        if alive_until == 0 {
+            // Not every shard has looked around yet: the file of the last run knows more.
+            return Ok(used);
+        }
+        let mut image = self.file.begin(used, alive_until);
         let mut from = 0;
         loop {
             let board = self.feed.board();

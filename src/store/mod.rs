@@ -179,8 +179,8 @@ pub trait Store: Send + Sync {
     async fn commit(&self, transitions: &[Transition]) -> anyhow::Result<()>;
 
     /// Writes what was last heard, and until when we listened; one transaction. Both move forward in time only;
-    /// vehicles that are not stored are left out, and a fact that a row does not bring, or only an older one of, stays as
-    /// it was.
+    /// vehicles that are not stored are left out, and a fact that a row does not bring, or only an older one of, stays
+    /// as it was.
     async fn checkpoint(&self, rows: &[Checkpoint], alive_until: Millis) -> anyhow::Result<()>;
 
     /// Part of a checkpoint that is written in steps: what was last heard of some vehicles, and not yet until when we

@@ -66,8 +66,8 @@ pub fn newest_heard(rows: &[Checkpoint]) -> Vec<&Checkpoint> {
     vehicles.into_values().collect()
 }
 
-/// SQL: each of these columns of one fact from `$new` where that is not older than the row's, by the fact's time, then its
-/// seq. Ends with a comma. The same words in either store.
+/// SQL: each of these columns of one fact from `$new` where that is not older than the row's, by the fact's time, then
+/// its seq. Ends with a comma. The same words in either store.
 macro_rules! newest_of {
     ($new:literal, $at:literal, $seq:literal, [$($column:literal),+]) => {
         concat!($(

@@ -17,7 +17,8 @@ export const CHANGED = { added: 1, removed: 2, status: 4, seen: 8, text: 16 };
  *   tags?: string[]|null, status?: string, status_since?: string|null, last_seen?: string|null, position?:
  * Position|null,
  *   battery_pct?: number|null, odometer_km?: number|null, ignition?: boolean|null, offline_after_ms?: number|null,
- *   policy_source?: string|null, seq?: number|null, clock_skew_ms?: number|null}} VehicleRow  a whole vehicle, or the changed fields of one
+ *   policy_source?: string|null, seq?: number|null, clock_skew_ms?: number|null}} VehicleRow
+ *   a whole vehicle, or the changed fields of one
  */
 
 const FIRST_CAPACITY = 1024;

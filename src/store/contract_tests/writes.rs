@@ -176,6 +176,17 @@ pub async fn a_checkpoint_keeps_what_it_does_not_bring(database: Arc<Database>) 
     assert_eq!(only_vehicle(&*store).await.latest, expected);
 }
 
+pub async fn a_part_of_a_checkpoint_promises_nothing(database: Arc<Database>) {
+    let store = database.open().await;
+    let key = key("acme", "1");
+    store.commit(&[transition(&key, 1, 1_000)]).await.unwrap();
+    store.heard(&[checkpoint(&key, 2_000)]).await.unwrap();
+    let vehicle = only_vehicle(&*store).await;
+    assert_eq!((vehicle.last_seen, vehicle.latest), (Some(2_000), checkpoint(&key, 2_000).latest));
+    assert_eq!(store.alive_until().await.unwrap(), None);
+    store.heard(&[]).await.unwrap();
+}
+
 pub async fn a_transition_keeps_what_a_later_checkpoint_wrote(database: Arc<Database>) {
     let store = database.open().await;
     let key = key("acme", "1");

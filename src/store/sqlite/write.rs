@@ -143,12 +143,18 @@ pub(super) const HEARD: &str = concat!(
     FROM (
         SELECT value ->> 0 AS customer, value ->> 1 AS vehicle, value ->> 2 AS last_seen_ms,
                value ->> '$[3][0]' AS lat, value ->> '$[3][1]' AS lon, value ->> '$[3][2]' AS position_at_ms,
-               value ->> '$[3][3]' AS speed_kmh, value ->> '$[3][4]' AS heading_deg, value ->> '$[3][5]' AS position_seq,
-               value ->> '$[4][0][0]' AS battery_pct, value ->> '$[4][0][1]' AS battery_at_ms, value ->> '$[4][0][2]' AS battery_seq,
-               value ->> '$[4][1][0]' AS odometer_km, value ->> '$[4][1][1]' AS odometer_at_ms, value ->> '$[4][1][2]' AS odometer_seq,
-               value ->> '$[4][2][0]' AS ignition, value ->> '$[4][2][1]' AS ignition_at_ms, value ->> '$[4][2][2]' AS ignition_seq,
-               value ->> '$[4][3][0]' AS metrics, value ->> '$[4][3][1]' AS metrics_at_ms, value ->> '$[4][3][2]' AS metrics_seq,
-               value ->> '$[4][4][0]' AS clock_skew_ms, value ->> '$[4][4][1]' AS clock_skew_at_ms, value ->> '$[4][4][2]' AS clock_skew_seq
+               value ->> '$[3][3]' AS speed_kmh, value ->> '$[3][4]' AS heading_deg,
+               value ->> '$[3][5]' AS position_seq,
+               value ->> '$[4][0][0]' AS battery_pct, value ->> '$[4][0][1]' AS battery_at_ms,
+               value ->> '$[4][0][2]' AS battery_seq,
+               value ->> '$[4][1][0]' AS odometer_km, value ->> '$[4][1][1]' AS odometer_at_ms,
+               value ->> '$[4][1][2]' AS odometer_seq,
+               value ->> '$[4][2][0]' AS ignition, value ->> '$[4][2][1]' AS ignition_at_ms,
+               value ->> '$[4][2][2]' AS ignition_seq,
+               value ->> '$[4][3][0]' AS metrics, value ->> '$[4][3][1]' AS metrics_at_ms,
+               value ->> '$[4][3][2]' AS metrics_seq,
+               value ->> '$[4][4][0]' AS clock_skew_ms, value ->> '$[4][4][1]' AS clock_skew_at_ms,
+               value ->> '$[4][4][2]' AS clock_skew_seq
         FROM json_each(?1)
     ) AS heard
     WHERE vehicle.customer = heard.customer AND vehicle.vehicle = heard.vehicle
