@@ -239,7 +239,7 @@ fn admission(settings: &Settings) -> Admission {
 async fn start_intake(settings: &Settings, door: &Arc<Door>, supervisor: &Addr<Supervisor>) -> anyhow::Result<Intake> {
     let Some(url) = &settings.mqtt.broker else {
         let broker = Broker::start(&settings.mqtt, Arc::clone(door)).await?;
-        supervisor.send(Hearing { scope: "process", blind: None }).await?;
+        supervisor.send(Hearing { scope: "process", blind: None, since: None }).await?;
         return Ok(Intake::Embedded(broker));
     };
     let (tell, link) = watch::channel(Link::Down { cause: "not connected yet".into() });
@@ -255,10 +255,16 @@ async fn follow_link(mut link: watch::Receiver<Link>, supervisor: Addr<Superviso
         let state = link.borrow_and_update().clone();
         match state {
             Link::Up => {
-                supervisor.do_send(Hearing { scope: if was_up { "link" } else { "process" }, blind: None });
+                supervisor.do_send(Hearing {
+                    scope: if was_up { "link" } else { "process" },
+                    blind: None,
+                    since: None,
+                });
                 was_up = true;
             }
-            Link::Down { cause } if was_up => supervisor.do_send(Hearing { scope: "link", blind: Some(cause) }),
+            Link::Down { cause } if was_up => {
+                supervisor.do_send(Hearing { scope: "link", blind: Some(cause), since: None })
+            }
             Link::Down { .. } => {}
         }
         if link.changed().await.is_err() {

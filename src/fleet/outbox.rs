@@ -3,7 +3,7 @@
 //! decision under way a vehicle, since a later update overwrites the earlier one in place.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 
 use super::persister::Decided;
 use super::registry::{Entry, Registry};
@@ -32,6 +32,30 @@ pub struct FleetCounters {
     pub transitions: AtomicU64,
     /// How late decisions were.
     pub detection_lag: DetectionLag,
+    /// The shortest timeout of any vehicle.
+    pub shortest_timeout: Shortest,
+}
+
+/// The shortest duration noted so far, milliseconds.
+#[derive(Debug)]
+pub struct Shortest(AtomicI64);
+
+impl Default for Shortest {
+    fn default() -> Self {
+        Self(AtomicI64::new(Millis::MAX))
+    }
+}
+
+impl Shortest {
+    /// Notes one.
+    pub fn note(&self, duration: Millis) {
+        self.0.fetch_min(duration, Relaxed);
+    }
+
+    /// The shortest; `Millis::MAX` while none was noted.
+    pub fn get(&self) -> Millis {
+        self.0.load(Relaxed)
+    }
 }
 
 /// Where a vehicle's update stands in the outbox: (generation, index).
