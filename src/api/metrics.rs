@@ -55,6 +55,7 @@ impl Collector for Scrape {
         gauge(&mut out, "dashboards", "WebSocket clients", service.feed.dashboards() as i64)?;
         gauge(&mut out, "store_up", "1 while the store takes writes", i64::from(service.health.fault().is_none()))?;
         gauge(&mut out, "spool_rows", "Transitions not yet durable", service.health.pending() as i64)?;
+        super::canary::metrics(service, &mut out)?;
         self.statuses(&mut out)?;
         self.vehicles(&mut out)?;
         self.refused(&mut out)?;

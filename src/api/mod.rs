@@ -2,6 +2,7 @@
 //! Reads the board (live) and the store (history); feeds the door with heartbeats; hands WebSockets to live sessions.
 
 mod assets;
+mod canary;
 mod customers;
 mod error;
 mod heartbeats;
@@ -29,6 +30,7 @@ use crate::domain::policy::Rules;
 use crate::fleet::outbox::FleetCounters;
 use crate::fleet::persister::StoreHealth;
 use crate::fleet::registry::Registry;
+use crate::ingest::canary::Canary;
 use crate::ingest::door::Door;
 use crate::ingest::publisher;
 use crate::live::feed::Feed;
@@ -60,6 +62,8 @@ pub struct Service {
     pub counters: Arc<FleetCounters>,
     /// Counters of the statuses published by MQTT.
     pub statuses: Arc<publisher::Counts>,
+    /// The proof that we hear.
+    pub canary: Arc<Canary>,
     /// Customers as they were stored.
     pub customers: BTreeMap<String, StoredCustomer>,
     /// What holds for all vehicles.

@@ -6,6 +6,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::Service;
+use super::canary;
 use super::error::Problem;
 use super::params::Params;
 use super::vehicles::CountsView;
@@ -22,6 +23,7 @@ pub async fn status(request: HttpRequest, service: web::Data<Service>) -> Result
         "started_at": rfc3339(service.clock.started_at()),
         "listening": observation.listening,
         "listening_since": observation.since.map(rfc3339),
+        "blind_scope": if observation.listening { None } else { Some(observation.scope) },
         "blind_cause": if observation.listening { None } else { Some(observation.cause) },
         "intake": {
             "per_s": service.rate.per_s(),
@@ -36,6 +38,7 @@ pub async fn status(request: HttpRequest, service: web::Data<Service>) -> Result
             "ok": service.health.fault().is_none(),
             "spool_rows": service.health.pending(),
         },
+        "canary": canary::view(&service),
         "dashboards": service.feed.dashboards(),
         "detection_lag_ms": { "p50": lag.p50, "p99": lag.p99, "max": lag.max },
     })))
@@ -56,6 +59,7 @@ pub async fn readyz(service: web::Data<Service>) -> HttpResponse {
     if service.health.fault().is_some() {
         reasons.push(format!("the {} store takes no writes", service.store.kind()));
     }
+    reasons.extend(canary::push_fault(service.clock.now(), service.feed.pushed_until()));
     match reasons.is_empty() {
         true => HttpResponse::Ok().json(json!({ "ready": true })),
         false => HttpResponse::ServiceUnavailable().json(json!({ "ready": false, "reasons": reasons })),
