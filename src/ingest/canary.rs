@@ -216,14 +216,9 @@ impl Canary {
         self.inside.lock().beats.acked(seq, self.clock.now());
     }
 
-    /// The line is open: what was refused before is tried again.
+    /// The line is open; it sends the newest beat that is due.
     fn welcomed(&self) {
-        let mut inside = self.inside.lock();
-        inside.trouble = None;
-        drop(inside);
-        if *self.granted.borrow() {
-            self.beat();
-        }
+        self.inside.lock().trouble = None;
     }
 
     /// The line is not open.

@@ -15,6 +15,8 @@ use std::time::Duration;
 use anyhow::Context;
 use rand::Rng;
 use rumqttc::v5::MqttOptions;
+use rumqttc::v5::mqttbytes::QoS;
+use rumqttc::v5::mqttbytes::v5::LastWill;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -24,6 +26,7 @@ pub(super) use self::connection::cause_of;
 use self::connection::{Connection, Pulse};
 use super::canary::Canary;
 use super::door::Door;
+use super::presence::Presence;
 use crate::domain::time::Millis;
 use crate::settings::Mqtt;
 
@@ -114,7 +117,8 @@ impl Subscriber {
         let address = Address::parse(settings.broker.as_ref().context("mqtt.broker is not set")?.expose())?;
         let options = address.options(settings, &tuning)?;
         let (stopping, stop) = watch::channel(false);
-        let keeper = Keeper { options, place: address.place(), door, link, tuning, stop };
+        let presence = Presence::new(settings, door.clock());
+        let keeper = Keeper { options, place: address.place(), presence, door, link, tuning, stop };
         Ok(Self { stopping, task: tokio::spawn(keeper.run()) })
     }
 
@@ -150,6 +154,7 @@ async fn until_proved(pulse: &mut watch::Receiver<Pulse>, canary: Option<&Canary
 struct Keeper {
     options: MqttOptions,
     place: String,
+    presence: Option<Presence>,
     door: Arc<Door>,
     link: watch::Sender<Link>,
     tuning: Tuning,
@@ -161,7 +166,7 @@ impl Keeper {
         let mut failures = 0;
         let mut stop = self.stop.clone();
         loop {
-            let mut connection = Connection::open(self.options.clone(), &self.door, &self.place);
+            let mut connection = Connection::open(self.options(), &self.door, &self.place);
             let mut pulse = connection.pulse.clone();
             let link = self.link.clone();
             let (canary, place) = (self.door.canary().cloned(), self.place.clone());
@@ -194,6 +199,16 @@ impl Keeper {
             }
             failures += 1;
         }
+    }
+
+    /// Of the next connection: its will says that we were gone since it was made (R43).
+    fn options(&self) -> MqttOptions {
+        let mut options = self.options.clone();
+        if let Some(presence) = &self.presence {
+            let (topic, qos) = (presence.topic.clone(), QoS::AtLeastOnce);
+            options.set_last_will(LastWill::new(topic, presence.offline(), qos, true, None));
+        }
+        options
     }
 
     /// Doubles with each failure, and any part of it is taken by chance, so that many clients of a broker that comes

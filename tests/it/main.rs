@@ -1,6 +1,7 @@
 //! The one integration binary: drives the real service from outside, and holds the sources to the house rules.
 
 mod bad_input;
+mod canary;
 mod commands;
 mod corpus;
 mod crash;

@@ -263,10 +263,12 @@ impl Keeper {
         }
     }
 
-    /// Somebody spoke on our presence topic: we did, or an old will of ours, or a stranger.
+    /// Somebody spoke on our presence topic: we did, or an old will of ours, or a stranger. What was retained when we
+    /// subscribed needs no answer: we say that we are there after that in any case.
     async fn found(&self, course: &mut Course, found: &Publish, here: bool) {
         if let Some(presence) = &self.presence
             && here
+            && !found.retain
             && let Some(answer) = presence.answer(&found.payload)
         {
             tracing::info!(topic = presence.topic, "we were called offline, and say that we are online");
