@@ -16,8 +16,8 @@ use super::transition::{Cause, Change, Status};
 pub enum Input<'a> {
     /// A heartbeat arrived.
     Heartbeat(&'a Heartbeat, Option<u64>),
-    /// A heartbeat that waited in the broker's queue while we were deaf: the vehicle spoke then, which says little about
-    /// now (R42).
+    /// A heartbeat that waited in the broker's queue while we were deaf: the vehicle spoke then, and may be gone by now
+    /// (R42).
     Waited(&'a Heartbeat),
     /// A will, or an unclean disconnect, of the given MQTT session where it is known.
     Hint(Option<u64>),
@@ -212,7 +212,7 @@ impl Liveness {
     }
 
     /// What waited proves that the vehicle lived at some instant of our blindness. So nobody becomes online by it; who
-    /// was thought to be gone, or was never seen, is unobserved from that instant, and has a full timeout from listening
+    /// was thought to be gone, or was never seen, is unobserved from that instant, and has a full timeout from hearing
     /// again, like all who were there when we went deaf.
     fn hear_late(&mut self, now: Millis, beat: &Heartbeat, setting: Setting<'_>, outcome: &mut Outcome) {
         outcome.duplicate = self.heard.is_repeat(beat);
@@ -296,8 +296,8 @@ impl Liveness {
     }
 }
 
-/// How long a vehicle may be silent after this beat. A planned sleep (`next_in`) is believed up to the policy's cap, and
-/// gets a tolerance; it never shortens the timeout.
+/// How long a vehicle may be silent after this beat. A planned sleep (`next_in`) is believed up to the policy's cap,
+/// and gets a tolerance; it never shortens the timeout.
 fn allowed_silence(beat: &Heartbeat, setting: Setting<'_>) -> Millis {
     let sleep = beat.next_in.map_or(0, |next_in| next_in.min(setting.rules.sleep_max) + setting.rules.sleep_grace);
     setting.policy.offline_after.max(sleep)

@@ -19,8 +19,9 @@ pub struct Gap {
 }
 
 impl Gap {
-    /// When a vehicle spoke whose beat arrived at `arrival`, but had waited in a queue since we were deaf: its own time,
-    /// as far as it lies within this interval; its beginning when the vehicle has no clock, as nothing later is certain.
+    /// When a vehicle spoke whose beat arrived at `arrival`, but had waited in a queue since we were deaf: its own
+    /// time, as far as it lies within this interval; its beginning when the vehicle has no clock, since nothing later
+    /// is certain.
     pub fn spoken_at(&self, device_time: Option<Millis>, arrival: Millis) -> Millis {
         device_time.map_or(self.from, |time| time.min(arrival).min(self.to).max(self.from))
     }

@@ -53,8 +53,8 @@ pub enum Link {
         /// When the last packet surely came, if a connection was lost: that it is gone is often found late.
         since: Option<Millis>,
     },
-    /// The broker granted every subscription, and the canary, where there is one, came back since: what was queued while
-    /// we were away has been heard.
+    /// The broker granted every subscription, and the canary, where there is one, came back since: what was queued
+    /// while we were away has been heard.
     Up,
 }
 

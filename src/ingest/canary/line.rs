@@ -1,7 +1,7 @@
 //! The canary's line: a client of its own, which also speaks of our presence, since the task that polls the subscriber
 //! must not publish (R41). Fed by the canary with beats that are due, and by the presence; feeds the broker, QoS 1.
-//! Bound: [`UNACKED_MAX`] publishes without an answer; then no beat is sent, and the canary is late. Each fault ends the
-//! connection; a new one is made after a pause, with nothing carried over.
+//! Bound: [`UNACKED_MAX`] publishes without an answer; then no beat is sent, and the canary is late. Each fault ends
+//! the connection; a new one is made after a pause, with nothing carried over.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
