@@ -20,6 +20,7 @@ use actix_web::rt::net::TcpStream;
 use actix_web::{App, HttpServer, web};
 use anyhow::Context;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 use crate::api::{self, Service, rate::Rate};
 use crate::clock::Clock;
@@ -29,7 +30,9 @@ use crate::fleet::persister::Persister;
 use crate::fleet::registry::{Admission, Registry};
 use crate::fleet::supervisor::{DrainAll, Hearing, Plan, Stepped, Supervisor};
 use crate::ingest::broker::Broker;
+use crate::ingest::canary::{Blind, Canary, Judge, Line};
 use crate::ingest::door::Door;
+use crate::ingest::presence::Presence;
 use crate::ingest::publisher::Publisher;
 use crate::ingest::subscriber::{Link, Subscriber};
 use crate::live::feed::Feed;
@@ -61,6 +64,8 @@ pub struct Running {
     server: ServerHandle,
     intake: Intake,
     publisher: Publisher,
+    line: Line,
+    judge: JoinHandle<()>,
     supervisor: Addr<Supervisor>,
     persister: Persister,
     hub: Addr<Hub>,
@@ -94,7 +99,9 @@ pub async fn start(settings: &Settings) -> anyhow::Result<Running> {
     let customers: BTreeMap<_, _> = customers.collect();
 
     let registry = Arc::new(Registry::new(shards(settings), admission(settings), clock));
-    let door = Arc::new(Door::new(Arc::clone(&registry), &settings.mqtt.topics, clock).map_err(anyhow::Error::msg)?);
+    let canary = Canary::new(&settings.mqtt, clock);
+    let door = Door::new(Arc::clone(&registry), &settings.mqtt.topics, clock).map_err(anyhow::Error::msg)?;
+    let door = Arc::new(door.with_canary(Arc::clone(&canary)));
     let feed = Arc::new(Feed::new(clock, settings.live.tick.0));
     let hub = Hub::new(Arc::clone(&feed), settings.live.tick.std(), settings.live.dashboards_max).start();
     let persister = Persister::start(
@@ -126,6 +133,17 @@ pub async fn start(settings: &Settings) -> anyhow::Result<Running> {
     let voice = if let Intake::Embedded(broker) = &intake { Some(broker.voice()) } else { None };
     let publisher = Publisher::start(&settings.mqtt, voice, &feed)?;
     let demo = Arc::<api::demo::Fleet>::default();
+    let line = start_line(settings, &intake, &canary, clock)?;
+    let judge = Judge {
+        canary: Arc::clone(&canary),
+        registry: Arc::clone(&registry),
+        feed: Arc::clone(&feed),
+        counters: Arc::clone(&counters),
+        health: persister.health(),
+        offline_after: settings.fleet.offline_after.0,
+        clock,
+    };
+    let judge = judge.start(tell_intake(supervisor.clone()));
     let service = web::Data::new(Service {
         connections: connections_of(&intake),
         feed,
@@ -136,6 +154,7 @@ pub async fn start(settings: &Settings) -> anyhow::Result<Running> {
         health: persister.health(),
         counters,
         statuses: publisher.counts(),
+        canary,
         customers,
         rules: settings.fleet.rules(),
         clock,
@@ -155,6 +174,8 @@ pub async fn start(settings: &Settings) -> anyhow::Result<Running> {
         server: handle,
         intake,
         publisher,
+        line,
+        judge,
         supervisor,
         persister,
         hub,
@@ -196,6 +217,8 @@ impl Running {
     /// Stops in the order of the flow: no more heartbeats, what came is dealt with and written, dashboards are told.
     /// Statuses go out as late as their way allows: our own broker goes first, a client can wait for the last commit.
     pub async fn stop(mut self) {
+        self.judge.abort();
+        self.line.stop().await;
         match self.intake {
             Intake::Embedded(broker) => {
                 self.publisher.stop().await;
@@ -315,10 +338,10 @@ fn admission(settings: &Settings) -> Admission {
 async fn start_intake(settings: &Settings, door: &Arc<Door>, supervisor: &Addr<Supervisor>) -> anyhow::Result<Intake> {
     let Some(url) = &settings.mqtt.broker else {
         let broker = Broker::start(&settings.mqtt, Arc::clone(door)).await?;
-        supervisor.send(Hearing { scope: "process", blind: None }).await?;
+        supervisor.send(Hearing { scope: "process", blind: None, since: None }).await?;
         return Ok(Intake::Embedded(broker));
     };
-    let (tell, link) = watch::channel(Link::Down { cause: "not connected yet".into() });
+    let (tell, link) = watch::channel(Link::Down { cause: "not connected yet".into(), since: None });
     let subscriber = Subscriber::start(&settings.mqtt, Arc::clone(door), tell)?;
     actix::spawn(follow_link(link, supervisor.clone()));
     Ok(Intake::External(subscriber, url.shown()))
@@ -326,20 +349,41 @@ async fn start_intake(settings: &Settings, door: &Arc<Door>, supervisor: &Addr<S
 
 /// Tells the supervisor whether the external broker can be heard. The first time it can, the start is over too.
 async fn follow_link(mut link: watch::Receiver<Link>, supervisor: Addr<Supervisor>) {
-    let mut was_up = false;
+    let mut scope = "process";
     loop {
         let state = link.borrow_and_update().clone();
-        match state {
-            Link::Up => {
-                supervisor.do_send(Hearing { scope: if was_up { "link" } else { "process" }, blind: None });
-                was_up = true;
-            }
-            Link::Down { cause } if was_up => supervisor.do_send(Hearing { scope: "link", blind: Some(cause) }),
-            Link::Down { .. } => {}
+        let (blind, since) = match state {
+            Link::Up => (None, None),
+            Link::Down { cause, since } => (Some(cause), since),
+        };
+        let up = blind.is_none();
+        supervisor.do_send(Hearing { scope, blind, since });
+        if up {
+            scope = "link";
         }
         if link.changed().await.is_err() {
             return;
         }
+    }
+}
+
+/// The client that carries the canary and tells of our presence. At the embedded broker there is always a link.
+fn start_line(settings: &Settings, intake: &Intake, canary: &Arc<Canary>, clock: Clock) -> anyhow::Result<Line> {
+    let own = match intake {
+        Intake::Embedded(broker) => {
+            canary.grant(true);
+            Some((broker.local_addr(), broker.voice()))
+        }
+        Intake::External(..) => None,
+    };
+    Line::start(&settings.mqtt, own, canary, Presence::new(&settings.mqtt, clock))
+}
+
+/// Tells the supervisor what the canary proves.
+fn tell_intake(supervisor: Addr<Supervisor>) -> impl Fn(Option<Blind>) + Send + 'static {
+    move |blind| {
+        let (since, blind) = blind.map_or((None, None), |Blind { since, cause }| (Some(since), Some(cause)));
+        supervisor.do_send(Hearing { scope: "intake", blind, since });
     }
 }
 

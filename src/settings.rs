@@ -80,6 +80,10 @@ pub struct Mqtt {
     pub connections_max: usize,
     /// Publish each transition, retained, on `fleet/{customer}/{vehicle}/status`.
     pub publish_status: bool,
+    /// How often the canary, a vehicle that does not exist, goes the whole way through the broker; 0 for never.
+    pub canary_interval: Span,
+    /// Where Rollcall says, retained, whether it is there; empty for nowhere.
+    pub presence_topic: String,
     /// Which topics are read, and as what.
     pub topics: Vec<Topic>,
 }
@@ -96,6 +100,8 @@ impl Default for Mqtt {
             packet_bytes_max: 65_536,
             connections_max: 20_000,
             publish_status: false,
+            canary_interval: Span(2_000),
+            presence_topic: "rollcall/{client_id}/presence".into(),
             topics: [TopicKind::Heartbeat, TopicKind::Will, TopicKind::Goodbye].map(Topic::standard).into(),
         }
     }
@@ -449,6 +455,14 @@ fn check(settings: &Settings) -> Vec<String> {
             settings.store.spool_bytes_max
         ));
     }
+    let canary = settings.mqtt.canary_interval;
+    if (1..100).contains(&canary.0) {
+        faults.push(format!("mqtt.canary_interval = {canary} is too short, at least 100ms, or 0s for no canary"));
+    }
+    let presence = settings.mqtt.presence_topic.replace("{client_id}", &settings.mqtt.client_id);
+    if presence.contains(['+', '#']) || presence.starts_with('$') {
+        faults.push(format!("mqtt.presence_topic '{presence}' is no topic that can be published on"));
+    }
     let fleet = &settings.fleet;
     for (name, span) in [
         ("fleet.offline_after", fleet.offline_after),
@@ -460,6 +474,7 @@ fn check(settings: &Settings) -> Vec<String> {
         ("fleet.past_max", fleet.past_max),
         ("mqtt.session_expiry", settings.mqtt.session_expiry),
         ("store.last_seen_interval", settings.store.last_seen_interval),
+        ("mqtt.canary_interval", settings.mqtt.canary_interval),
         ("store.checkpoint_interval", settings.store.checkpoint_interval),
         ("live.tick", settings.live.tick),
     ] {

@@ -59,6 +59,7 @@ impl Collector for Scrape {
         self.spool(&mut out)?;
         let help = "Stored statuses that somebody changed and that were mended from their transitions";
         counter(&mut out, "store_repairs", help, service.health.repaired())?;
+        super::canary::metrics(service, &mut out)?;
         self.statuses(&mut out)?;
         self.vehicles(&mut out)?;
         self.refused(&mut out)?;

@@ -3,6 +3,7 @@
 
 mod assets;
 mod availability;
+mod canary;
 mod customers;
 pub mod demo;
 mod error;
@@ -31,6 +32,7 @@ use crate::domain::policy::Rules;
 use crate::fleet::outbox::FleetCounters;
 use crate::fleet::persister::StoreHealth;
 use crate::fleet::registry::Registry;
+use crate::ingest::canary::Canary;
 use crate::ingest::door::Door;
 use crate::ingest::publisher;
 use crate::live::feed::Feed;
@@ -62,6 +64,8 @@ pub struct Service {
     pub counters: Arc<FleetCounters>,
     /// Counters of the statuses published by MQTT.
     pub statuses: Arc<publisher::Counts>,
+    /// The proof that we hear.
+    pub canary: Arc<Canary>,
     /// Customers as they were stored.
     pub customers: BTreeMap<String, StoredCustomer>,
     /// What holds for all vehicles.

@@ -6,6 +6,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::Service;
+use super::canary;
 use super::error::Problem;
 use super::params::Params;
 use super::vehicles::CountsView;
@@ -25,6 +26,7 @@ pub async fn status(request: HttpRequest, service: web::Data<Service>) -> Result
         "clock": { "stepped_ms": service.clock.stepped(), "slept_ms": service.clock.slept() },
         "listening": observation.listening,
         "listening_since": observation.since.map(rfc3339),
+        "blind_scope": if observation.listening { None } else { Some(observation.scope) },
         "blind_cause": if observation.listening { None } else { Some(observation.cause) },
         "intake": {
             "per_s": service.rate.per_s(),
@@ -44,6 +46,7 @@ pub async fn status(request: HttpRequest, service: web::Data<Service>) -> Result
             "stuck": service.health.stuck(),
             "repaired_rows": service.health.repaired(),
         },
+        "canary": canary::view(&service),
         "dashboards": service.feed.dashboards(),
         "demo": service.demo.get().is_some(),
         "detection_lag_ms": { "p50": lag.p50, "p99": lag.p99, "max": lag.max },
@@ -71,6 +74,7 @@ pub async fn readyz(service: web::Data<Service>) -> HttpResponse {
         reasons.append(&mut degraded);
         reasons.push(format!("what is decided cannot be kept on disk: {why}"));
     }
+    reasons.extend(canary::push_fault(service.clock.now(), service.feed.pushed_until()));
     match reasons.is_empty() {
         true if degraded.is_empty() => HttpResponse::Ok().json(json!({ "ready": true })),
         true => HttpResponse::Ok().json(json!({ "ready": true, "degraded": degraded })),

@@ -34,6 +34,30 @@ pub struct FleetCounters {
     pub transitions: AtomicU64,
     /// How late decisions were.
     pub detection_lag: DetectionLag,
+    /// The shortest timeout of any vehicle.
+    pub shortest_timeout: Shortest,
+}
+
+/// The shortest duration noted so far, milliseconds.
+#[derive(Debug)]
+pub struct Shortest(AtomicI64);
+
+impl Default for Shortest {
+    fn default() -> Self {
+        Self(AtomicI64::new(Millis::MAX))
+    }
+}
+
+impl Shortest {
+    /// Notes one.
+    pub fn note(&self, duration: Millis) {
+        self.0.fetch_min(duration, Relaxed);
+    }
+
+    /// The shortest; `Millis::MAX` while none was noted.
+    pub fn get(&self) -> Millis {
+        self.0.load(Relaxed)
+    }
 }
 
 /// Where a vehicle's update stands in the outbox: (generation, index).

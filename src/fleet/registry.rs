@@ -61,10 +61,19 @@ impl Entry {
 pub enum Input {
     /// A heartbeat, and the MQTT session it came by.
     Heartbeat(Heartbeat, Option<u64>),
+    /// A heartbeat that waited in the broker's queue while we were deaf.
+    Waited(Heartbeat),
     /// A will or an unclean disconnect of that session.
     Hint(Option<u64>),
     /// A planned switch-off.
     Goodbye,
+}
+
+impl Input {
+    /// Whether the vehicle itself speaks, now or earlier.
+    pub fn is_beat(&self) -> bool {
+        matches!(self, Self::Heartbeat(..) | Self::Waited(_))
+    }
 }
 
 /// One input on its way to its vehicle.
@@ -213,7 +222,7 @@ impl Registry {
         let entry = match found {
             Some(entry) => Arc::clone(entry),
             // Only who spoke is registered: a broken connection is told of all it named, even in bad messages.
-            None if !matches!(input, Input::Heartbeat(..)) => {
+            None if !input.is_beat() => {
                 return Err(NotTaken::Refused(Refusal::UnknownVehicle));
             }
             None => {
@@ -222,8 +231,8 @@ impl Registry {
             }
         };
         let arrival = self.clock.now();
-        let steady = matches!(input, Input::Heartbeat(..)) && entry.is_steady_at(arrival);
-        if !matches!(input, Input::Heartbeat(..)) {
+        let steady = input.is_beat() && entry.is_steady_at(arrival);
+        if !input.is_beat() {
             entry.unsteady_inputs.fetch_add(1, Relaxed);
         }
         let token = if steady { None } else { token() };

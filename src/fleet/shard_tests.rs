@@ -126,7 +126,7 @@ async fn fleet(store: Memory, offline_after: Millis) -> Fleet {
 
 impl Fleet {
     async fn hear(&self) {
-        self.supervisor.send(Hearing { scope: "process", blind: None }).await.expect("alive");
+        self.supervisor.send(Hearing { scope: "process", blind: None, since: None }).await.expect("alive");
     }
 
     fn beat(&self, vehicle: &str, token: impl FnOnce() -> Option<Token>) -> Result<Delivered, NotTaken> {

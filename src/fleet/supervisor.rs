@@ -36,10 +36,21 @@ const DRAIN_AGAIN: Duration = Duration::from_millis(10);
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct Hearing {
-    /// Which part it is about: `process` or `link`.
+    /// Which part it is about: `process`, `link` or `intake`.
     pub scope: &'static str,
     /// Why it does not hear; nothing when it does.
     pub blind: Option<String>,
+    /// When it last surely heard, if that was before now: blindness is often found late.
+    pub since: Option<Millis>,
+}
+
+/// A scope that is blind.
+struct Blind {
+    since: Millis,
+    /// As it began: the words of its row.
+    cause: String,
+    /// As it is now.
+    words: String,
 }
 
 /// The wall clock was set, by so many milliseconds; dates follow it already.
@@ -58,7 +69,7 @@ pub struct Supervisor {
     clock: Clock,
     gaps: Gaps,
     /// The scopes that are blind, since when and why.
-    blind: BTreeMap<&'static str, (Millis, String)>,
+    blind: BTreeMap<&'static str, Blind>,
 }
 
 /// What the supervisor is made of.
@@ -98,7 +109,8 @@ impl Supervisor {
         let blind_from = alive_until.unwrap_or_else(|| clock.now()).min(clock.now());
         let mut gaps = Gaps::default();
         gaps.open(blind_from);
-        let deaf = Observation { listening: false, since: Some(blind_from), cause: "start".into() };
+        let (since, scope) = (Some(blind_from), "process".into());
+        let deaf = Observation { listening: false, since, scope, cause: "start".into() };
         hub.send(Observed(deaf)).await?;
         let parts = Parts { registry, rules, gaps, clock, counters, feed, hub, persister };
         let shards: Vec<Addr<Shard>> = (0..parts.registry.shards())
@@ -111,7 +123,8 @@ impl Supervisor {
             store.checkpoint(&[], clock.now()).await?;
         }
         let Parts { gaps, hub, persister, .. } = parts;
-        let blind = BTreeMap::from([("process", (blind_from, "start".to_owned()))]);
+        let blind =
+            BTreeMap::from([("process", Blind { since: blind_from, cause: "start".into(), words: "start".into() })]);
         Ok(Self { shards, hub, persister, clock, gaps, blind }.start())
     }
 
@@ -131,9 +144,12 @@ impl Supervisor {
 
     fn tell(&self) {
         self.shards.iter().for_each(|shard| shard.do_send(Observe(self.gaps.clone())));
-        let cause = self.blind.values().next().map_or_else(String::new, |(_, cause)| cause.clone());
+        let (scope, cause) = match self.blind.iter().min_by_key(|(_, blind)| blind.since) {
+            Some((scope, blind)) => ((*scope).to_owned(), blind.words.clone()),
+            None => Default::default(),
+        };
         let since = self.gaps.since().map(|since| self.clock.date(since));
-        let observation = Observation { listening: self.blind.is_empty(), since, cause };
+        let observation = Observation { listening: self.blind.is_empty(), since, scope, cause };
         self.hub.do_send(Observed(observation));
     }
 }
@@ -224,9 +240,9 @@ impl Handler<Stepped> for Supervisor {
 impl Handler<Hearing> for Supervisor {
     type Result = ();
 
-    fn handle(&mut self, Hearing { scope, blind }: Hearing, _: &mut Self::Context) {
+    fn handle(&mut self, Hearing { scope, blind, since }: Hearing, _: &mut Self::Context) {
         let now = self.clock.now();
-        let clock = self.clock;
+        let (from, clock) = (since.map_or(now, |since| since.min(now)), self.clock);
         let gap = |from, to: Option<Millis>, cause| {
             let (from, to) = (clock.date(from), to.map(|to| clock.date(to)));
             ObservationGap { scope: scope.to_owned(), from, to, cause }
@@ -234,19 +250,23 @@ impl Handler<Hearing> for Supervisor {
         match blind {
             Some(cause) if !self.blind.contains_key(scope) => {
                 tracing::warn!(scope, cause, "not listening: no vehicle is called offline meanwhile");
-                self.persister.record_gap(gap(now, None, cause.clone()));
-                self.blind.insert(scope, (now, cause));
-                self.gaps.open(now);
+                self.persister.record_gap(gap(from, None, cause.clone()));
+                self.blind.insert(scope, Blind { since: from, words: cause.clone(), cause });
+                self.gaps.open(from);
             }
             None => {
-                let Some((from, cause)) = self.blind.remove(scope) else { return };
-                self.persister.record_gap(gap(from, Some(now), cause));
+                let Some(Blind { since, cause, .. }) = self.blind.remove(scope) else { return };
+                self.persister.record_gap(gap(since, Some(now), cause));
                 if self.blind.is_empty() {
                     self.gaps.close(now);
-                    tracing::info!(blind_ms = now - from, "listening");
+                    tracing::info!(blind_ms = now - since, "listening");
                 }
             }
-            Some(_) => return,
+            // The same blindness in other words: how far the way back is.
+            Some(words) => match self.blind.get_mut(scope).filter(|blind| blind.words != words) {
+                Some(blind) => blind.words = words,
+                None => return,
+            },
         }
         self.tell();
     }

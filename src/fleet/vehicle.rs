@@ -21,6 +21,7 @@ use super::shard::{Flush, Shard, Ticket};
 use super::token::Token;
 use crate::clock::Clock;
 use crate::domain::board::{Registered, Update};
+use crate::domain::heartbeat::Heartbeat;
 use crate::domain::latest::{self, Fact, Latest};
 use crate::domain::liveness::{self, Liveness, Outcome, Setting};
 use crate::domain::policy::Policy;
@@ -98,6 +99,7 @@ impl Vehicle {
     pub fn new(origin: Origin, outbox: Rc<RefCell<Outbox>>, shard: Addr<Shard>) -> Self {
         let Origin { entry, registered, liveness, latest, policy, standing } = origin;
         let (mark, timer) = (Mark::default(), None);
+        outbox.borrow().counters.shortest_timeout.note(policy.offline_after);
         Self { entry, registered, liveness, latest, policy, standing, mark, outbox, shard, timer }
     }
 
@@ -123,9 +125,27 @@ impl Vehicle {
                 }
                 outcome.changes
             }
+            Input::Waited(beat) => self.hear_late(arrival, beat),
             Input::Hint(session) => self.step(arrival, liveness::Input::Hint(session)).changes,
             Input::Goodbye => self.step(arrival, liveness::Input::Goodbye).changes,
         }
+    }
+
+    /// What waited in a broker's queue while we were deaf is always backlog; its facts are as old as the beat.
+    fn hear_late(&mut self, arrival: Millis, mut beat: Heartbeat) -> Vec<Change> {
+        let outcome = self.step(arrival, liveness::Input::Waited(&beat));
+        let outbox = self.outbox.borrow();
+        if outcome.duplicate {
+            outbox.counters.duplicates.fetch_add(1, Relaxed);
+        } else {
+            outbox.counters.backlog.fetch_add(1, Relaxed);
+            let spoken = outbox.gaps.before(arrival).spoken_at(beat.ts, arrival);
+            // How long it waited says nothing about its clock.
+            let skew = self.latest.clock_skew;
+            self.latest.apply(&mut beat, outbox.clock.date(spoken), &outbox.rules);
+            self.latest.clock_skew = skew;
+        }
+        outcome.changes
     }
 
     /// Tells the board, hands over the decisions, and the sender's token with the last of them.
@@ -235,11 +255,11 @@ impl Handler<Heard> for Vehicle {
 
     fn handle(&mut self, heard: Heard, context: &mut Self::Context) {
         let Heard { arrival, input, token, ticket } = heard;
-        let steady = matches!(input, Input::Heartbeat(..));
+        let is_beat = input.is_beat();
         let changes = self.hear(arrival, input);
         self.tell(changes, token);
         self.watch(context);
-        if !steady {
+        if !is_beat {
             self.entry.settled_one();
         }
         drop(ticket);

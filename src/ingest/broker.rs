@@ -22,6 +22,7 @@ use tokio::task::JoinHandle;
 use self::hook::{Hook, Patience};
 use self::status::Guard;
 pub use self::status::Voice;
+use super::canary::Canary;
 use super::door::Door;
 use crate::settings::Mqtt;
 
@@ -44,6 +45,8 @@ pub struct Broker {
     address: SocketAddr,
     hook: Arc<Hook>,
     voice: Voice,
+    /// The client id of the canary.
+    canary: String,
     shutdown: BrokerShutdownHandle,
     task: JoinHandle<()>,
 }
@@ -77,7 +80,7 @@ impl Broker {
             }
         });
         ready.wait_for(|ready| *ready).await.context("the MQTT broker ended before it was ready")?;
-        Ok(Self { address, hook, voice, shutdown, task })
+        Ok(Self { address, hook, voice, canary: Canary::client_id(settings), shutdown, task })
     }
 
     /// Where it listens.
@@ -95,10 +98,10 @@ impl Broker {
         self.hook.sessions.count()
     }
 
-    /// Counts open connections for as long as it is kept.
+    /// Counts open connections for as long as it is kept, but not the canary's.
     pub fn connection_counter(&self) -> impl Fn() -> usize + Send + Sync + 'static {
-        let hook = Arc::clone(&self.hook);
-        move || hook.sessions.count()
+        let (hook, canary) = (Arc::clone(&self.hook), self.canary.clone());
+        move || hook.sessions.count().saturating_sub(usize::from(hook.sessions.has(&canary)))
     }
 
     /// Connections closed because a message could not be made safe in time.

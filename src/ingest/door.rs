@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use super::canary::{Canary, is_canary};
 use super::refused::RefusedLog;
 use super::topics::Topics;
 use crate::clock::Clock;
@@ -26,6 +27,8 @@ pub struct Message<'a> {
     pub wants_ack: bool,
     /// Number of the MQTT session it came by, where known.
     pub session: Option<u64>,
+    /// It waited in the broker's queue while we were away, so it says little about now (R42).
+    pub waited: bool,
 }
 
 /// What became of a message.
@@ -46,6 +49,7 @@ pub struct Door {
     registry: Arc<Registry>,
     topics: Topics,
     clock: Clock,
+    canary: Option<Arc<Canary>>,
     taken: AtomicU64,
     refused: RefusedLog,
 }
@@ -57,7 +61,22 @@ impl Door {
     /// A sentence naming the topic pattern that cannot be used.
     pub fn new(registry: Arc<Registry>, topics: &[Topic], clock: Clock) -> Result<Self, String> {
         let topics = Topics::compile(topics)?;
-        Ok(Self { registry, topics, clock, taken: AtomicU64::new(0), refused: RefusedLog::default() })
+        Ok(Self { registry, topics, clock, canary: None, taken: AtomicU64::new(0), refused: RefusedLog::default() })
+    }
+
+    /// The same door, where this canary comes back.
+    pub fn with_canary(self, canary: Arc<Canary>) -> Self {
+        Self { canary: Some(canary), ..self }
+    }
+
+    /// The canary that comes back here.
+    pub fn canary(&self) -> Option<&Arc<Canary>> {
+        self.canary.as_ref()
+    }
+
+    /// The clock arrivals are dated by.
+    pub fn clock(&self) -> Clock {
+        self.clock
     }
 
     /// Takes one MQTT message. `token` is called only when the sender wants an acknowledgement and has to wait for it.
@@ -73,6 +92,11 @@ impl Door {
     }
 
     fn try_take(&self, message: Message<'_>, token: impl FnOnce() -> Token) -> Result<Taken, Refused> {
+        if is_canary(message.topic) {
+            // No vehicle, so nothing is counted; another Rollcall's is none of our business.
+            self.canary.iter().for_each(|canary| canary.heard(message.topic, message.payload));
+            return Ok(Taken::Done);
+        }
         let address = self.topics.resolve(message.topic);
         let address =
             address.ok_or_else(|| Refused::new(Refusal::UnknownTopic, "no pattern of mqtt.topics matches"))?;
@@ -80,6 +104,9 @@ impl Door {
             return Err(Refused::new(Refusal::Retained, "a retained message says nothing about now"));
         }
         let input = match address.kind {
+            TopicKind::Heartbeat if message.waited => {
+                Input::Waited(heartbeat::decode(address.format, message.payload)?)
+            }
             TopicKind::Heartbeat => {
                 Input::Heartbeat(heartbeat::decode(address.format, message.payload)?, message.session)
             }

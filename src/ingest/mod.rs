@@ -2,7 +2,9 @@
 //! Feeds the registry of the fleet. And, where it is asked for, how statuses go out by the same broker.
 
 pub mod broker;
+pub mod canary;
 pub mod door;
+pub mod presence;
 pub mod publisher;
 pub mod refused;
 pub mod subscriber;

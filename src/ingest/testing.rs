@@ -137,6 +137,7 @@ async fn drain(registry: Arc<Registry>, inside: Arc<Mutex<Inside>>) {
             let mut inside = inside.lock();
             let (what, seq, session) = match envelope.input {
                 Input::Heartbeat(beat, session) => ("heartbeat", beat.seq, session),
+                Input::Waited(beat) => ("waited", beat.seq, None),
                 Input::Hint(session) => ("hint", None, session),
                 Input::Goodbye => ("goodbye", None, None),
             };

@@ -161,6 +161,8 @@ pub enum Frame<'a> {
         listening: bool,
         /// Since when it does, or does not.
         since: Option<String>,
+        /// Which part does not: `process`, `link` or `intake`; empty when all do.
+        scope: &'a str,
         /// Why not, or what ended the blindness.
         cause: &'a str,
     },

@@ -169,6 +169,7 @@ export class FakeServer {
     const json = (status, body) => response.writeHead(status, { "content-type": "application/json" }).end(JSON.stringify(body));
     if (!pathname.startsWith("/api/")) return this.#file(pathname, response);
     if (this.refuse_rest) return json(503, { title: "Store unavailable", status: 503, detail: "the store does not answer" });
+    if (pathname === "/api/v1/status") return json(200, { canary: { state: "well", board: { lag_ms: 93 } } });
     if (pathname === "/api/v1/heartbeats") {
       const rows = [JSON.parse((await request.toArray()).join(""))].flat();
       rows.forEach((row) => this.heartbeat(row));

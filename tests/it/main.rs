@@ -2,6 +2,7 @@
 
 mod availability;
 mod bad_input;
+mod canary;
 mod commands;
 mod corpus;
 mod crash;

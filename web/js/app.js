@@ -8,17 +8,19 @@ import { Counts } from "./counts.js";
 import { Drawer } from "./drawer.js";
 import { FilterRow } from "./filters.js";
 import { CHANGED } from "./fleet.js";
-import { LiveLink, is_demo, live_url } from "./live.js";
+import { LiveLink, is_demo, live_url, read_canary } from "./live.js";
 import { affects_order, same_order, select } from "./order.js";
 import { LiveState } from "./state.js";
 import { VehicleTable } from "./table.js";
 import { format, narrowed, no_filters, parse, toggled } from "./url.js";
-import { whole } from "./words.js";
+import { canary_words, whole } from "./words.js";
 
 /** Rows that change place more often than this cannot be read. */
 const REORDER_EVERY_MS = 1_000;
 /** Ages count on even when no frame comes. */
 const TICK_MS = 1_000;
+/** How often the service is asked how long a heartbeat takes. */
+const PROOF_EVERY_MS = 10_000;
 
 /** @param {string} id */
 const find = (id) => /** @type {HTMLElement} */ (document.getElementById(id));
@@ -165,6 +167,13 @@ function key(event) {
   }
 }
 
+/** How long a heartbeat takes from a vehicle to this page's server, by the service's own test. */
+async function draw_proof() {
+  if (document.hidden) return;
+  const text = canary_words(await read_canary());
+  if (find("proof").textContent !== text) find("proof").textContent = text;
+}
+
 function start() {
   find("not-started").remove();
   find("empty-command").textContent =
@@ -187,6 +196,8 @@ function start() {
     show_filters(true);
   });
   setInterval(draw_soon, TICK_MS);
+  setInterval(draw_proof, PROOF_EVERY_MS);
+  draw_proof();
   if (filters.v !== "") show_vehicle();
   link.connect();
   show_demo();

@@ -178,3 +178,16 @@ export async function order_demo_vehicle(customer, vehicle, order) {
     return `The order did not arrive: ${/** @type {Error} */ (error).message}`;
   }
 }
+
+/**
+ * What the service's own test heartbeats prove; null when nobody can say.
+ * @returns {Promise<{state: string, board: {lag_ms: number}|null}|null>}
+ */
+export async function read_canary() {
+  try {
+    const answer = await fetch("/api/v1/status", { signal: AbortSignal.timeout(DEAD_AFTER_MS) });
+    return answer.ok ? ((await answer.json()).canary ?? null) : null;
+  } catch {
+    return null; // the banner says that the server cannot be reached
+  }
+}

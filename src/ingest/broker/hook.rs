@@ -90,6 +90,7 @@ impl Hook {
             retain: event.retain,
             wants_ack: event.qos != QoS::AtMostOnce,
             session,
+            waited: false,
         };
         let taken = self.door.take(message, || {
             let (safe, wait) = oneshot::channel();

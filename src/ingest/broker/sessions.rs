@@ -126,6 +126,11 @@ impl Sessions {
         self.newest.lock().get(&session.client) == Some(&session.number)
     }
 
+    /// Whether a client is connected.
+    pub fn has(&self, client: &str) -> bool {
+        self.newest.lock().contains_key(client)
+    }
+
     /// How many are open.
     pub fn count(&self) -> usize {
         self.open.load(Relaxed)

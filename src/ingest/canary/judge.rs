@@ -1,0 +1,149 @@
+//! Looks at the canary's beats ten times a second, sends the next one when it is due, and says when the intake is
+//! blind: when the oldest beat that is not back at the door, or not on the board since it came there, is older than
+//! half the shortest timeout. A vehicle that speaks at least twice within its timeout is then never called offline for
+//! our deafness: its deadline is still to come when we notice. Fed by the canary, the lanes, the board and the hub;
+//! tells the supervisor, by way of the closure it is given.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+use tokio::time::MissedTickBehavior;
+
+use super::{Canary, Late, Stage};
+use crate::clock::Clock;
+use crate::domain::time::Millis;
+use crate::fleet::outbox::FleetCounters;
+use crate::fleet::persister::StoreHealth;
+use crate::fleet::registry::Registry;
+use crate::live::feed::Feed;
+
+/// How often it looks.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// The limit is never shorter: on a busy machine a second may pass between two steps of the way.
+const LIMIT_MIN: Millis = 1_000;
+/// A look that comes this late means that we did not run, or hardly. The shards know a pause by themselves.
+const PAUSE: Millis = 500;
+/// Looks kept to date what is not durable: an hour would be too many, and after so many the age only stops growing.
+const LOOKS_MAX: usize = 6_000;
+
+/// The intake is blind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Blind {
+    /// When something last surely came through.
+    pub since: Millis,
+    /// Why, for people.
+    pub cause: String,
+}
+
+/// What it looks at.
+pub struct Judge {
+    /// The canary.
+    pub canary: Arc<Canary>,
+    /// The lanes.
+    pub registry: Arc<Registry>,
+    /// The board and its pulse.
+    pub feed: Arc<Feed>,
+    /// The shortest timeout, and what was decided.
+    pub counters: Arc<FleetCounters>,
+    /// What of it is durable.
+    pub health: Arc<StoreHealth>,
+    /// The timeout of a vehicle that has no other.
+    pub offline_after: Millis,
+    /// The clock.
+    pub clock: Clock,
+}
+
+impl Judge {
+    /// Looks on until the task is aborted; `tell` gets each change of the verdict.
+    pub fn start(self, tell: impl Fn(Option<Blind>) + Send + 'static) -> JoinHandle<()> {
+        tokio::spawn(async move {
+            let mut looks = tokio::time::interval(LOOK_EVERY);
+            looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            let (mut verdict, mut looked, mut decided) = (None, self.clock.now(), VecDeque::new());
+            loop {
+                looks.tick().await;
+                let now = self.clock.now();
+                self.look_at_decisions(&mut decided, now);
+                let next = self.look(verdict.clone(), now, now - looked);
+                looked = now;
+                if next != verdict {
+                    verdict = next;
+                    tell(verdict.clone());
+                }
+            }
+        })
+    }
+
+    /// Older than this is late.
+    fn limit(&self) -> Millis {
+        (self.counters.shortest_timeout.get().min(self.offline_after) / 2).max(LIMIT_MIN)
+    }
+
+    fn look(&self, before: Option<Blind>, now: Millis, elapsed: Millis) -> Option<Blind> {
+        let (canary, limit) = (&*self.canary, self.limit());
+        if !canary.is_active() {
+            canary.inside.lock().blind = None;
+            return None;
+        }
+        if !*canary.granted.borrow() {
+            return before;
+        }
+        let mut inside = canary.inside.lock();
+        if elapsed > PAUSE {
+            inside.beats.excuse(elapsed);
+        }
+        inside.beats.passed(self.registry.on_board_until(), self.feed.pushed_until(), now);
+        let late = inside.beats.late(now, limit);
+        let after = match (late, before) {
+            (None, Some(blind)) => {
+                let seen = inside.beats.at(Stage::Board).is_some_and(|reached| reached.published > blind.since);
+                Some(blind).filter(|_| !seen)
+            }
+            (None, None) => None,
+            (Some(late), before) => {
+                let (since, cause) = words(late, inside.trouble.as_deref(), canary.topic().unwrap_or_default());
+                Some(Blind { since: before.map_or(since, |blind| blind.since), cause })
+            }
+        };
+        inside.blind = after.as_ref().map(|blind| blind.cause.clone());
+        // A short timeout needs a quick pulse: two beats within the limit.
+        let due = now >= inside.due.min(inside.due - canary.interval + limit / 2);
+        drop(inside);
+        if due {
+            canary.beat();
+        }
+        after
+    }
+
+    /// Since when something is decided and not durable: transitions become durable in order, so the first look at which
+    /// more was decided than is durable by now dates the oldest one.
+    fn look_at_decisions(&self, looks: &mut VecDeque<(Millis, u64)>, now: Millis) {
+        let decided = self.counters.transitions.load(Relaxed);
+        let durable = decided.saturating_sub(self.health.pending() as u64);
+        looks.push_back((now, decided));
+        while looks.front().is_some_and(|(_, decided)| *decided <= durable) {
+            looks.pop_front();
+        }
+        if looks.len() > LOOKS_MAX {
+            // The newest is not needed: the oldest is what counts.
+            looks.pop_back();
+        }
+        self.canary.inside.lock().undurable = looks.front().map_or(0, |(at, _)| now - at);
+    }
+}
+
+fn words(late: Late, trouble: Option<&str>, topic: &str) -> (Millis, String) {
+    match (late, trouble) {
+        (Late::Unacked(since) | Late::Unheard(since), Some(trouble)) => {
+            (since, format!("our canary cannot be published: {trouble}"))
+        }
+        (Late::Unacked(since), None) => (since, "the broker does not acknowledge our canary in time".into()),
+        (Late::Unheard(since), None) => {
+            (since, format!("our canary does not come back through the broker in time (its topic is {topic})"))
+        }
+        (Late::Stuck(since), _) => (since, "what comes in does not reach the board in time".into()),
+    }
+}
