@@ -23,6 +23,7 @@ use tokio::sync::watch;
 
 use crate::api::{self, Service, rate::Rate};
 use crate::clock::Clock;
+use crate::fleet::limit::Limit;
 use crate::fleet::outbox::FleetCounters;
 use crate::fleet::persister::Persister;
 use crate::fleet::registry::{Admission, Registry};
@@ -35,6 +36,7 @@ use crate::live::feed::Feed;
 use crate::live::hub::{CloseAll, Hub};
 use crate::settings::Settings;
 use crate::store::{self, Store};
+use crate::telemetry::warnings::Warnings;
 
 /// From the signal to the end: drained, committed, dashboards told.
 const STOP_MAX: Duration = Duration::from_secs(9);
@@ -87,6 +89,7 @@ pub async fn start(settings: &Settings) -> anyhow::Result<Running> {
         settings.store.checkpoint_interval.std(),
     );
     let counters = Arc::<FleetCounters>::default();
+    let warnings = Arc::<Warnings>::default();
     let plan = Plan {
         store: Arc::clone(&store),
         registry: Arc::clone(&registry),
@@ -96,6 +99,7 @@ pub async fn start(settings: &Settings) -> anyhow::Result<Running> {
         feed: Arc::clone(&feed),
         hub: hub.clone(),
         persister: persister.clone(),
+        warnings: Arc::clone(&warnings),
     };
     let supervisor = Supervisor::start_fleet(plan).await.context("cannot bring the fleet to life from the store")?;
 
@@ -112,6 +116,7 @@ pub async fn start(settings: &Settings) -> anyhow::Result<Running> {
         store: Arc::clone(&store),
         health: persister.health(),
         counters,
+        warnings,
         statuses: publisher.counts(),
         customers,
         rules: settings.fleet.rules(),
@@ -233,6 +238,7 @@ fn admission(settings: &Settings) -> Admission {
         vehicles_max: settings.fleet.max_vehicles,
         customer_vehicles_max: settings.fleet.max_vehicles_per_customer,
         auto_register: settings.fleet.auto_register,
+        limit: Limit::new(settings.fleet.beats_per_s_max, settings.fleet.beats_burst),
     }
 }
 

@@ -47,6 +47,8 @@ impl Collector for Scrape {
         )?;
         counter(&mut out, "heartbeats", "Inputs taken", service.door.taken())?;
         counter(&mut out, "duplicates", "Heartbeats that came twice", fleet.duplicates.load(Relaxed))?;
+        let over_limit = service.registry.over_limit();
+        counter(&mut out, "over_limit", "Heartbeats of which only the arrival was noted", over_limit)?;
         counter(&mut out, "backlog", "Heartbeats that had waited somewhere", fleet.backlog.load(Relaxed))?;
         counter(&mut out, "transitions", "Changes of status decided", fleet.transitions.load(Relaxed))?;
         counter(&mut out, "vehicle_restarts", "Vehicle actors made anew after a panic", fleet.restarts.load(Relaxed))?;

@@ -15,6 +15,7 @@ mod refused;
 mod status;
 mod transitions;
 mod vehicles;
+mod warnings;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -34,6 +35,7 @@ use crate::ingest::publisher;
 use crate::live::feed::Feed;
 use crate::live::hub::Hub;
 use crate::store::{Store, StoredCustomer};
+use crate::telemetry::warnings::Warnings;
 use error::Problem;
 
 /// Largest body of a request: a thousand heartbeats of 8 KiB.
@@ -58,6 +60,8 @@ pub struct Service {
     pub health: Arc<StoreHealth>,
     /// Counters of the fleet.
     pub counters: Arc<FleetCounters>,
+    /// What operators are warned of.
+    pub warnings: Arc<Warnings>,
     /// Counters of the statuses published by MQTT.
     pub statuses: Arc<publisher::Counts>,
     /// Customers as they were stored.
@@ -87,6 +91,7 @@ pub fn routes(config: &mut web::ServiceConfig, service: web::Data<Service>) {
         .service(get("/customers", read().to(customers::list)))
         .service(get("/status", read().to(status::status)))
         .service(get("/refused", read().to(refused::list)))
+        .service(get("/warnings", read().to(warnings::list)))
         .service(get("/observation-gaps", read().to(status::observation_gaps)))
         .service(only("/heartbeats", "POST", web::post().to(heartbeats::take)))
         .service(get("/live", read().to(live::upgrade)))

@@ -58,6 +58,14 @@ pub struct Heartbeat {
     pub metrics: Option<Box<Metrics>>,
 }
 
+impl Heartbeat {
+    /// Only what liveness rests on: the vehicle spoke too often for the rest of it to be read.
+    pub fn without_facts(self) -> Self {
+        let Self { ts, seq, boot, next_in, .. } = self;
+        Self { ts, seq, boot, next_in, ..Self::default() }
+    }
+}
+
 /// Further readings by name, in the order they were sent.
 pub type Metrics = Vec<(Box<str>, f64)>;
 

@@ -16,6 +16,8 @@ use super::transition::{Cause, Change, Status};
 pub enum Input<'a> {
     /// A heartbeat arrived.
     Heartbeat(&'a Heartbeat, Option<u64>),
+    /// A heartbeat of which nothing is known but that it came: the vehicle spoke too often (R45).
+    SignOfLife,
     /// A will, or an unclean disconnect, of the given MQTT session where it is known.
     Hint(Option<u64>),
     /// The vehicle says that it switches off.
@@ -143,6 +145,7 @@ impl Liveness {
         self.settle(now, setting, &mut outcome.changes);
         match input {
             Input::Heartbeat(beat, session) => self.hear(now, beat, session, setting, &mut outcome),
+            Input::SignOfLife => self.show_life(now, setting, &mut outcome.changes),
             Input::Hint(session) => self.shorten(now, session, setting.rules),
             Input::Goodbye => self.goodbye(now, &mut outcome.changes),
             Input::Policy => self.reset_deadline(now, setting),
@@ -205,6 +208,19 @@ impl Liveness {
             outcome.changes.push(self.change(Status::Online, now, Cause::Heartbeat));
         }
         self.move_deadline(last_seen, beat, setting);
+    }
+
+    /// Never shortens: a sleep that was announced before still holds.
+    fn show_life(&mut self, now: Millis, setting: Setting<'_>, changes: &mut Vec<Change>) {
+        let last_seen = self.last_seen.map_or(now, |seen| seen.max(now));
+        self.last_seen = Some(last_seen);
+        let announced = self.deadline.filter(|_| self.status == Status::Online && !self.hinted);
+        if self.status != Status::Online {
+            changes.push(self.change(Status::Online, now, Cause::Heartbeat));
+        }
+        self.hinted = false;
+        self.judged_until = last_seen;
+        self.deadline = Some(announced.unwrap_or(Millis::MIN).max(last_seen + setting.policy.offline_after));
     }
 
     /// A planned sleep (`next_in`) is believed up to the policy's cap, and gets a tolerance; it never shortens the

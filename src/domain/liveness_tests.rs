@@ -67,10 +67,11 @@ use Status::{NeverSeen, Offline, Online, Unobserved};
 #[test]
 fn every_state_answers_every_input() {
     for state in Status::ALL {
-        for input in ["heartbeat", "deadline", "deadline while blind", "goodbye", "hint", "policy"] {
+        for input in ["heartbeat", "sign of life", "deadline", "deadline while blind", "goodbye", "hint", "policy"] {
             let mut bench = Bench::in_state(state);
             let got = match input {
                 "heartbeat" => bench.beat(1_010),
+                "sign of life" => bench.step(1_010, Input::SignOfLife),
                 "deadline" => {
                     bench.gaps.close(1_010);
                     bench.look(1_101)
@@ -95,8 +96,10 @@ fn every_state_answers_every_input() {
                 }
             };
             let want = match (state, input) {
-                (NeverSeen | Offline | Unobserved, "heartbeat") => vec![(Online, 1_010, Cause::Heartbeat)],
-                (Online, "heartbeat") => vec![],
+                (NeverSeen | Offline | Unobserved, "heartbeat" | "sign of life") => {
+                    vec![(Online, 1_010, Cause::Heartbeat)]
+                }
+                (Online, "heartbeat" | "sign of life") => vec![],
                 (Online, "deadline") => vec![(Offline, 1_090, Silence)],
                 (Unobserved, "deadline") => vec![(Offline, 1_100, Silence)],
                 (Online, "deadline while blind") => vec![(Unobserved, 1_090, Blind)],
@@ -196,6 +199,25 @@ fn a_heartbeat_after_the_hint_takes_it_back() {
     bench.beat(1_020);
     assert_eq!(bench.look(1_110), []);
     assert_eq!(bench.look(1_111), [(Offline, 1_110, Silence)]);
+}
+
+/// R45: a beat over the limit moves the deadline and takes a hint back, but an announced sleep it does not shorten.
+#[test]
+fn a_sign_of_life_keeps_a_vehicle_online_and_shortens_nothing() {
+    let mut bench = Bench::in_state(Online);
+    bench.beat(1_000);
+    assert_eq!(bench.step(1_050, Input::SignOfLife), []);
+    assert_eq!(bench.look(1_100), []);
+    bench.step(1_100, Input::Hint(None));
+    assert_eq!(bench.step(1_105, Input::SignOfLife), []);
+    assert_eq!(bench.look(1_195), []);
+    assert_eq!(bench.look(1_196), [(Offline, 1_195, Silence)]);
+    let mut asleep = Bench::in_state(Online);
+    let beat = Heartbeat { next_in: Some(300), ..Heartbeat::default() };
+    asleep.step(1_000, Input::Heartbeat(&beat, None));
+    let announced = asleep.vehicle.deadline();
+    asleep.step(1_001, Input::SignOfLife);
+    assert_eq!(asleep.vehicle.deadline(), announced);
 }
 
 #[test]
@@ -302,7 +324,7 @@ proptest! {
     /// Invariants 1 and 3 under every input in any order: transitions alternate, seq has no gap, times never go back,
     /// and no vehicle goes offline by silence before it had one full timeout in which we listened.
     #[test]
-    fn the_invariants_hold_for_every_history(inputs in proptest::collection::vec((0..7u8, 0..120i64), 1..120)) {
+    fn the_invariants_hold_for_every_history(inputs in proptest::collection::vec((0..8u8, 0..120i64), 1..120)) {
         let mut bench = Bench::new();
         let (mut now, mut seq, mut status, mut at, mut listening_since) = (1_000, 0, NeverSeen, 0, 0);
         for (kind, wait) in inputs {
@@ -312,6 +334,7 @@ proptest! {
                 0 | 1 => Input::Heartbeat(&beat, None),
                 2 => Input::Hint(None),
                 3 => Input::Goodbye,
+                7 => Input::SignOfLife,
                 4 => { bench.gaps.open(now); Input::Deadline }
                 5 => { bench.gaps.close(now); Input::Deadline }
                 _ => Input::Deadline,

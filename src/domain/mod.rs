@@ -2,6 +2,7 @@
 //! No actor, socket, database, clock, randomness or log in here: inputs are arguments, outcomes are return values.
 
 pub mod board;
+pub mod boots;
 pub mod heartbeat;
 pub mod ids;
 pub mod latest;

@@ -24,6 +24,7 @@ use crate::domain::time::Millis;
 use crate::live::feed::{Feed, Observation};
 use crate::live::hub::{Hub, Observed};
 use crate::store::{ObservationGap, Store, StoredVehicle};
+use crate::telemetry::warnings::Warnings;
 
 /// Vehicles restored in one message to a shard.
 const RESTORE_CHUNK: usize = 5_000;
@@ -69,6 +70,8 @@ pub struct Plan {
     pub hub: Addr<Hub>,
     /// The writer of the store.
     pub persister: Persister,
+    /// What operators are warned of.
+    pub warnings: Arc<Warnings>,
 }
 
 impl Supervisor {
@@ -79,14 +82,14 @@ impl Supervisor {
     /// # Errors
     /// The store cannot be read, or a shard died over its vehicles.
     pub async fn start_fleet(plan: Plan) -> anyhow::Result<Addr<Self>> {
-        let Plan { store, registry, rules, clock, counters, feed, hub, persister } = plan;
+        let Plan { store, registry, rules, clock, counters, feed, hub, persister, warnings } = plan;
         let alive_until = store.alive_until().await?;
         let blind_from = alive_until.unwrap_or_else(|| clock.now()).min(clock.now());
         let mut gaps = Gaps::default();
         gaps.open(blind_from);
         let deaf = Observation { listening: false, since: Some(blind_from), cause: "start".into() };
         hub.send(Observed(deaf)).await?;
-        let parts = Parts { registry, rules, gaps, clock, counters, feed, hub, persister };
+        let parts = Parts { registry, rules, gaps, clock, counters, feed, hub, persister, warnings };
         let shards: Vec<Addr<Shard>> = (0..parts.registry.shards())
             .map(|index| Shard::start_on(&Arbiter::new().handle(), index, parts.clone()))
             .collect();

@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use super::door::Door;
 use crate::clock::Clock;
 use crate::domain::heartbeat::{Heartbeat, Refusal};
+use crate::fleet::limit::Limit;
 use crate::fleet::registry::{Admission, Input, LANE_INPUTS_MAX, Registry};
 use crate::fleet::token::Token;
 use crate::settings::Mqtt;
@@ -58,7 +59,12 @@ impl Drop for Bench {
 impl Bench {
     pub fn new(mode: Mode) -> Self {
         let clock = Clock::start();
-        let admission = Admission { vehicles_max: 100_000, customer_vehicles_max: 100_000, auto_register: true };
+        let admission = Admission {
+            vehicles_max: 100_000,
+            customer_vehicles_max: 100_000,
+            auto_register: true,
+            limit: Limit::NONE,
+        };
         let registry = Arc::new(Registry::new(1, admission, clock));
         let door = Arc::new(
             Door::new(Arc::clone(&registry), &Mqtt::default().topics, clock)
