@@ -8,6 +8,7 @@ pub mod ids;
 pub mod latest;
 pub mod liveness;
 pub mod observation;
+pub mod owntracks;
 pub mod policy;
 pub mod query;
 pub mod search;

@@ -19,6 +19,7 @@ use tokio::time::Instant;
 use super::window::Window;
 use super::{Tuning, UNACKNOWLEDGED_BYTES_MAX, UNACKNOWLEDGED_MAX};
 use crate::ingest::door::{Door, Message, Taken};
+use crate::ingest::topics::Subscription;
 
 /// Requests the client's channel holds: every acknowledgement that can be open, the subscription and the goodbye.
 const REQUESTS_MAX: usize = UNACKNOWLEDGED_MAX + 2;
@@ -62,7 +63,7 @@ impl Connection {
             window: Arc::clone(&window),
             door: Arc::clone(&door),
             pulse: pulse_in,
-            filters: door.filters(),
+            subscriptions: door.subscriptions(),
             place: place.to_owned(),
         };
         Self { client, window, door, pulse, poll: tokio::spawn(task.run(eventloop)) }
@@ -127,13 +128,18 @@ async fn refill(window: &Arc<Window>, door: &Door, pause: Duration) -> String {
 /// Offers a message of the window to the door.
 fn offer(window: &Arc<Window>, door: &Door, sequence: u64, publish: &Publish) -> Taken {
     let topic = String::from_utf8_lossy(&publish.topic);
-    let message =
-        Message { topic: &topic, payload: &publish.payload, retain: publish.retain, wants_ack: true, session: None };
+    let message = delivered(&topic, publish, true);
     let taken = door.take(message, || window.token(sequence));
     if matches!(taken, Taken::Done | Taken::Unknown) {
         window.accept(sequence);
     }
     taken
+}
+
+/// A message as a broker outside gives it: whoever sent it, in whatever session.
+fn delivered<'a>(topic: &'a str, publish: &'a Publish, wants_ack: bool) -> Message<'a> {
+    let Publish { payload, retain, .. } = publish;
+    Message { topic, payload, retain: *retain, published_here: false, wants_ack, session: None }
 }
 
 /// What the poll task needs.
@@ -142,7 +148,7 @@ struct Poll {
     window: Arc<Window>,
     door: Arc<Door>,
     pulse: watch::Sender<Pulse>,
-    filters: Vec<String>,
+    subscriptions: Vec<Subscription>,
     place: String,
 }
 
@@ -178,16 +184,16 @@ impl Poll {
     }
 
     fn subscribe(&self) -> Result<(), String> {
-        let filter = |path: &String| Filter {
-            path: path.clone(),
+        let filter = |asked: &Subscription| Filter {
+            path: asked.filter.clone(),
             qos: QoS::AtLeastOnce,
             nolocal: false,
             // The retain flag stays, so that the door has one rule for both intakes.
-            preserve_retain: true,
+            preserve_retain: asked.live_flag,
             // What is retained says nothing about now: do not even send it (R37).
             retain_forward_rule: RetainForwardRule::Never,
         };
-        let sent = self.client.try_subscribe_many(self.filters.iter().map(filter));
+        let sent = self.client.try_subscribe_many(self.subscriptions.iter().map(filter));
         sent.map_err(|error| format!("cannot subscribe at {}: {error}", self.place))
     }
 
@@ -195,13 +201,19 @@ impl Poll {
         let codes = &suback.return_codes;
         let enough =
             |code: &SubscribeReasonCode| matches!(code, SubscribeReasonCode::Success(qos) if *qos != QoS::AtMostOnce);
-        for (filter, code) in self.filters.iter().zip(codes) {
+        for (asked, code) in self.subscriptions.iter().zip(codes) {
             if !enough(code) {
+                let filter = &asked.filter;
                 return Err(format!("{} does not grant the subscription {filter} with QoS 1: {code:?}", self.place));
             }
         }
-        if codes.len() != self.filters.len() {
-            return Err(format!("{} answered {} of {} subscriptions", self.place, codes.len(), self.filters.len()));
+        if codes.len() != self.subscriptions.len() {
+            return Err(format!(
+                "{} answered {} of {} subscriptions",
+                self.place,
+                codes.len(),
+                self.subscriptions.len()
+            ));
         }
         self.pulse.send_modify(|pulse| pulse.up_since = Some(Instant::now()));
         Ok(())
@@ -210,8 +222,7 @@ impl Poll {
     fn message(&self, publish: Publish) -> Result<(), String> {
         if publish.qos == QoS::AtMostOnce {
             let topic = String::from_utf8_lossy(&publish.topic);
-            let (payload, retain) = (&publish.payload, publish.retain);
-            let message = Message { topic: &topic, payload, retain, wants_ack: false, session: None };
+            let message = delivered(&topic, &publish, false);
             // Nobody waits for it, so no token is made and what finds no room is dropped and counted by the door.
             self.door.take(message, || crate::fleet::token::Token::new(|| {}));
             return Ok(());
