@@ -78,7 +78,9 @@ pub async fn start(settings: &Settings) -> anyhow::Result<Running> {
     let customers: BTreeMap<_, _> = customers.collect();
 
     let registry = Arc::new(Registry::new(shards(settings), admission(settings), clock));
-    let door = Arc::new(Door::new(Arc::clone(&registry), &settings.mqtt.topics, clock).map_err(anyhow::Error::msg)?);
+    let warnings = Arc::<Warnings>::default();
+    let door = Door::new(Arc::clone(&registry), &settings.mqtt.topics, clock, Arc::clone(&warnings));
+    let door = Arc::new(door.map_err(anyhow::Error::msg)?);
     let feed = Arc::new(Feed::new(clock, settings.live.tick.0));
     let hub = Hub::new(Arc::clone(&feed), settings.live.tick.std(), settings.live.dashboards_max).start();
     let persister = Persister::start(
@@ -89,7 +91,6 @@ pub async fn start(settings: &Settings) -> anyhow::Result<Running> {
         settings.store.checkpoint_interval.std(),
     );
     let counters = Arc::<FleetCounters>::default();
-    let warnings = Arc::<Warnings>::default();
     let plan = Plan {
         store: Arc::clone(&store),
         registry: Arc::clone(&registry),
@@ -109,6 +110,8 @@ pub async fn start(settings: &Settings) -> anyhow::Result<Running> {
     let publisher = Publisher::start(&settings.mqtt, voice, &feed)?;
     let service = web::Data::new(Service {
         connections: connections_of(&intake),
+        unwelcome: unwelcome_of(&intake),
+        supervisor: supervisor.clone(),
         feed,
         hub: hub.clone(),
         door: Arc::clone(&door),
@@ -277,6 +280,13 @@ fn connections_of(intake: &Intake) -> Box<dyn Fn() -> usize + Send + Sync> {
     match intake {
         Intake::Embedded(broker) => Box::new(broker.connection_counter()),
         Intake::External(..) => Box::new(|| 0),
+    }
+}
+
+fn unwelcome_of(intake: &Intake) -> Box<dyn Fn() -> (u64, u64) + Send + Sync> {
+    match intake {
+        Intake::Embedded(broker) => Box::new(broker.door_counter()),
+        Intake::External(..) => Box::new(|| (0, 0)),
     }
 }
 

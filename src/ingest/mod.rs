@@ -4,7 +4,9 @@
 pub mod broker;
 pub mod door;
 pub mod publisher;
+pub mod quarantine;
 pub mod refused;
+mod retained_wills;
 pub mod subscriber;
 #[cfg(test)]
 mod testing;
