@@ -404,6 +404,15 @@ fn check(settings: &Settings) -> Vec<String> {
             topic.pattern
         ));
     }
+    let tells_itself = |topic: &&Topic| topic.format == Format::Owntracks && topic.kind != TopicKind::Heartbeat;
+    for topic in settings.mqtt.topics.iter().filter(tells_itself) {
+        faults.push(format!(
+            "mqtt.topics pattern '{}' has format owntracks and kind {}; the app says itself what is a will, so write \
+             kind = \"heartbeat\"",
+            topic.pattern,
+            topic.kind.word()
+        ));
+    }
     for (name, span, least) in [
         ("fleet.offline_after", settings.fleet.offline_after, 100),
         ("live.tick", settings.live.tick, 20),

@@ -234,6 +234,33 @@ impl Registry {
         lane.inside.lock().insert(hash, key, &self.next_slot, &self.hasher)
     }
 
+    /// A vehicle that an operator registered; nothing when it is known already.
+    ///
+    /// # Errors
+    /// The cap that leaves no room for it.
+    pub fn enroll(&self, key: Arc<VehicleKey>) -> Result<Option<Arc<Entry>>, Refusal> {
+        let hash = hash(&self.hasher, &key.customer, &key.vehicle);
+        let mut inside = self.lanes[self.shard_of(&key.customer, &key.vehicle)].inside.lock();
+        if inside.find(hash, &key.customer, &key.vehicle).is_some() {
+            return Ok(None);
+        }
+        let key = self.count_in(&key.customer, &key.vehicle)?;
+        Ok(Some(inside.insert(hash, Arc::new(key), &self.next_slot, &self.hasher)))
+    }
+
+    /// Whether the caps leave room for one more vehicle of this customer.
+    ///
+    /// # Errors
+    /// The cap that does not.
+    pub fn has_room_for(&self, customer: &str) -> Result<(), Refusal> {
+        let customers = self.customers.lock();
+        if self.total.load(Relaxed) >= self.admission.vehicles_max {
+            return Err(Refusal::FleetFull);
+        }
+        let count = customers.get(customer).copied().unwrap_or(0);
+        if count >= self.admission.customer_vehicles_max { Err(Refusal::CustomerFull) } else { Ok(()) }
+    }
+
     /// Queues an input for its vehicle, registering it when it is new and may come. `token` is called only when the
     /// sender has to wait.
     ///
@@ -353,6 +380,10 @@ impl Registry {
         if !self.admission.auto_register {
             return Err(Refusal::UnknownVehicle);
         }
+        self.count_in(customer, vehicle)
+    }
+
+    fn count_in(&self, customer: &str, vehicle: &str) -> Result<VehicleKey, Refusal> {
         let mut customers = self.customers.lock();
         if self.total.load(Relaxed) >= self.admission.vehicles_max {
             return Err(Refusal::FleetFull);

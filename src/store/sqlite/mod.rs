@@ -19,7 +19,7 @@ use tokio::sync::Mutex;
 
 use super::owned::Owned;
 use super::rows::Page;
-use super::{Checkpoint, ObservationGap, Store, StoredCustomer, StoredVehicle, TransitionQuery};
+use super::{Checkpoint, NewVehicle, ObservationGap, Store, StoredCustomer, StoredVehicle, TransitionQuery};
 use crate::domain::time::Millis;
 use crate::domain::transition::Transition;
 
@@ -191,6 +191,11 @@ impl Store for Sqlite {
     async fn commit(&self, transitions: &[Transition]) -> anyhow::Result<()> {
         let batch = write::Batch::of(transitions)?;
         self.write(|connection| Box::pin(write::commit(connection, batch))).await
+    }
+
+    async fn register(&self, vehicles: &[NewVehicle]) -> anyhow::Result<()> {
+        let newcomers = write::newcomers(vehicles)?;
+        self.write(|connection| Box::pin(write::register(connection, newcomers))).await
     }
 
     async fn checkpoint(&self, rows: &[Checkpoint], alive_until: Millis) -> anyhow::Result<()> {
