@@ -25,6 +25,7 @@ use tokio::task::JoinHandle;
 use crate::api::{self, Service, rate::Rate};
 use crate::clock::Clock;
 use crate::fleet::last_seen::LastSeen;
+use crate::fleet::limit::Limit;
 use crate::fleet::outbox::FleetCounters;
 use crate::fleet::persister::Persister;
 use crate::fleet::registry::{Admission, Registry};
@@ -42,6 +43,7 @@ use crate::store::last_seen::{self, Seen, SeenFile};
 use crate::store::local::{self, Local};
 use crate::store::spool::{self, Limits, Spool};
 use crate::store::{self, Store};
+use crate::telemetry::warnings::Warnings;
 
 /// From the signal to the end: drained, committed, dashboards told.
 const STOP_MAX: Duration = Duration::from_secs(9);
@@ -99,9 +101,10 @@ pub async fn start(settings: &Settings) -> anyhow::Result<Running> {
     let customers: BTreeMap<_, _> = customers.collect();
 
     let registry = Arc::new(Registry::new(shards(settings), admission(settings), clock));
+    let warnings = Arc::<Warnings>::default();
     let canary = Canary::new(&settings.mqtt, clock);
-    let door = Door::new(Arc::clone(&registry), &settings.mqtt.topics, clock).map_err(anyhow::Error::msg)?;
-    let door = Arc::new(door.with_canary(Arc::clone(&canary)));
+    let door = Door::new(Arc::clone(&registry), &settings.mqtt.topics, clock, Arc::clone(&warnings));
+    let door = Arc::new(door.map_err(anyhow::Error::msg)?.with_canary(Arc::clone(&canary)));
     let feed = Arc::new(Feed::new(clock, settings.live.tick.0));
     let hub = Hub::new(Arc::clone(&feed), settings.live.tick.std(), settings.live.dashboards_max).start();
     let persister = Persister::start(
@@ -123,6 +126,7 @@ pub async fn start(settings: &Settings) -> anyhow::Result<Running> {
         hub: hub.clone(),
         persister: persister.clone(),
         seen: seen_file.as_ref().and_then(read_seen),
+        warnings: Arc::clone(&warnings),
     };
     let supervisor = Supervisor::start_fleet(plan).await.context("cannot bring the fleet to life from the store")?;
     let every = settings.store.last_seen_interval.std();
@@ -146,6 +150,8 @@ pub async fn start(settings: &Settings) -> anyhow::Result<Running> {
     let judge = judge.start(tell_intake(supervisor.clone()));
     let service = web::Data::new(Service {
         connections: connections_of(&intake),
+        unwelcome: unwelcome_of(&intake),
+        supervisor: supervisor.clone(),
         feed,
         hub: hub.clone(),
         door: Arc::clone(&door),
@@ -153,6 +159,7 @@ pub async fn start(settings: &Settings) -> anyhow::Result<Running> {
         store: Arc::clone(&store),
         health: persister.health(),
         counters,
+        warnings,
         statuses: publisher.counts(),
         canary,
         customers,
@@ -332,6 +339,7 @@ fn admission(settings: &Settings) -> Admission {
         vehicles_max: settings.fleet.max_vehicles,
         customer_vehicles_max: settings.fleet.max_vehicles_per_customer,
         auto_register: settings.fleet.auto_register,
+        limit: Limit::new(settings.fleet.beats_per_s_max, settings.fleet.beats_burst),
     }
 }
 
@@ -391,6 +399,13 @@ fn connections_of(intake: &Intake) -> Box<dyn Fn() -> usize + Send + Sync> {
     match intake {
         Intake::Embedded(broker) => Box::new(broker.connection_counter()),
         Intake::External(..) => Box::new(|| 0),
+    }
+}
+
+fn unwelcome_of(intake: &Intake) -> Box<dyn Fn() -> (u64, u64) + Send + Sync> {
+    match intake {
+        Intake::Embedded(broker) => Box::new(broker.door_counter()),
+        Intake::External(..) => Box::new(|| (0, 0)),
     }
 }
 

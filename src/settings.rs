@@ -78,6 +78,10 @@ pub struct Mqtt {
     pub packet_bytes_max: u32,
     /// Most connections to the embedded broker.
     pub connections_max: usize,
+    /// Most connections to the embedded broker from one address.
+    pub connections_per_address_max: usize,
+    /// How long a new connection to the embedded broker may take to send its whole CONNECT.
+    pub connect_timeout: Span,
     /// Publish each transition, retained, on `fleet/{customer}/{vehicle}/status`.
     pub publish_status: bool,
     /// How often the canary, a vehicle that does not exist, goes the whole way through the broker; 0 for never.
@@ -99,6 +103,8 @@ impl Default for Mqtt {
             session_expiry: Span(3_600_000),
             packet_bytes_max: 65_536,
             connections_max: 20_000,
+            connections_per_address_max: 20_000,
+            connect_timeout: Span(10_000),
             publish_status: false,
             canary_interval: Span(2_000),
             presence_topic: "rollcall/{client_id}/presence".into(),
@@ -221,6 +227,10 @@ pub struct Fleet {
     pub max_vehicles_per_customer: usize,
     /// Take vehicles that nobody registered.
     pub auto_register: bool,
+    /// Heartbeats a second a vehicle may send in full; 0 is no limit.
+    pub beats_per_s_max: u32,
+    /// Heartbeats a vehicle may send at once after a pause; 0 is no limit.
+    pub beats_burst: u32,
     /// Threads the vehicles are spread over; 0 takes half the cores.
     pub shards: usize,
 }
@@ -239,6 +249,8 @@ impl Default for Fleet {
             max_vehicles: 2_000_000,
             max_vehicles_per_customer: 2_000_000,
             auto_register: true,
+            beats_per_s_max: 10,
+            beats_burst: 1_000,
             shards: 0,
         }
     }
@@ -439,11 +451,21 @@ fn check(settings: &Settings) -> Vec<String> {
             topic.pattern
         ));
     }
+    let tells_itself = |topic: &&Topic| topic.format == Format::Owntracks && topic.kind != TopicKind::Heartbeat;
+    for topic in settings.mqtt.topics.iter().filter(tells_itself) {
+        faults.push(format!(
+            "mqtt.topics pattern '{}' has format owntracks and kind {}; the app says itself what is a will, so write \
+             kind = \"heartbeat\"",
+            topic.pattern,
+            topic.kind.word()
+        ));
+    }
     for (name, span, least) in [
         ("fleet.offline_after", settings.fleet.offline_after, 100),
         ("live.tick", settings.live.tick, 20),
         ("store.last_seen_interval", settings.store.last_seen_interval, 100),
         ("store.checkpoint_interval", settings.store.checkpoint_interval, 100),
+        ("mqtt.connect_timeout", settings.mqtt.connect_timeout, 100),
     ] {
         if span.0 < least {
             faults.push(format!("{name} = {span} is too short, at least {least}ms"));
@@ -475,6 +497,7 @@ fn check(settings: &Settings) -> Vec<String> {
         ("mqtt.session_expiry", settings.mqtt.session_expiry),
         ("store.last_seen_interval", settings.store.last_seen_interval),
         ("mqtt.canary_interval", settings.mqtt.canary_interval),
+        ("mqtt.connect_timeout", settings.mqtt.connect_timeout),
         ("store.checkpoint_interval", settings.store.checkpoint_interval),
         ("live.tick", settings.live.tick),
     ] {

@@ -47,6 +47,9 @@ impl Collector for Scrape {
         )?;
         counter(&mut out, "heartbeats", "Inputs taken", service.door.taken())?;
         counter(&mut out, "duplicates", "Heartbeats that came twice", fleet.duplicates.load(Relaxed))?;
+        counter(&mut out, "ignored", "Messages that say nothing of a status", service.door.ignored())?;
+        let over_limit = service.registry.over_limit();
+        counter(&mut out, "over_limit", "Heartbeats of which only the arrival was noted", over_limit)?;
         counter(&mut out, "backlog", "Heartbeats that had waited somewhere", fleet.backlog.load(Relaxed))?;
         counter(&mut out, "transitions", "Changes of status decided", fleet.transitions.load(Relaxed))?;
         counter(&mut out, "vehicle_restarts", "Vehicle actors made anew after a panic", fleet.restarts.load(Relaxed))?;
@@ -54,6 +57,9 @@ impl Collector for Scrape {
         gauge(&mut out, "vehicles_clock_off", help, fleet.clocks_off.load(Relaxed))?;
         gauge(&mut out, "intake_waiting", "Inputs waiting for their shard", service.registry.waiting() as i64)?;
         gauge(&mut out, "mqtt_connections", "Connections to the embedded broker", (service.connections)() as i64)?;
+        let (turned_away, timed_out) = (service.unwelcome)();
+        counter(&mut out, "mqtt_turned_away", "Connections over a limit of the embedded broker", turned_away)?;
+        counter(&mut out, "mqtt_connect_timeouts", "Connections that sent no CONNECT in time", timed_out)?;
         gauge(&mut out, "dashboards", "WebSocket clients", service.feed.dashboards() as i64)?;
         gauge(&mut out, "store_up", "1 while the store takes writes", i64::from(service.health.fault().is_none()))?;
         self.spool(&mut out)?;

@@ -13,11 +13,13 @@ mod metrics;
 mod openapi;
 mod orders;
 mod params;
+mod quarantine;
 pub mod rate;
 mod refused;
 mod status;
 mod transitions;
 mod vehicles;
+mod warnings;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -32,12 +34,14 @@ use crate::domain::policy::Rules;
 use crate::fleet::outbox::FleetCounters;
 use crate::fleet::persister::StoreHealth;
 use crate::fleet::registry::Registry;
+use crate::fleet::supervisor::Supervisor;
 use crate::ingest::canary::Canary;
 use crate::ingest::door::Door;
 use crate::ingest::publisher;
 use crate::live::feed::Feed;
 use crate::live::hub::Hub;
 use crate::store::{Store, StoredCustomer};
+use crate::telemetry::warnings::Warnings;
 use error::Problem;
 
 /// Largest body of a request: a thousand heartbeats of 8 KiB.
@@ -56,12 +60,16 @@ pub struct Service {
     pub door: Arc<Door>,
     /// Who is known.
     pub registry: Arc<Registry>,
+    /// Who brings vehicles to life.
+    pub supervisor: Addr<Supervisor>,
     /// The past.
     pub store: Arc<dyn Store>,
     /// How the store is doing.
     pub health: Arc<StoreHealth>,
     /// Counters of the fleet.
     pub counters: Arc<FleetCounters>,
+    /// What operators are warned of.
+    pub warnings: Arc<Warnings>,
     /// Counters of the statuses published by MQTT.
     pub statuses: Arc<publisher::Counts>,
     /// The proof that we hear.
@@ -76,6 +84,8 @@ pub struct Service {
     pub rate: Arc<rate::Rate>,
     /// MQTT connections, when the broker is ours.
     pub connections: Box<dyn Fn() -> usize + Send + Sync>,
+    /// MQTT connections turned away, and those that did not say who they are in time.
+    pub unwelcome: Box<dyn Fn() -> (u64, u64) + Send + Sync>,
     /// Serve the dashboard from this folder.
     pub web_dir: Option<PathBuf>,
     /// Orders of lists that are being read.
@@ -97,6 +107,10 @@ pub fn routes(config: &mut web::ServiceConfig, service: web::Data<Service>) {
         .service(get("/customers", read().to(customers::list)))
         .service(get("/status", read().to(status::status)))
         .service(get("/refused", read().to(refused::list)))
+        .service(get("/quarantine", read().to(quarantine::list)))
+        .service(only("/quarantine/{customer}/{vehicle}/accept", "POST", web::post().to(quarantine::accept)))
+        .service(only("/quarantine/{customer}/{vehicle}", "DELETE", web::delete().to(quarantine::dismiss)))
+        .service(get("/warnings", read().to(warnings::list)))
         .service(get("/observation-gaps", read().to(status::observation_gaps)))
         .service(only("/heartbeats", "POST", web::post().to(heartbeats::take)))
         .service(get("/live", read().to(live::upgrade)))

@@ -19,6 +19,8 @@ pub enum Input<'a> {
     /// A heartbeat that waited in the broker's queue while we were deaf: the vehicle spoke then, and may be gone by now
     /// (R42).
     Waited(&'a Heartbeat),
+    /// A heartbeat of which nothing is known but that it came: the vehicle spoke too often (R45).
+    SignOfLife,
     /// A will, or an unclean disconnect, of the given MQTT session where it is known.
     Hint(Option<u64>),
     /// The vehicle says that it switches off.
@@ -147,6 +149,7 @@ impl Liveness {
         match input {
             Input::Heartbeat(beat, session) => self.hear(now, beat, session, setting, &mut outcome),
             Input::Waited(beat) => self.hear_late(now, beat, setting, &mut outcome),
+            Input::SignOfLife => self.show_life(now, setting, &mut outcome.changes),
             Input::Hint(session) => self.shorten(now, session, setting.rules),
             Input::Goodbye => self.goodbye(now, &mut outcome.changes),
             Input::Policy => self.reset_deadline(now, setting),
@@ -236,6 +239,19 @@ impl Liveness {
         self.hinted = false;
         let from = last_seen.max(self.judged_until);
         self.deadline = self.deadline.max(Some(from + allowed_silence(beat, setting)));
+    }
+
+    /// Never shortens: a sleep that was announced before still holds.
+    fn show_life(&mut self, now: Millis, setting: Setting<'_>, changes: &mut Vec<Change>) {
+        let last_seen = self.last_seen.map_or(now, |seen| seen.max(now));
+        self.last_seen = Some(last_seen);
+        let announced = self.deadline.filter(|_| self.status == Status::Online && !self.hinted);
+        if self.status != Status::Online {
+            changes.push(self.change(Status::Online, now, Cause::Heartbeat));
+        }
+        self.hinted = false;
+        self.judged_until = last_seen;
+        self.deadline = Some(announced.unwrap_or(Millis::MIN).max(last_seen + setting.policy.offline_after));
     }
 
     /// A live heartbeat moves the deadline of who is online.

@@ -67,10 +67,13 @@ use Status::{NeverSeen, Offline, Online, Unobserved};
 #[test]
 fn every_state_answers_every_input() {
     for state in Status::ALL {
-        for input in ["heartbeat", "deadline", "deadline while blind", "goodbye", "hint", "policy", "waited"] {
+        for input in
+            ["heartbeat", "sign of life", "deadline", "deadline while blind", "goodbye", "hint", "policy", "waited"]
+        {
             let mut bench = Bench::in_state(state);
             let got = match input {
                 "heartbeat" => bench.beat(1_010),
+                "sign of life" => bench.step(1_010, Input::SignOfLife),
                 "deadline" => {
                     bench.gaps.close(1_010);
                     bench.look(1_101)
@@ -102,8 +105,10 @@ fn every_state_answers_every_input() {
                 }
             };
             let want = match (state, input) {
-                (NeverSeen | Offline | Unobserved, "heartbeat") => vec![(Online, 1_010, Cause::Heartbeat)],
-                (Online, "heartbeat") => vec![],
+                (NeverSeen | Offline | Unobserved, "heartbeat" | "sign of life") => {
+                    vec![(Online, 1_010, Cause::Heartbeat)]
+                }
+                (Online, "heartbeat" | "sign of life") => vec![],
                 (Online, "deadline") => vec![(Offline, 1_090, Silence)],
                 (Unobserved, "deadline") => vec![(Offline, 1_100, Silence)],
                 (Online, "deadline while blind") => vec![(Unobserved, 1_090, Blind)],
@@ -205,6 +210,25 @@ fn a_heartbeat_after_the_hint_takes_it_back() {
     bench.beat(1_020);
     assert_eq!(bench.look(1_110), []);
     assert_eq!(bench.look(1_111), [(Offline, 1_110, Silence)]);
+}
+
+/// R45: a beat over the limit moves the deadline and takes a hint back, but an announced sleep it does not shorten.
+#[test]
+fn a_sign_of_life_keeps_a_vehicle_online_and_shortens_nothing() {
+    let mut bench = Bench::in_state(Online);
+    bench.beat(1_000);
+    assert_eq!(bench.step(1_050, Input::SignOfLife), []);
+    assert_eq!(bench.look(1_100), []);
+    bench.step(1_100, Input::Hint(None));
+    assert_eq!(bench.step(1_105, Input::SignOfLife), []);
+    assert_eq!(bench.look(1_195), []);
+    assert_eq!(bench.look(1_196), [(Offline, 1_195, Silence)]);
+    let mut asleep = Bench::in_state(Online);
+    let beat = Heartbeat { next_in: Some(300), ..Heartbeat::default() };
+    asleep.step(1_000, Input::Heartbeat(&beat, None));
+    let announced = asleep.vehicle.deadline();
+    asleep.step(1_001, Input::SignOfLife);
+    assert_eq!(asleep.vehicle.deadline(), announced);
 }
 
 #[test]
@@ -352,6 +376,7 @@ proptest! {
                 0 | 1 => Input::Heartbeat(&beat, None),
                 2 => Input::Hint(None),
                 3 => Input::Goodbye,
+                7 => Input::SignOfLife,
                 4 => { bench.gaps.open(now); Input::Deadline }
                 5 => { bench.gaps.close(now); Input::Deadline }
                 6 => Input::Waited(&beat),

@@ -3,11 +3,13 @@
 
 pub mod availability;
 pub mod board;
+pub mod boots;
 pub mod heartbeat;
 pub mod ids;
 pub mod latest;
 pub mod liveness;
 pub mod observation;
+pub mod owntracks;
 pub mod policy;
 pub mod query;
 pub mod search;

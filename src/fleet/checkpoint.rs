@@ -235,6 +235,7 @@ mod tests {
     use crate::domain::latest::Latest;
     use crate::domain::policy::Policy;
     use crate::domain::transition::{Cause, Change, Evidence, Status, Transition};
+    use crate::fleet::limit::Limit;
     use crate::fleet::registry::Admission;
     use crate::live::hub::{Hub, Joined, Updates};
     use crate::store;
@@ -285,7 +286,8 @@ mod tests {
         };
         store.commit(&(0..VEHICLES).map(online).collect::<Vec<_>>()).await.unwrap();
         let clock = Clock::start();
-        let admission = Admission { vehicles_max: 1, customer_vehicles_max: 1, auto_register: true };
+        let limit = Limit::NONE;
+        let admission = Admission { vehicles_max: 1, customer_vehicles_max: 1, auto_register: true, limit };
         let registry = Arc::new(Registry::new(1, admission, clock));
         let feed = Arc::new(Feed::new(clock, 10));
         let hub = Hub::new(Arc::clone(&feed), Duration::from_millis(5), 1).start();

@@ -3,6 +3,7 @@
 
 pub mod checkpoint;
 pub mod last_seen;
+pub mod limit;
 pub mod outbox;
 pub mod persister;
 pub mod registry;

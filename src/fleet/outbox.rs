@@ -14,6 +14,7 @@ use crate::domain::policy::Rules;
 use crate::domain::time::Millis;
 use crate::live::hub::{Joined, Updates};
 use crate::telemetry::DetectionLag;
+use crate::telemetry::warnings::Warnings;
 
 /// A shard looks around every 50 ms; one that did not for this long was suspended with its process, or could not keep
 /// up. What arrived meanwhile may still lie in the sockets, so it was blind (R15).
@@ -73,6 +74,8 @@ pub struct Outbox {
     pub clock: Clock,
     /// Counters of all shards.
     pub counters: Arc<FleetCounters>,
+    /// What operators are warned of.
+    pub warnings: Arc<Warnings>,
     /// Vehicles whose deadline has passed by the clock, but not yet by what was heard.
     pub held: Vec<u32>,
     /// Vehicles that cannot be judged before we hear again.
@@ -105,12 +108,14 @@ impl Outbox {
         gaps: Gaps,
         clock: Clock,
         counters: Arc<FleetCounters>,
+        warnings: Arc<Warnings>,
     ) -> Self {
         Self {
             rules,
             gaps,
             clock,
             counters,
+            warnings,
             held: Vec::new(),
             parked: Vec::new(),
             pauses: Vec::new(),

@@ -17,6 +17,8 @@ use super::registry::Registry;
 use super::shard::{Drain, Observe, Oversee, Parts, Paused, Restore, Shard};
 use super::vehicle::{Origin, Standing};
 use crate::clock::Clock;
+use crate::domain::heartbeat::Refusal;
+use crate::domain::latest::Latest;
 use crate::domain::liveness::{Liveness, Stored};
 use crate::domain::observation::{Gap, Gaps};
 use crate::domain::policy::{Policy, Rules};
@@ -25,7 +27,8 @@ use crate::domain::time::Millis;
 use crate::live::feed::{Feed, Observation};
 use crate::live::hub::{Hub, Observed};
 use crate::store::last_seen::Seen;
-use crate::store::{ObservationGap, Store, StoredVehicle};
+use crate::store::{NewVehicle, ObservationGap, Store, StoredVehicle};
+use crate::telemetry::warnings::Warnings;
 
 /// Vehicles restored in one message to a shard.
 const RESTORE_CHUNK: usize = 5_000;
@@ -70,6 +73,9 @@ pub struct Supervisor {
     gaps: Gaps,
     /// The scopes that are blind, since when and why.
     blind: BTreeMap<&'static str, Blind>,
+    /// What vehicles are made of, for those that come later.
+    parts: Parts,
+    store: Arc<dyn Store>,
 }
 
 /// What the supervisor is made of.
@@ -92,6 +98,8 @@ pub struct Plan {
     pub persister: Persister,
     /// What the local file says of the last run, where there is one.
     pub seen: Option<Seen>,
+    /// What operators are warned of.
+    pub warnings: Arc<Warnings>,
 }
 
 impl Supervisor {
@@ -102,7 +110,7 @@ impl Supervisor {
     /// # Errors
     /// The store cannot be read, or a shard died over its vehicles.
     pub async fn start_fleet(plan: Plan) -> anyhow::Result<Addr<Self>> {
-        let Plan { store, registry, rules, clock, counters, feed, hub, persister, seen } = plan;
+        let Plan { store, registry, rules, clock, counters, feed, hub, persister, seen, warnings } = plan;
         repair_all(&store, &persister.health()).await?;
         let stored = store.alive_until().await?;
         let alive_until = stored.max(seen.as_ref().map(|seen| seen.alive_until));
@@ -112,7 +120,7 @@ impl Supervisor {
         let (since, scope) = (Some(blind_from), "process".into());
         let deaf = Observation { listening: false, since, scope, cause: "start".into() };
         hub.send(Observed(deaf)).await?;
-        let parts = Parts { registry, rules, gaps, clock, counters, feed, hub, persister };
+        let parts = Parts { registry, rules, gaps, clock, counters, feed, hub, persister, warnings };
         let shards: Vec<Addr<Shard>> = (0..parts.registry.shards())
             .map(|index| Shard::start_on(&Arbiter::new().handle(), index, parts.clone()))
             .collect();
@@ -122,10 +130,10 @@ impl Supervisor {
             // A store that is new has no checkpoint yet; a crash before the first one must be dated too.
             store.checkpoint(&[], clock.now()).await?;
         }
-        let Parts { gaps, hub, persister, .. } = parts;
+        let (gaps, hub, persister) = (parts.gaps.clone(), parts.hub.clone(), parts.persister.clone());
         let blind =
             BTreeMap::from([("process", Blind { since: blind_from, cause: "start".into(), words: "start".into() })]);
-        Ok(Self { shards, hub, persister, clock, gaps, blind }.start())
+        Ok(Self { shards, hub, persister, clock, gaps, blind, parts, store }.start())
     }
 
     #[cfg(test)]
@@ -290,4 +298,50 @@ impl Handler<DrainAll> for Supervisor {
             }
         })
     }
+}
+
+/// Vehicles that an operator registered: they are stored, then they live, on the board as never seen. Answers for each
+/// whether it is new.
+///
+/// Errors: the store did not take them, and none of them is known then; or a cap was reached, and those before it are.
+#[derive(Message)]
+#[rtype(result = "anyhow::Result<Vec<bool>>")]
+pub struct Enroll(pub Vec<NewVehicle>);
+
+impl Handler<Enroll> for Supervisor {
+    type Result = ResponseFuture<anyhow::Result<Vec<bool>>>;
+
+    fn handle(&mut self, Enroll(vehicles): Enroll, _: &mut Self::Context) -> Self::Result {
+        let (store, parts, shards) = (Arc::clone(&self.store), self.parts.clone(), self.shards.clone());
+        Box::pin(async move {
+            store.register(&vehicles).await?;
+            let customers = store.load_customers().await?.into_iter();
+            let timeouts: BTreeMap<_, _> = customers.map(|row| (row.customer, row.offline_after)).collect();
+            let mut new = Vec::with_capacity(vehicles.len());
+            for vehicle in vehicles {
+                let theirs = timeouts.get(&*vehicle.key.customer).copied().flatten();
+                new.push(bring_to_life(vehicle, theirs, &parts, &shards).await?);
+            }
+            Ok(new)
+        })
+    }
+}
+
+async fn bring_to_life(
+    vehicle: NewVehicle,
+    customers: Option<Millis>,
+    parts: &Parts,
+    shards: &[Addr<Shard>],
+) -> anyhow::Result<bool> {
+    let NewVehicle { key, registered, offline_after } = vehicle;
+    let refused =
+        |reason: Refusal| anyhow::anyhow!("{key} is stored, but cannot live before a restart: {}", reason.word());
+    let Some(entry) = parts.registry.enroll(Arc::clone(&key)).map_err(refused)? else { return Ok(false) };
+    let policy = Policy::resolve(&parts.rules, customers, offline_after);
+    let (liveness, latest) = (Liveness::default(), Latest::default());
+    let shard = &shards[parts.registry.shard_of(&key.customer, &key.vehicle)];
+    shard
+        .send(Restore(vec![Origin { entry, registered, liveness, latest, policy, standing: Standing::Stored }]))
+        .await?;
+    Ok(true)
 }

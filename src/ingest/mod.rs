@@ -6,7 +6,9 @@ pub mod canary;
 pub mod door;
 pub mod presence;
 pub mod publisher;
+pub mod quarantine;
 pub mod refused;
+mod retained_wills;
 pub mod subscriber;
 #[cfg(test)]
 mod testing;

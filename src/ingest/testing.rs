@@ -9,9 +9,11 @@ use parking_lot::Mutex;
 use super::door::Door;
 use crate::clock::Clock;
 use crate::domain::heartbeat::{Heartbeat, Refusal};
+use crate::fleet::limit::Limit;
 use crate::fleet::registry::{Admission, Input, LANE_INPUTS_MAX, Registry};
 use crate::fleet::token::Token;
-use crate::settings::Mqtt;
+use crate::settings::{Mqtt, Topic};
+use crate::telemetry::warnings::Warnings;
 
 /// What the shard does with tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +47,7 @@ struct Inside {
 /// A door with a shard behind it.
 pub struct Bench {
     pub door: Arc<Door>,
+    pub warnings: Arc<Warnings>,
     inside: Arc<Mutex<Inside>>,
     task: tokio::task::JoinHandle<()>,
 }
@@ -57,16 +60,26 @@ impl Drop for Bench {
 
 impl Bench {
     pub fn new(mode: Mode) -> Self {
+        Self::with_topics(mode, Mqtt::default().topics)
+    }
+
+    pub fn with_topics(mode: Mode, topics: Vec<Topic>) -> Self {
+        let warnings = Arc::<Warnings>::default();
         let clock = Clock::start();
-        let admission = Admission { vehicles_max: 100_000, customer_vehicles_max: 100_000, auto_register: true };
+        let admission = Admission {
+            vehicles_max: 100_000,
+            customer_vehicles_max: 100_000,
+            auto_register: true,
+            limit: Limit::NONE,
+        };
         let registry = Arc::new(Registry::new(1, admission, clock));
         let door = Arc::new(
-            Door::new(Arc::clone(&registry), &Mqtt::default().topics, clock)
-                .expect("invariant: the standard patterns compile"),
+            Door::new(Arc::clone(&registry), &topics, clock, Arc::clone(&warnings))
+                .expect("invariant: the patterns compile"),
         );
         let inside = Arc::new(Mutex::new(Inside { mode: Some(mode), ..Inside::default() }));
         let task = tokio::spawn(drain(registry, Arc::clone(&inside)));
-        Self { door, inside, task }
+        Self { door, warnings, inside, task }
     }
 
     pub fn set(&self, mode: Mode) {

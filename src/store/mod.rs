@@ -44,6 +44,17 @@ pub struct StoredVehicle {
     pub latest: Latest,
 }
 
+/// A vehicle that is to be known before it was ever heard.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewVehicle {
+    /// Its names.
+    pub key: Arc<VehicleKey>,
+    /// Names for people and tags, where there are any.
+    pub registered: Option<Box<Registered>>,
+    /// Its own timeout, milliseconds.
+    pub offline_after: Option<Millis>,
+}
+
 /// A customer as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredCustomer {
@@ -177,6 +188,10 @@ pub trait Store: Send + Sync {
     /// there already, by (customer, vehicle, seq), stays as it is; a vehicle's row only moves forward in seq, and never
     /// back in last heartbeat and position.
     async fn commit(&self, transitions: &[Transition]) -> anyhow::Result<()>;
+
+    /// Registers vehicles, and the customers they belong to, in one transaction: they are stored as never seen. A vehicle
+    /// that is stored already stays as it is; of two rows with one name the first counts.
+    async fn register(&self, vehicles: &[NewVehicle]) -> anyhow::Result<()>;
 
     /// Writes what was last heard, and until when we listened; one transaction. Both move forward in time only;
     /// vehicles that are not stored are left out, and a fact that a row does not bring, or only an older one of, stays

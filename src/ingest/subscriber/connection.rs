@@ -21,6 +21,7 @@ use super::{Tuning, UNACKNOWLEDGED_BYTES_MAX, UNACKNOWLEDGED_MAX};
 use crate::domain::time::Millis;
 use crate::ingest::canary::{Canary, is_canary};
 use crate::ingest::door::{Door, Message, Taken};
+use crate::ingest::topics::Subscription;
 
 /// Requests the client's channel holds: every acknowledgement that can be open, the subscription and the goodbye.
 const REQUESTS_MAX: usize = UNACKNOWLEDGED_MAX + 2;
@@ -66,7 +67,7 @@ impl Connection {
             window: Arc::clone(&window),
             door: Arc::clone(&door),
             pulse: pulse_in,
-            filters: door.filters(),
+            subscriptions: door.subscriptions(),
             place: place.to_owned(),
             waited: false,
             granted_at: None,
@@ -133,13 +134,18 @@ async fn refill(window: &Arc<Window>, door: &Door, pause: Duration) -> String {
 /// Offers a message of the window to the door.
 fn offer(window: &Arc<Window>, door: &Door, sequence: u64, publish: &Publish, waited: bool) -> Taken {
     let topic = String::from_utf8_lossy(&publish.topic);
-    let (payload, retain) = (&publish.payload, publish.retain);
-    let message = Message { topic: &topic, payload, retain, wants_ack: true, session: None, waited };
+    let message = delivered(&topic, publish, true, waited);
     let taken = door.take(message, || window.token(sequence));
     if matches!(taken, Taken::Done | Taken::Unknown) {
         window.accept(sequence);
     }
     taken
+}
+
+/// A message as a broker outside gives it: whoever sent it, in whatever session.
+fn delivered<'a>(topic: &'a str, publish: &'a Publish, wants_ack: bool, waited: bool) -> Message<'a> {
+    let Publish { payload, retain, .. } = publish;
+    Message { topic, payload, retain: *retain, published_here: false, wants_ack, session: None, waited }
 }
 
 /// What the poll task needs.
@@ -148,7 +154,7 @@ struct Poll {
     window: Arc<Window>,
     door: Arc<Door>,
     pulse: watch::Sender<Pulse>,
-    filters: Vec<String>,
+    subscriptions: Vec<Subscription>,
     place: String,
     /// What comes waited in the broker's queue: the session was there before us, and the canary is not back yet (R42).
     waited: bool,
@@ -191,16 +197,16 @@ impl Poll {
     }
 
     fn subscribe(&self) -> Result<(), String> {
-        let filter = |path: &String| Filter {
-            path: path.clone(),
+        let filter = |asked: &Subscription| Filter {
+            path: asked.filter.clone(),
             qos: QoS::AtLeastOnce,
             nolocal: false,
             // The retain flag stays, so that the door has one rule for both intakes.
-            preserve_retain: true,
+            preserve_retain: asked.live_flag,
             // What is retained says nothing about now: do not even send it (R37).
             retain_forward_rule: RetainForwardRule::Never,
         };
-        let sent = self.client.try_subscribe_many(self.filters.iter().map(filter));
+        let sent = self.client.try_subscribe_many(self.subscriptions.iter().map(filter));
         sent.map_err(|error| format!("cannot subscribe at {}: {error}", self.place))
     }
 
@@ -208,13 +214,19 @@ impl Poll {
         let codes = &suback.return_codes;
         let enough =
             |code: &SubscribeReasonCode| matches!(code, SubscribeReasonCode::Success(qos) if *qos != QoS::AtMostOnce);
-        for (filter, code) in self.filters.iter().zip(codes) {
+        for (asked, code) in self.subscriptions.iter().zip(codes) {
             if !enough(code) {
+                let filter = &asked.filter;
                 return Err(format!("{} does not grant the subscription {filter} with QoS 1: {code:?}", self.place));
             }
         }
-        if codes.len() != self.filters.len() {
-            return Err(format!("{} answered {} of {} subscriptions", self.place, codes.len(), self.filters.len()));
+        if codes.len() != self.subscriptions.len() {
+            return Err(format!(
+                "{} answered {} of {} subscriptions",
+                self.place,
+                codes.len(),
+                self.subscriptions.len()
+            ));
         }
         self.granted_at = self.canary().map(|_| self.door.clock().now());
         let proved = self.granted_at.is_none();
@@ -246,8 +258,7 @@ impl Poll {
         let waited = self.waited && self.canary().is_some();
         if publish.qos == QoS::AtMostOnce {
             let topic = String::from_utf8_lossy(&publish.topic);
-            let (payload, retain) = (&publish.payload, publish.retain);
-            let message = Message { topic: &topic, payload, retain, wants_ack: false, session: None, waited };
+            let message = delivered(&topic, &publish, false, waited);
             // Nobody waits for it, so no token is made and what finds no room is dropped and counted by the door.
             self.door.take(message, || crate::fleet::token::Token::new(|| {}));
             return Ok(());

@@ -6,13 +6,14 @@ use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 
 use sqlx::postgres::PgConnection;
 
+use crate::domain::board::Registered;
 use crate::domain::latest::Latest;
 use crate::domain::time::Millis;
 use crate::domain::transition::Transition;
 use crate::store::rows::{
     FactRow, Folded, fact_row, fold, metrics_row, newest_gauges, newest_heard, newest_position, rank_row, signed,
 };
-use crate::store::{Checkpoint, ObservationGap, TakenOver};
+use crate::store::{Checkpoint, NewVehicle, ObservationGap, TakenOver};
 
 /// Rows a statement: a few megabytes of arrays, and well below the time limit of a statement.
 const CHUNK: usize = 5_000;
@@ -20,7 +21,7 @@ const CHUNK: usize = 5_000;
 /// Writes a batch.
 pub async fn commit(connection: &mut PgConnection, transitions: Vec<Transition>) -> anyhow::Result<()> {
     for rows in fold(&transitions).chunks(CHUNK) {
-        add_customers(connection, rows).await?;
+        add_customers(connection, column(rows, |row| row.last.key.customer.to_string())).await?;
         move_vehicles(connection, rows).await?;
     }
     for rows in transitions.chunks(CHUNK) {
@@ -38,8 +39,7 @@ const ADD_CUSTOMERS: &str = "
     INSERT INTO customer (customer) SELECT DISTINCT * FROM unnest($1::text[]) ORDER BY 1
     ON CONFLICT DO NOTHING";
 
-async fn add_customers(connection: &mut PgConnection, rows: &[Folded<'_>]) -> anyhow::Result<()> {
-    let customers = column(rows, |row| row.last.key.customer.to_string());
+async fn add_customers(connection: &mut PgConnection, customers: Vec<String>) -> anyhow::Result<()> {
     sqlx::query(ADD_CUSTOMERS).bind(customers).execute(connection).await?;
     Ok(())
 }
@@ -104,6 +104,38 @@ async fn add_transitions(connection: &mut PgConnection, rows: &[Transition]) -> 
         .bind(evidence)
         .execute(connection)
         .await?;
+    Ok(())
+}
+
+const REGISTER: &str = "
+    INSERT INTO vehicle (customer, vehicle, name, registration, vin, tags, offline_after_ms)
+    SELECT customer, vehicle, name, registration, vin, tags::json, offline_after_ms FROM unnest(
+        $1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::bigint[]
+    ) AS row (customer, vehicle, name, registration, vin, tags, offline_after_ms)
+    ON CONFLICT DO NOTHING";
+
+/// Registers vehicles that are not stored yet.
+pub async fn register(connection: &mut PgConnection, vehicles: Vec<NewVehicle>) -> anyhow::Result<()> {
+    for rows in vehicles.chunks(CHUNK) {
+        add_customers(connection, column(rows, |row| row.key.customer.to_string())).await?;
+        let text = |of: fn(&Registered) -> &Option<Box<str>>| {
+            column(rows, |row| row.registered.as_deref().and_then(|names| of(names).as_deref().map(str::to_owned)))
+        };
+        let tags = rows
+            .iter()
+            .map(|row| serde_json::to_string(row.registered.as_deref().map_or(&[][..], |names| &names.tags)));
+        let tags = tags.collect::<Result<Vec<_>, _>>()?;
+        sqlx::query(REGISTER)
+            .bind(column(rows, |row| row.key.customer.to_string()))
+            .bind(column(rows, |row| row.key.vehicle.to_string()))
+            .bind(text(|names| &names.name))
+            .bind(text(|names| &names.registration))
+            .bind(text(|names| &names.vin))
+            .bind(tags)
+            .bind(column(rows, |row| row.offline_after))
+            .execute(&mut *connection)
+            .await?;
+    }
     Ok(())
 }
 
@@ -226,5 +258,15 @@ pub async fn check_owner(connection: &mut PgConnection, owner: i64) -> anyhow::R
 
 /// Every statement of this file.
 #[cfg(test)]
-pub const STATEMENTS: &[&str] =
-    &[ADD_CUSTOMERS, MOVE_VEHICLES, ADD_TRANSITIONS, HEARD, LISTENED, RECORD_GAP, CLOSE_OPEN_GAPS, TAKE_OVER, OWNER];
+pub const STATEMENTS: &[&str] = &[
+    ADD_CUSTOMERS,
+    MOVE_VEHICLES,
+    ADD_TRANSITIONS,
+    REGISTER,
+    HEARD,
+    LISTENED,
+    RECORD_GAP,
+    CLOSE_OPEN_GAPS,
+    TAKE_OVER,
+    OWNER,
+];

@@ -10,7 +10,7 @@ use sqlx::sqlite::SqliteConnection;
 use crate::domain::time::Millis;
 use crate::domain::transition::Transition;
 use crate::store::rows::{fact_row, fold, metrics_row, newest_gauges, newest_heard, newest_position, rank_row, signed};
-use crate::store::{Checkpoint, ObservationGap, TakenOver};
+use crate::store::{Checkpoint, NewVehicle, ObservationGap, TakenOver};
 
 /// Rows a statement. They travel as one JSON parameter: one statement a row costs a hop to SQLite's thread each.
 const CHUNK: usize = 1_000;
@@ -101,6 +101,32 @@ const ADD_TRANSITIONS: &str = "
 
 async fn add_transitions(connection: &mut SqliteConnection, rows: &str) -> anyhow::Result<()> {
     sqlx::query(ADD_TRANSITIONS).bind(rows).execute(connection).await?;
+    Ok(())
+}
+
+/// New vehicles as their statement takes them: chunks of JSON arrays.
+pub fn newcomers(vehicles: &[NewVehicle]) -> anyhow::Result<Vec<String>> {
+    chunks(vehicles.iter().map(|vehicle| {
+        let names = vehicle.registered.as_deref();
+        let tags = serde_json::to_string(names.map_or(&[][..], |names| &names.tags))?;
+        let texts = names.map(|names| (&names.name, &names.registration, &names.vin));
+        Ok((&*vehicle.key.customer, &*vehicle.key.vehicle, texts, tags, vehicle.offline_after))
+    }))
+}
+
+const REGISTER: &str = "
+    INSERT INTO vehicle (customer, vehicle, name, registration, vin, tags, offline_after_ms)
+    SELECT value ->> 0, value ->> 1, value ->> '$[2][0]', value ->> '$[2][1]', value ->> '$[2][2]', value ->> 3,
+           value ->> 4
+    FROM json_each(?1) WHERE true
+    ON CONFLICT DO NOTHING";
+
+/// Registers vehicles that are not stored yet.
+pub async fn register(connection: &mut SqliteConnection, newcomers: Vec<String>) -> anyhow::Result<()> {
+    for rows in &newcomers {
+        add_customers(connection, rows).await?;
+        sqlx::query(REGISTER).bind(rows).execute(&mut *connection).await?;
+    }
     Ok(())
 }
 
@@ -204,5 +230,15 @@ pub async fn check_owner(connection: &mut SqliteConnection, owner: i64) -> anyho
 
 /// Every statement of this file.
 #[cfg(test)]
-pub const STATEMENTS: &[&str] =
-    &[ADD_CUSTOMERS, MOVE_VEHICLES, ADD_TRANSITIONS, HEARD, LISTENED, RECORD_GAP, CLOSE_OPEN_GAPS, TAKE_OVER, OWNER];
+pub const STATEMENTS: &[&str] = &[
+    ADD_CUSTOMERS,
+    MOVE_VEHICLES,
+    ADD_TRANSITIONS,
+    REGISTER,
+    HEARD,
+    LISTENED,
+    RECORD_GAP,
+    CLOSE_OPEN_GAPS,
+    TAKE_OVER,
+    OWNER,
+];
