@@ -155,7 +155,7 @@ pub fn after(beats: &[(Heartbeat, Millis)]) -> Latest {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2_000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     /// R17: any order of the same beats, with any fields and equal times, ends in the same facts.
     #[test]
