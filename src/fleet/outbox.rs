@@ -198,25 +198,16 @@ impl Outbox {
 
     /// Takes what the board has to be told; nothing when there is nothing.
     pub fn take_updates(&mut self) -> Option<Updates> {
-        (!self.is_told()).then(|| {
+        let empty = self.updates.joined.is_empty() && self.updates.changed.is_empty();
+        (!empty).then(|| {
             self.generation = self.generation.wrapping_add(1).max(1);
             std::mem::take(&mut self.updates)
         })
     }
 
-    /// Whether the board was told of everything.
-    pub fn is_told(&self) -> bool {
-        self.updates.joined.is_empty() && self.updates.changed.is_empty()
-    }
-
-    /// Whether decisions wait.
-    pub fn has_decided(&self) -> bool {
-        !self.decided.is_empty()
-    }
-
     /// Nothing is left to tell.
     pub fn is_empty(&self) -> bool {
-        self.is_told() && !self.has_decided()
+        self.decided.is_empty() && self.updates.joined.is_empty() && self.updates.changed.is_empty()
     }
 
     /// Takes the decisions.

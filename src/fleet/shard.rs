@@ -166,9 +166,9 @@ impl Shard {
         self.flight.outstanding.load(Ordering::Acquire) > 0
     }
 
-    /// Takes the next batch, if the last one is done, its decisions are handed over, and what it decides can be kept.
+    /// Takes the next batch, if the last one is done and what it decides can be kept.
     fn work(&mut self, context: &mut Context<Self>) {
-        if self.is_busy() || self.outbox.borrow().has_decided() {
+        if self.is_busy() {
             return;
         }
         if !self.parts.persister.has_room() {
@@ -220,14 +220,11 @@ impl Shard {
         self.outbox.borrow().fallen.iter().any(|fallen| Arc::ptr_eq(fallen, entry))
     }
 
-    /// Hands the decisions over and looks after vehicles that fell. Only once the board is told: the hub takes its mail
-    /// in order, so nobody hears of a transition that the board does not show yet (R11).
+    /// Hands the decisions over and looks after vehicles that fell.
     fn flush(&mut self, context: &mut Context<Self>) {
-        if self.outbox.borrow().has_decided() {
-            self.tell(context);
-            if self.outbox.borrow().is_told() {
-                self.parts.persister.submit(self.outbox.borrow_mut().take_decided());
-            }
+        let decided = self.outbox.borrow_mut().take_decided();
+        if !decided.is_empty() {
+            self.parts.persister.submit(decided);
         }
         let fallen = self.outbox.borrow().fallen.clone();
         if !fallen.is_empty() {
@@ -253,10 +250,6 @@ impl Shard {
             shard.telling = false;
             shard.parts.registry.report_on_board(shard.index, horizon);
             shard.raise_fallen(context);
-            if shard.outbox.borrow().has_decided() {
-                shard.flush(context);
-                shard.work(context);
-            }
         }));
     }
 
@@ -369,7 +362,6 @@ impl Handler<Flush> for Shard {
 
     fn handle(&mut self, _: Flush, context: &mut Self::Context) {
         self.flush(context);
-        self.work(context);
     }
 }
 
