@@ -19,6 +19,9 @@ pub use values::{Secret, Span};
 /// Longest duration a setting may have: ten years, so that no sum of them overflows.
 const SPAN_MAX: Millis = 3_650 * 86_400_000;
 
+/// The embedded broker waits no longer than this for a CONNECT, whatever it is told.
+const CONNECT_TIMEOUT_MAX: Millis = 10_000;
+
 /// All settings of the service.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -424,6 +427,13 @@ fn check(settings: &Settings) -> Vec<String> {
         }
     }
     let fleet = &settings.fleet;
+    let connect_timeout = settings.mqtt.connect_timeout;
+    if connect_timeout.0 > CONNECT_TIMEOUT_MAX {
+        faults.push(format!(
+            "mqtt.connect_timeout = {connect_timeout} is too long, at most {}",
+            Span(CONNECT_TIMEOUT_MAX)
+        ));
+    }
     for (name, span) in [
         ("fleet.offline_after", fleet.offline_after),
         ("fleet.will_grace", fleet.will_grace),
@@ -432,7 +442,6 @@ fn check(settings: &Settings) -> Vec<String> {
         ("fleet.backlog_after", fleet.backlog_after),
         ("fleet.future_max", fleet.future_max),
         ("mqtt.session_expiry", settings.mqtt.session_expiry),
-        ("mqtt.connect_timeout", settings.mqtt.connect_timeout),
         ("store.checkpoint_interval", settings.store.checkpoint_interval),
         ("live.tick", settings.live.tick),
     ] {

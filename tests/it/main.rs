@@ -2,8 +2,10 @@
 
 mod bad_input;
 mod commands;
+mod connections;
 mod corpus;
 mod crash;
+mod flood;
 mod history;
 mod live;
 mod load;
@@ -11,8 +13,10 @@ mod mqtt;
 mod mqtt_clients;
 mod openapi;
 mod outage;
+mod owntracks;
 mod paging;
 mod pause;
+mod quarantine;
 mod radio;
 mod rest;
 mod restart;
@@ -24,3 +28,4 @@ mod support;
 mod tidy;
 mod traces;
 mod views;
+mod wills;

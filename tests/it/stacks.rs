@@ -35,7 +35,7 @@ pub struct Stack {
     /// The URL of the store, as the test reads it.
     pub store: String,
     flags: Vec<String>,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 static NUMBER: AtomicU32 = AtomicU32::new(0);
@@ -90,7 +90,7 @@ impl Stack {
                 ("127.0.0.1".to_owned(), port)
             }
         };
-        Self { name, broker, store, flags, _folder: folder }
+        Self { name, broker, store, flags, folder }
     }
 
     /// Starts the service here, with these settings (`FLEET__OFFLINE_AFTER` and so on) beside; waits until it listens.
@@ -101,6 +101,11 @@ impl Stack {
         let service = Service::spawn(&mut command);
         until("the service listens", || async { service.get("/api/v1/status").await["listening"] == true }).await;
         service
+    }
+
+    /// Replaces the topics that are read; `NAME` in them stands for this stack's own.
+    pub fn read_topics(&self, topics: &str) {
+        std::fs::write(self.folder.path().join("topics.toml"), topics.replace("NAME", &self.name)).expect("file");
     }
 
     /// The topic of a vehicle's heartbeats.
