@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { STATUSES } from "../../web/js/fleet.js";
-import { STATUS_WORDS, age, cause_in_words, duration, measure, place, status_word } from "../../web/js/words.js";
+import { STATUS_WORDS, age, cause_in_words, duration, measure, place, status_word, warnings_in_words } from "../../web/js/words.js";
 
 test("every status has a word and a shape of its own, in the order of the columns", () => {
   assert.deepEqual(STATUS_WORDS.map(({ key }) => key), STATUSES);
@@ -30,4 +30,10 @@ test("causes are sentences; an unknown one is still readable", () => {
 
 test("what is not known is left empty", () => {
   assert.deepEqual([place(NaN, NaN, 4), measure(NaN, "km/h"), place(51.5, -0.1, 4), measure(61.6, "km/h")], ["", "", "51.5000, -0.1000", "62 km/h"]);
+});
+
+test("warnings of a vehicle are one line, and none is nothing", () => {
+  const warning = (detail, count) => ({ customer: "acme", vehicle: "7", kind: "flooding", detail, count });
+  assert.equal(warnings_in_words([]), "");
+  assert.equal(warnings_in_words([warning("floods", 1), warning("doubles", 1234)]), "floods (1 time). doubles (1,234 times)");
 });
