@@ -18,6 +18,7 @@ use rollcall::domain::time::Millis;
 use rollcall::domain::transition::{Cause, Change, Evidence, Status, Transition};
 use rollcall::fleet::checkpoint::{Checkpoints, repair_all};
 use rollcall::fleet::last_seen::Source;
+use rollcall::fleet::limit::Limit;
 use rollcall::fleet::persister::StoreHealth;
 use rollcall::fleet::registry::{Admission, Registry};
 use rollcall::live::feed::Feed;
@@ -142,7 +143,7 @@ async fn slow(fleet: &Fleet, every: Duration) -> anyhow::Result<()> {
 
 async fn run(url: String, vehicles: u32) -> anyhow::Result<()> {
     let clock = Clock::start();
-    let admission = Admission { vehicles_max: 1, customer_vehicles_max: 1, auto_register: true };
+    let admission = Admission { vehicles_max: 1, customer_vehicles_max: 1, auto_register: true, limit: Limit::NONE };
     let registry = Arc::new(Registry::new(1, admission, clock));
     let fleet =
         Fleet { feed: Arc::new(Feed::new(clock, 250)), registry, store: store::open(&url).await?, now: clock.now() };

@@ -21,6 +21,8 @@ const SPAN_MAX: Millis = 3_650 * 86_400_000;
 
 /// Below this a spool holds too little to be worth its name: about 2,500 transitions.
 const SPOOL_BYTES_LEAST: u64 = 1 << 20;
+/// The embedded broker waits no longer than this for a CONNECT, whatever it is told.
+const CONNECT_TIMEOUT_MAX: Millis = 10_000;
 
 /// All settings of the service.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -486,6 +488,13 @@ fn check(settings: &Settings) -> Vec<String> {
         faults.push(format!("mqtt.presence_topic '{presence}' is no topic that can be published on"));
     }
     let fleet = &settings.fleet;
+    let connect_timeout = settings.mqtt.connect_timeout;
+    if connect_timeout.0 > CONNECT_TIMEOUT_MAX {
+        faults.push(format!(
+            "mqtt.connect_timeout = {connect_timeout} is too long, at most {}",
+            Span(CONNECT_TIMEOUT_MAX)
+        ));
+    }
     for (name, span) in [
         ("fleet.offline_after", fleet.offline_after),
         ("fleet.will_grace", fleet.will_grace),

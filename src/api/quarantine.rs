@@ -1,4 +1,4 @@
-//! `/quarantine`: vehicles that nobody registered and that send heartbeats; look at them, take them in, or dismiss them.
+//! `/quarantine`: vehicles that nobody registered and that send heartbeats: see them, take them in, or dismiss them.
 //! Fed by the door's list; feeds the supervisor, which stores a vehicle before it lives.
 
 use std::sync::Arc;

@@ -85,7 +85,7 @@ impl Checkpoints {
             tokio::select! {
                 biased;
                 done = stop.recv() => break done,
-                () = sleep_until(self.due) => {}
+                () = self.due() => {}
             }
             // A store that does not even take transitions is not asked to take more.
             if self.health.draining() {
@@ -108,9 +108,14 @@ impl Checkpoints {
         self.sweep.is_some()
     }
 
+    /// Returns when there is something to do; may be dropped at any moment.
+    pub async fn due(&self) {
+        sleep_until(self.due).await;
+    }
+
     /// One step: some rows, or the end of the sweep. A sweep that fails is given up: the next one holds its rows too,
     /// because the version it starts from has not moved.
-    async fn step(&mut self) {
+    pub async fn step(&mut self) {
         let mut sweep = match self.sweep.take() {
             Some(sweep) => sweep,
             None => self.begin(),

@@ -1,4 +1,4 @@
-//! Vehicles that nobody registered, while `fleet.auto_register` is off: an operator looks at the list and takes them in.
+//! Vehicles that nobody registered, while `fleet.auto_register` is off: an operator sees the list and takes them in.
 //! Fed by the door with each of their heartbeats, which are refused all the same; read and changed by REST. Bound:
 //! `STRANGERS_MAX`; beyond it the one that was silent longest is dropped and counted, so that a device that sends ever
 //! new names does not drive out those that speak on (R46).

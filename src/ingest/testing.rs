@@ -12,8 +12,7 @@ use crate::domain::heartbeat::{Heartbeat, Refusal};
 use crate::fleet::limit::Limit;
 use crate::fleet::registry::{Admission, Input, LANE_INPUTS_MAX, Registry};
 use crate::fleet::token::Token;
-use crate::settings::{Mqtt, Topic};
-use crate::telemetry::warnings::Warnings;
+use crate::settings::Mqtt;
 
 /// What the shard does with tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,7 +46,6 @@ struct Inside {
 /// A door with a shard behind it.
 pub struct Bench {
     pub door: Arc<Door>,
-    pub warnings: Arc<Warnings>,
     inside: Arc<Mutex<Inside>>,
     task: tokio::task::JoinHandle<()>,
 }
@@ -60,11 +58,6 @@ impl Drop for Bench {
 
 impl Bench {
     pub fn new(mode: Mode) -> Self {
-        Self::with_topics(mode, Mqtt::default().topics)
-    }
-
-    pub fn with_topics(mode: Mode, topics: Vec<Topic>) -> Self {
-        let warnings = Arc::<Warnings>::default();
         let clock = Clock::start();
         let admission = Admission {
             vehicles_max: 100_000,
@@ -74,12 +67,12 @@ impl Bench {
         };
         let registry = Arc::new(Registry::new(1, admission, clock));
         let door = Arc::new(
-            Door::new(Arc::clone(&registry), &topics, clock, Arc::clone(&warnings))
-                .expect("invariant: the patterns compile"),
+            Door::new(Arc::clone(&registry), &Mqtt::default().topics, clock, Arc::default())
+                .expect("invariant: the standard patterns compile"),
         );
         let inside = Arc::new(Mutex::new(Inside { mode: Some(mode), ..Inside::default() }));
         let task = tokio::spawn(drain(registry, Arc::clone(&inside)));
-        Self { door, warnings, inside, task }
+        Self { door, inside, task }
     }
 
     pub fn set(&self, mode: Mode) {

@@ -189,7 +189,7 @@ pub trait Store: Send + Sync {
     /// back in last heartbeat and position.
     async fn commit(&self, transitions: &[Transition]) -> anyhow::Result<()>;
 
-    /// Registers vehicles, and the customers they belong to, in one transaction: they are stored as never seen. A vehicle
+    /// Registers vehicles, and the customers they belong to, in one transaction: they are stored as never seen. One
     /// that is stored already stays as it is; of two rows with one name the first counts.
     async fn register(&self, vehicles: &[NewVehicle]) -> anyhow::Result<()>;
 

@@ -1,5 +1,5 @@
 //! What an operator should mend: one warning a vehicle and kind, however often it shows.
-//! Fed by every station that sees such a thing; read by `GET /api/v1/warnings` and the dashboard. Bound: `WARNINGS_MAX`;
+//! Fed by every station that sees such a thing; read by `GET /api/v1/warnings` and the page. Bound: `WARNINGS_MAX`;
 //! beyond it the one that showed longest ago is forgotten. One log line a new warning, never one a message.
 
 use std::collections::HashMap;

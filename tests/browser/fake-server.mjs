@@ -32,6 +32,7 @@ export class FakeServer {
     this.muted = new Set(); // sockets that hear nothing any more
     this.received = []; // every message of every dashboard, for asserting
     this.refuse_rest = false;
+    this.warnings = [];
   }
 
   async start(port = 0) {
@@ -176,6 +177,7 @@ export class FakeServer {
       return json(202, { accepted: rows.length, refused: [] });
     }
     if (pathname === "/api/v1/vehicles") return json(200, { items: [...this.vehicles.values()], next_cursor: null, total: this.vehicles.size, counts: this.counts() });
+    if (pathname === "/api/v1/warnings") return json(200, { items: this.warnings });
     const found = /^\/api\/v1\/customers\/([^/]+)\/vehicles\/([^/]+)\/transitions$/.exec(pathname);
     const items = found && this.transitions.get(`${decodeURIComponent(found[1])}/${decodeURIComponent(found[2])}`);
     return items ? json(200, { items: items.slice(0, 20), next_cursor: null }) : json(404, { title: "Not found", status: 404, detail: `nothing at ${pathname}` });

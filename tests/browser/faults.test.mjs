@@ -98,6 +98,15 @@ describe("faults", { skip: skip_reason({ needs_binary: false }) }, () => {
     await page.locator("#drawer-transitions").getByText("Never seen → Online").waitFor();
   });
 
+  test("a warning stands with its vehicle, and with no other", async () => {
+    fake.warnings = [{ customer: "acme", vehicle: "TRK-2", kind: "flooding", detail: "speaks too often", count: 4 }];
+    const page = await open("/?v=acme%2FTRK-2");
+    await page.locator("#drawer-facts").getByText("speaks too often (4 times)").waitFor();
+    await row_of(page, "TRK-1").click();
+    await page.getByRole("heading", { name: "TRK-1" }).waitFor();
+    await page.locator("#drawer-facts").getByText("speaks too often").waitFor({ state: "hidden" });
+  });
+
   test("rows do not move under the pointer until asked to", async () => {
     const page = await open("/?sort=-status_since");
     await row_of(page, "TRK-1").hover();

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { STATUSES } from "../../web/js/fleet.js";
-import { STATUS_WORDS, age, canary_words, cause_in_words, duration, measure, place, status_word } from "../../web/js/words.js";
+import { STATUS_WORDS, age, canary_words, cause_in_words, duration, measure, place, status_word, warnings_in_words } from "../../web/js/words.js";
 
 test("every status has a word and a shape of its own, in the order of the columns", () => {
   assert.deepEqual(STATUS_WORDS.map(({ key }) => key), STATUSES);
@@ -39,4 +39,10 @@ test("what the test heartbeats prove is said in words", () => {
   ]);
   assert.match(said("refused"), /refuses/);
   for (const state of ["late", "resting", "something new"]) assert.match(said(state, 1), /do not come through/);
+});
+
+test("warnings of a vehicle are one line, and none is nothing", () => {
+  const warning = (detail, count) => ({ customer: "acme", vehicle: "7", kind: "flooding", detail, count });
+  assert.equal(warnings_in_words([]), "");
+  assert.equal(warnings_in_words([warning("floods", 1), warning("doubles", 1234)]), "floods (1 time). doubles (1,234 times)");
 });

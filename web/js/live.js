@@ -191,3 +191,23 @@ export async function read_canary() {
     return null; // the banner says that the server cannot be reached
   }
 }
+
+/**
+ * What somebody should mend about a vehicle; nothing when it cannot be read, for then the transitions say so.
+ * @param {string} customer @param {string} vehicle @param {AbortSignal} signal
+ * @returns {Promise<import("./words.js").Warning[]>}
+ */
+export async function warnings_of(customer, vehicle, signal) {
+  try {
+    const answer = await fetch("/api/v1/warnings", {
+      signal: AbortSignal.any([signal, AbortSignal.timeout(DEAD_AFTER_MS)]),
+    });
+    if (!answer.ok) return [];
+    const { items } = await answer.json();
+    return items.filter(
+      (/** @type {import("./words.js").Warning} */ each) => each.customer === customer && each.vehicle === vehicle,
+    );
+  } catch {
+    return [];
+  }
+}

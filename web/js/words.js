@@ -142,3 +142,9 @@ export const place = (lat, lon, decimals) =>
 
 /** @param {number} value @param {string} unit @param {number} [decimals] */
 export const measure = (value, unit, decimals = 0) => (Number.isNaN(value) ? "" : `${value.toFixed(decimals)} ${unit}`);
+
+/** @typedef {{ customer: string, vehicle: string, kind: string, detail: string, count: number }} Warning */
+
+/** One line for all warnings of a vehicle. @param {Warning[]} warnings */
+export const warnings_in_words = (warnings) =>
+  warnings.map(({ detail, count }) => `${detail} (${whole(count)} ${count === 1 ? "time" : "times"})`).join(". ");

@@ -112,7 +112,9 @@ impl Lobby {
     fn close_oldest(&self) -> bool {
         let Some((_, oldest)) = self.waiting.lock().pop_first() else { return false };
         self.turned_away.fetch_add(1, Relaxed);
-        oldest.map(|task| task.abort());
+        if let Some(task) = oldest {
+            task.abort();
+        }
         true
     }
 
