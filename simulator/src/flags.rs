@@ -7,8 +7,8 @@ use clap::Parser;
 use crate::{
     burst::Burst,
     duration,
-    oracle::{Stack, StageFlags},
     options::{Broker, Options, Qos, Verify, Wills},
+    oracle::{Stack, StageFlags},
     plan::Shares,
 };
 
@@ -109,12 +109,16 @@ pub struct Flags {
     /// With --scenario on the external stack: a Postgres database to use instead of an own cluster
     #[arg(long, value_name = "URL")]
     store: Option<String>,
+    /// With --scenario: follow the live feed here, and not at the product itself, as through a proxy
+    #[arg(long, value_name = "HOST:PORT")]
+    live: Option<String>,
 }
 
 impl Flags {
     /// What a scenario leaves to the command line.
     pub fn stage(&self) -> StageFlags {
-        StageFlags { stack: self.stack, rollcall: self.rollcall.clone(), store: self.store.clone() }
+        let Self { stack, rollcall, store, live, .. } = self;
+        StageFlags { stack: *stack, rollcall: rollcall.clone(), store: store.clone(), live: live.clone() }
     }
 }
 
@@ -135,11 +139,7 @@ impl From<Flags> for Options {
             will_grace: flags.will_grace,
             sleep_grace: flags.sleep_grace,
             verify: flags.verify.map(|url| Verify { url, tolerance: flags.tolerance }),
-            wills: Wills {
-                suppressed: flags.wills_suppressed,
-                late: flags.wills_late,
-                late_by: flags.wills_late_by,
-            },
+            wills: Wills { suppressed: flags.wills_suppressed, late: flags.wills_late, late_by: flags.wills_late_by },
             reconnect_max: flags.reconnect_max,
             record: flags.scenario.is_some(),
             report: flags.report,

@@ -123,8 +123,7 @@ fn kinds(options: &Options) -> Vec<Kind> {
 
 /// The names of all vehicles, by index.
 pub fn names(options: &Options) -> Vec<Name> {
-    let name =
-        |(index, kind): (u32, &Kind)| (names::customer(index % options.customers), names::vehicle(*kind, index));
+    let name = |(index, kind): (u32, &Kind)| (names::customer(index % options.customers), names::vehicle(*kind, index));
     (0..).zip(&kinds(options)).map(name).collect()
 }
 

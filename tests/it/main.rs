@@ -10,6 +10,8 @@ mod load;
 mod mqtt;
 mod mqtt_clients;
 mod openapi;
+mod oracle;
+mod oracle_sabotage;
 mod outage;
 mod paging;
 mod pause;

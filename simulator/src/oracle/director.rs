@@ -52,8 +52,14 @@ impl Director {
 
     async fn perform(&self, fault: &Fault) -> anyhow::Result<Incident> {
         let effect = Effect::of(fault);
-        let mut incident =
-            Incident { kind: fault.kind, from_ms: self.clock.epoch_ms(), undone_ms: 0, hears_ms: 0, skipped: None, effect };
+        let mut incident = Incident {
+            kind: fault.kind,
+            from_ms: self.clock.epoch_ms(),
+            undone_ms: 0,
+            hears_ms: 0,
+            skipped: None,
+            effect,
+        };
         if let Some(reason) = self.cannot(fault) {
             eprintln!("skipped: {:?}: {reason}", fault.kind);
             let now_ms = self.clock.epoch_ms();

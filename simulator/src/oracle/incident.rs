@@ -88,7 +88,8 @@ impl Excuses {
 
     /// How much later than sent things may have arrived by `at_ms`.
     pub fn delay_ms(&self, at_ms: u64) -> u64 {
-        let late = |w: &&Window| w.effect.delay_ms > 0 && w.from_ms <= at_ms && at_ms <= w.to_ms + 2 * w.effect.delay_ms;
+        let late =
+            |w: &&Window| w.effect.delay_ms > 0 && w.from_ms <= at_ms && at_ms <= w.to_ms + 2 * w.effect.delay_ms;
         self.0.iter().filter(late).map(|window| window.effect.delay_ms).max().unwrap_or(0)
     }
 

@@ -207,7 +207,8 @@ impl<'a> Hearing<'a> {
         let naps = self.beats_in(0, high_ms).filter(|beat| beat.patience_ms > timeout_ms);
         let deadlines = plain.chain(naps).map(|beat| (beat.at_ms, beat.at_ms + beat.patience_ms));
         let fits = |&(beat_ms, deadline_ms): &(u64, u64)| {
-            deadline_ms.abs_diff(at_ms) <= slack_ms && self.arrived_in(beat_ms + 2 * slack_ms, at_ms - slack_ms).is_none()
+            deadline_ms.abs_diff(at_ms) <= slack_ms
+                && self.arrived_in(beat_ms + 2 * slack_ms, at_ms - slack_ms).is_none()
         };
         let nearest = deadlines.filter(fits).min_by_key(|(_, deadline_ms)| deadline_ms.abs_diff(at_ms));
         nearest.map(|(_, deadline_ms)| deadline_ms)
@@ -223,10 +224,10 @@ impl<'a> Hearing<'a> {
 
     fn said_goodbye(&self, at_ms: u64) -> bool {
         let slack_ms = self.slack(at_ms);
+        // One that waited while the product was deaf is heard late, and so is what followed it.
         self.goodbyes.iter().any(|&said_ms| {
             let waited = said_ms <= at_ms && self.both_in_one_deafness(said_ms, at_ms, slack_ms);
-            (said_ms.abs_diff(at_ms) <= slack_ms || waited)
-                && self.arrived_in(said_ms + slack_ms, at_ms - slack_ms).is_none()
+            said_ms.abs_diff(at_ms) <= slack_ms || waited
         })
     }
 
@@ -237,7 +238,7 @@ impl<'a> Hearing<'a> {
         self.breaks.iter().any(|&(broke_ms, _)| {
             let waited = broke_ms <= heard_ms && self.both_in_one_deafness(broke_ms, heard_ms, slack_ms);
             (broke_ms.abs_diff(heard_ms) <= slack_ms || waited)
-                && self.arrived_in(broke_ms + slack_ms, at_ms - slack_ms).is_none()
+                && self.arrived_in(heard_ms + slack_ms, at_ms.saturating_sub(slack_ms)).is_none()
         })
     }
 
@@ -269,7 +270,9 @@ impl<'a> Hearing<'a> {
         let Court { rules, excuses, .. } = self.court;
         let mut deadline_ms = beat.at_ms + beat.patience_ms;
         let surely = |at_ms: u64, until_ms: u64| {
-            beat.at_ms <= at_ms && at_ms < next_ms && !excuses.deaf_within(at_ms.saturating_sub(rules.tolerance_ms), until_ms)
+            beat.at_ms <= at_ms
+                && at_ms < next_ms
+                && !excuses.deaf_within(at_ms.saturating_sub(rules.tolerance_ms), until_ms)
         };
         for &(broke_ms, _) in self.breaks.iter().filter(|(_, will)| *will) {
             let offline_ms = broke_ms + rules.will_grace_ms;

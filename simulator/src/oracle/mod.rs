@@ -40,12 +40,6 @@ use tokio::{
     time::{self, Instant},
 };
 
-pub use self::{
-    outcome::{FaultReport, Outcome},
-    scenario::{Kind, Scenario, Stack},
-    stage::StageFlags,
-    tally::Counts,
-};
 use self::{
     bystander::{Bystander, Stall},
     director::Director,
@@ -56,6 +50,12 @@ use self::{
     stage::Stage,
     tally::{Tallies, Wrong},
     view::View,
+};
+pub use self::{
+    outcome::{FaultReport, Outcome},
+    scenario::{Kind, Scenario, Stack},
+    stage::StageFlags,
+    tally::Counts,
 };
 use crate::{
     control::{Control, Name},
@@ -133,7 +133,7 @@ impl Run {
         let index: HashMap<Name, u32> = names.iter().cloned().zip(0..).collect();
         let (control, fleet) = fleet::start(options.clone())?;
         let clock = control.ledger().clock;
-        let follower = Follower::new(&stage.http, clock, index.clone());
+        let follower = Follower::new(&stage.live, clock, index.clone());
         let (view, (stop_following, told)) = (follower.view(), watch::channel(false));
         tokio::spawn(follower.follow(told));
         let peaks = Peaks::default();
@@ -147,7 +147,19 @@ impl Run {
         });
         let (bystander, begun_ms) = (Bystander::watch(clock), clock.epoch_ms());
         Ok(Self {
-            options, stage, reader, names, index, control, fleet, director, view, stop_following, bystander, peaks, begun_ms,
+            options,
+            stage,
+            reader,
+            names,
+            index,
+            control,
+            fleet,
+            director,
+            view,
+            stop_following,
+            bystander,
+            peaks,
+            begun_ms,
         })
     }
 

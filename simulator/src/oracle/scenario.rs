@@ -4,9 +4,10 @@
 use std::{collections::BTreeMap, path::Path, path::PathBuf, time::Duration};
 
 use anyhow::{Context, bail, ensure};
+use clap::Parser;
 use serde::Deserialize;
 
-use crate::duration;
+use crate::{duration, flags::Flags, options::Options};
 
 /// Which product is run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, serde::Serialize, clap::ValueEnum)]
@@ -169,6 +170,13 @@ impl Scenario {
         };
         let pair = |(name, value): (&String, _)| [format!("--{}", name.replace('_', "-")), text(value)];
         self.fleet.iter().flat_map(pair).collect()
+    }
+
+    /// The fleet's options without any further flags.
+    pub fn options(&self) -> anyhow::Result<Options> {
+        let words = std::iter::once("simulator".to_owned()).chain(self.fleet_flags());
+        let flags = Flags::try_parse_from(words).context("[fleet] has flags that the simulator does not know")?;
+        Ok(flags.into())
     }
 
     /// Every single fault in order of time: its start since the fleet's start, and which entry it is of.

@@ -28,12 +28,16 @@ pub struct StageFlags {
     pub stack: Option<Stack>,
     pub rollcall: Option<PathBuf>,
     pub store: Option<String>,
+    /// Follow the live feed here (`host:port`) and not at the product: through a proxy, for one.
+    pub live: Option<String>,
 }
 
 /// See the head of this file.
 pub struct Stage {
     pub stack: Stack,
     pub http: String,
+    /// Where the live feed is followed.
+    pub live: String,
     /// Where vehicles connect to.
     pub broker: Broker,
     /// The broker itself, past every proxy.
@@ -95,6 +99,7 @@ impl Stage {
             },
             stack,
             http: http.to_string(),
+            live: flags.live.clone().unwrap_or_else(|| http.to_string()),
             broker,
             broker_itself,
             store,
