@@ -109,6 +109,9 @@ pub struct Flags {
     /// With --scenario on the external stack: a Postgres database to use instead of an own cluster
     #[arg(long, value_name = "URL")]
     store: Option<String>,
+    /// With --scenario: every fault so many times sooner and shorter; give --duration and --offline-after to match
+    #[arg(long, value_name = "FACTOR", default_value_t = 1.0)]
+    pub hurry: f64,
     /// With --scenario: follow the live feed here, and not at the product itself, as through a proxy
     #[arg(long, value_name = "HOST:PORT")]
     live: Option<String>,
@@ -142,6 +145,7 @@ impl From<Flags> for Options {
             wills: Wills { suppressed: flags.wills_suppressed, late: flags.wills_late, late_by: flags.wills_late_by },
             reconnect_max: flags.reconnect_max,
             record: flags.scenario.is_some(),
+            tolerance: flags.tolerance,
             report: flags.report,
             progress: true,
         }

@@ -23,15 +23,16 @@ const WRONG_USAGE: u8 = 2;
 
 fn main() -> ExitCode {
     let mut flags = Flags::parse();
-    let scenario = match flags.scenario.as_deref().map(Scenario::read).transpose() {
+    let mut scenario = match flags.scenario.as_deref().map(Scenario::read).transpose() {
         Ok(scenario) => scenario,
         Err(error) => {
             eprintln!("simulator: {error:#}");
             return ExitCode::from(WRONG_USAGE);
         }
     };
-    if let Some(scenario) = &scenario {
+    if let Some(scenario) = &mut scenario {
         flags = Flags::parse_from(behind(scenario));
+        scenario.hurry(if flags.hurry >= 1.0 { flags.hurry } else { 1.0 });
     }
     let stage = flags.stage();
     let options = Options::from(flags);

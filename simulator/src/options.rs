@@ -99,6 +99,8 @@ pub struct Options {
     pub verify: Option<Verify>,
     /// Keep everything that each vehicle does, for the oracle.
     pub record: bool,
+    /// A transition may be dated off by this much and still be right, when there is no `verify` to say so.
+    pub tolerance: Duration,
     pub report: Option<PathBuf>,
     /// Draw a progress line on stderr (only ever done on a terminal).
     pub progress: bool,
@@ -124,6 +126,7 @@ impl Default for Options {
             reconnect_max: Duration::from_millis(backoff::LONGEST_MS),
             verify: None,
             record: false,
+            tolerance: Duration::from_secs(1),
             report: None,
             progress: false,
         }
@@ -155,6 +158,15 @@ impl Options {
             offline_after: Duration::from_secs(10),
             ..Self::default()
         }
+    }
+
+    /// Refuses what would make the oracle blind.
+    pub fn check_record(&self) -> anyhow::Result<()> {
+        ensure!(
+            self.tolerance * 2 < self.offline_after,
+            "--tolerance must be less than half of --offline-after, or hardly any verdict could be wrong"
+        );
+        Ok(())
     }
 
     /// Refuses what cannot work, one sentence a fault.
@@ -208,7 +220,7 @@ impl Options {
     pub fn rules(&self) -> Rules {
         // Without a verification nobody asks for the past; a demo may run for weeks.
         let remember = self.verify.is_some();
-        let tolerance = self.verify.as_ref().map_or(Duration::from_secs(1), |verify| verify.tolerance);
+        let tolerance = self.verify.as_ref().map_or(self.tolerance, |verify| verify.tolerance);
         Rules {
             offline_after_ms: self.offline_after.as_millis() as u64,
             will_grace_ms: self.will_grace.as_millis() as u64,

@@ -205,13 +205,14 @@ impl<'a> Hearing<'a> {
         let (low_ms, high_ms) = ((at_ms - slack_ms).saturating_sub(timeout_ms), (at_ms + slack_ms) - timeout_ms);
         let plain = self.beats_in(low_ms, high_ms).filter(|beat| beat.patience_ms == timeout_ms);
         let naps = self.beats_in(0, high_ms).filter(|beat| beat.patience_ms > timeout_ms);
-        let deadlines = plain.chain(naps).map(|beat| (beat.at_ms, beat.at_ms + beat.patience_ms));
-        let fits = |&(beat_ms, deadline_ms): &(u64, u64)| {
-            deadline_ms.abs_diff(at_ms) <= slack_ms
-                && self.arrived_in(beat_ms + 2 * slack_ms, at_ms - slack_ms).is_none()
-        };
-        let nearest = deadlines.filter(fits).min_by_key(|(_, deadline_ms)| deadline_ms.abs_diff(at_ms));
-        nearest.map(|(_, deadline_ms)| deadline_ms)
+        // Whoever was heard last has the say.
+        let last = self.beats_in(0, at_ms - slack_ms).rfind(|beat| beat.arrived);
+        if last.is_some_and(|beat| beat.at_ms + beat.patience_ms > at_ms + slack_ms) {
+            return None;
+        }
+        let fits = |beat: &&Beat| (beat.at_ms + beat.patience_ms).abs_diff(at_ms) <= slack_ms;
+        let deadlines = plain.chain(naps).filter(fits).map(|beat| beat.at_ms + beat.patience_ms);
+        deadlines.min_by_key(|deadline_ms| deadline_ms.abs_diff(at_ms))
     }
 
     /// Silent for one full timeout since the product heard again.

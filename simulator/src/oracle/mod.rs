@@ -89,6 +89,7 @@ pub async fn run(
     flags: &StageFlags,
     hand: impl FnOnce(&str, &str),
 ) -> anyhow::Result<Outcome> {
+    options.check_record()?;
     let stage = Arc::new(Stage::build(scenario, &options, flags).await?);
     let ghosts = scenario.fault.iter().filter(|fault| fault.kind == Kind::RetainedReplay).map(|fault| fault.vehicles);
     let ghosts = ghosts.max().unwrap_or(0);
@@ -101,7 +102,7 @@ pub async fn run(
     let length = options.duration.take().context("a scenario needs a duration ([fleet] or --duration)")?;
     (options.broker, options.record, options.verify) = (stage.broker.clone(), true, None);
     let run = Run::begin(scenario, options, stage).await?;
-    run.to_end(scenario, length).await
+    run.finish(scenario, length).await
 }
 
 /// A scenario under way.
@@ -163,16 +164,20 @@ impl Run {
         })
     }
 
-    async fn to_end(mut self, scenario: &Scenario, length: Duration) -> anyhow::Result<Outcome> {
+    /// Lets the scenario happen, waits until nothing moves any more, and compares.
+    async fn finish(mut self, scenario: &Scenario, length: Duration) -> anyhow::Result<Outcome> {
         let begun = Instant::now();
         let incidents = self.director.clone().run(scenario, begun).await?;
         time::sleep_until(begun + length).await;
         self.control.stop();
         let fleet = (&mut self.fleet).await.map_err(|error| anyhow!("the fleet broke down: {error}"))??;
         self.until_quiet().await?;
+        self.compare(scenario, incidents, fleet).await
+    }
+
+    async fn compare(self, scenario: &Scenario, incidents: Vec<Incident>, fleet: Report) -> anyhow::Result<Outcome> {
         let cut_ms = self.control.ledger().clock.epoch_ms();
         let stalls = self.bystander.tell();
-
         let rules = self.options.rules();
         let after_ms = rules.offline_after_ms + rules.tolerance_ms;
         let mut tallies = Tallies::new(&incidents, after_ms);

@@ -136,12 +136,19 @@ impl View {
         };
         if seen.seq < least {
             self.doubles += 1;
-            self.finding(|| format!("WebSocket: {}/{} told {} again", row.customer, row.vehicle, seen.seq));
+            self.finding(|| format!("{}/{} told {} again", row.customer, row.vehicle, seen.seq));
             return;
         }
         if seen.seq > most && !self.excused {
             self.missing += seen.seq - most;
-            self.finding(|| format!("WebSocket: {}/{} told {} without {most}", row.customer, row.vehicle, seen.seq));
+            let drawn = self.rows.get(&vehicle).map(|row| row.seq);
+            let (number, next) = (self.connections, self.next.get(&vehicle).copied());
+            self.finding(|| {
+                format!(
+                    "{}/{} told {} without {most} on connection {number} ({next:?} was due, {drawn:?} is drawn)",
+                    row.customer, row.vehicle, seen.seq
+                )
+            });
         }
         self.next.insert(vehicle, Next::Exactly(seen.seq + 1));
         self.told.entry(vehicle).or_default().push(seen);
