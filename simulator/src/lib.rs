@@ -9,7 +9,8 @@
 //!  service's REST --------------------------------------------------> verify: truth against report -> report
 //! ```
 //!
-//! With a scenario the oracle (see `oracle`) starts the service itself, hurts it, and judges by the record of every beat.
+//! With a scenario the oracle (see `oracle`) starts the service itself, hurts it, and judges by the record of every
+//! beat.
 //!
 //! Pure, with time as an argument and randomness from the seed: dice, geo, atlas, names, journey, plan, burst, payload,
 //! device, truth, backoff, verify::compare. Everything else moves bytes. Invariants:

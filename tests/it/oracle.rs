@@ -1,7 +1,7 @@
 //! The oracle's short scenarios on both stacks: the simulator starts the service, hurts it, and compares everything it
 //! said with what each vehicle really did. The files under scenarios/ are the same that users run by hand.
 //!
-//! Covers R12, R15, R22, R23, R25, R27, R28, R32, R33, R34, R37, R39, R42 and R62; R31 and R40 in the deaf one.
+//! Covers R12, R14, R15, R22, R23, R25, R27, R28, R32, R33, R34, R37, R39, R42 and R62; R31 and R40 in the deaf one.
 
 use std::path::{Path, PathBuf};
 
@@ -107,4 +107,23 @@ fn assert_everybody_fell_silent_once(outcome: &Outcome) {
 async fn a_network_that_swallows_what_the_broker_says_makes_nobody_offline() {
     let Some(outcome) = run("deaf.toml", Stack::External).await else { return };
     assert_verified(&outcome, 3, 200);
+}
+
+/// R14. Where libfaketime is not installed the clock stands still, which is said.
+async fn the_clock_steps(stack: Stack) {
+    let Some(outcome) = run("clock.toml", stack).await else { return };
+    let done = outcome.faults.iter().filter(|fault| fault.incident.skipped.is_none()).count();
+    assert!(done == 0 || done == 3, "{:#?}", outcome.faults);
+    assert_verified(&outcome, done, 200);
+    assert!(outcome.total.unobserved == 0, "the clock of the wall is nobody's silence: {:#?}", outcome.total);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wall_clock_that_steps_by_years_changes_nothing_embedded() {
+    the_clock_steps(Stack::Embedded).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wall_clock_that_steps_by_years_changes_nothing_external() {
+    the_clock_steps(Stack::External).await;
 }

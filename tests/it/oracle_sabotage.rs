@@ -1,5 +1,5 @@
-//! Runs that must fail do fail: the oracle finds a wrong timeout, a lost row and a lost or doubled frame. The sabotage is
-//! done from outside; there is none in the service.
+//! Runs that must fail do fail: the oracle finds a wrong timeout, a lost row and a lost or doubled frame. The sabotage
+//! is done from outside; there is none in the service.
 
 use std::time::Duration;
 

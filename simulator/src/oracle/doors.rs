@@ -43,7 +43,10 @@ impl History {
         steps_ms: &[i64],
     ) -> anyhow::Result<Self> {
         let mut history = Self { of: HashMap::new(), transitions: 0, strangers: Vec::new() };
-        let range = if steps_ms.is_empty() { run_ms } else { (0, i64::MAX as u64) };
+        let stepped = |ms: u64| steps_ms.iter().map(move |step_ms| ms.saturating_add_signed(*step_ms));
+        let moved = |ms: u64| std::iter::once(ms).chain(stepped(ms));
+        let from_ms = moved(run_ms.0).min().unwrap_or(run_ms.0);
+        let to_ms = moved(run_ms.1).max().unwrap_or(run_ms.1);
         let each = |rows: Vec<TransitionRow>| {
             for row in rows {
                 let Some(mut seen) = row.seen() else { continue };
@@ -56,7 +59,7 @@ impl History {
                 }
             }
         };
-        reader.transitions(range.0, range.1, each).await?;
+        reader.transitions(from_ms, to_ms, each).await?;
         history.of.values_mut().for_each(|list| list.sort_by_key(|seen| (seen.seq, seen.at_ms)));
         Ok(history)
     }

@@ -111,6 +111,9 @@ impl Stage {
             faketime,
             folder,
         };
+        if stage.faketime.is_some() {
+            std::fs::write(stage.clock_file(), "+0\n").context("cannot write the clock's step")?;
+        }
         stage.plan.arguments = stage.product_flags(scenario, &product_broker);
         stage.plan.environment = stage.product_settings(scenario, options);
         Ok(stage)
