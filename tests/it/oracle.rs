@@ -54,6 +54,19 @@ fn assert_verified(outcome: &Outcome, faults: usize, transitions: u64) {
     assert!(!outcome.failed(), "{}\n{}", outcome.table(), outcome.findings.join("\n"));
 }
 
+#[test]
+fn every_scenario_file_can_be_run() {
+    let files = std::fs::read_dir("scenarios").expect("the folder").map(|file| file.expect("readable").path());
+    let mut names = Vec::new();
+    for file in files {
+        let scenario = Scenario::read(&file).expect("a scenario");
+        scenario.options().and_then(|options| options.check()).expect("its fleet is possible");
+        assert_eq!(file.file_stem().and_then(|stem| stem.to_str()), Some(scenario.name.as_str()));
+        names.push(scenario.name);
+    }
+    assert!(names.contains(&"long".to_owned()) && names.len() >= 6, "{names:?}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_false_or_lost_through_kills_stops_and_a_suspension_embedded() {
     let Some(outcome) = run("restarts.toml", Stack::Embedded).await else { return };

@@ -288,11 +288,10 @@ fn excuses(
     let mut windows: Vec<Window> = incidents.iter().filter(|one| one.skipped.is_none()).map(Window::from).collect();
     let faults = Excuses::new(windows.clone());
     let mut allowed = GAPS_ALLOWED;
+    let in_run = gaps.into_iter().filter(|(from_ms, to_ms, _)| *to_ms > begun_ms && *from_ms < cut_ms);
+    let gaps: Vec<_> = in_run.collect();
+    tallies.blind(gaps.iter().map(|(from_ms, to_ms, _)| (*from_ms.max(&begun_ms), *to_ms.min(&cut_ms))).collect());
     for (from_ms, to_ms, scope) in gaps {
-        if to_ms <= begun_ms || from_ms >= cut_ms {
-            continue;
-        }
-        tallies.blind(from_ms.max(begun_ms), to_ms.min(cut_ms));
         if faults.deaf().any(|w| w.from_ms <= to_ms && from_ms <= w.to_ms + after_ms && to_ms <= w.to_ms + after_ms) {
             continue;
         }

@@ -120,11 +120,17 @@ impl Tallies {
         self.at(at_ms, |stretch| stretch.lags.push(lag_ms));
     }
 
-    /// The product said that it was blind.
-    pub fn blind(&mut self, from_ms: u64, to_ms: u64) {
-        for stretch in &mut self.stretches {
-            let (from_ms, to_ms) = (from_ms.max(stretch.from_ms), to_ms.min(stretch.to_ms));
-            stretch.counts.blind_ms += to_ms.saturating_sub(from_ms);
+    /// The product said that it was blind in these intervals; where they overlap, it was blind once.
+    pub fn blind(&mut self, mut gaps: Vec<(u64, u64)>) {
+        gaps.sort_unstable();
+        let mut told_ms = 0;
+        for (from_ms, to_ms) in gaps {
+            let from_ms = from_ms.max(told_ms);
+            told_ms = told_ms.max(to_ms);
+            for stretch in &mut self.stretches {
+                let (from_ms, to_ms) = (from_ms.max(stretch.from_ms), to_ms.min(stretch.to_ms));
+                stretch.counts.blind_ms += to_ms.saturating_sub(from_ms);
+            }
         }
     }
 
@@ -146,5 +152,17 @@ impl Tallies {
         if let Some(fault) = faults.rfind(|fault| fault.from_ms <= at_ms && at_ms <= fault.to_ms) {
             note(fault);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blindness_told_twice_counts_once() {
+        let mut tallies = Tallies::new(&[], 0);
+        tallies.blind(vec![(500, 700), (100, 300), (200, 400), (250, 260)]);
+        assert_eq!(tallies.conclude().0.blind_ms, 500);
     }
 }
