@@ -52,6 +52,17 @@ impl Effect {
     }
 }
 
+impl Incident {
+    /// What this excuses. A killed product has forgotten the heartbeats since its last checkpoint: to it a vehicle may
+    /// have met its deadline already before the kill, by so much.
+    pub fn window(&self, forgotten_ms: u64) -> Window {
+        let before_ms = if self.kind == Kind::KillProduct { forgotten_ms } else { 0 };
+        let Self { from_ms, undone_ms, hears_ms, effect, .. } = *self;
+        let from_ms = from_ms.saturating_sub(before_ms);
+        Window { from_ms, to_ms: hears_ms.max(undone_ms), back_ms: undone_ms, effect }
+    }
+}
+
 /// An interval that excuses something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Window {
@@ -114,13 +125,6 @@ impl Excuses {
     }
 }
 
-impl From<&Incident> for Window {
-    fn from(incident: &Incident) -> Self {
-        let Incident { from_ms, undone_ms, hears_ms, effect, .. } = *incident;
-        Self { from_ms, to_ms: hears_ms.max(undone_ms), back_ms: undone_ms, effect }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -128,6 +132,16 @@ mod tests {
     fn deaf(from_ms: u64, to_ms: u64) -> Window {
         let effect = Effect { deafens: true, ..Effect::default() };
         Window { from_ms, to_ms, back_ms: to_ms, effect }
+    }
+
+    #[test]
+    fn only_a_killed_product_has_forgotten_something() {
+        for (kind, from_ms) in [(Kind::KillProduct, 9_000), (Kind::StopProduct, 10_000)] {
+            let effect = Effect::default();
+            let incident =
+                Incident { kind, from_ms: 10_000, undone_ms: 11_000, hears_ms: 12_000, skipped: None, effect };
+            assert_eq!((incident.window(1_000).from_ms, incident.window(1_000).to_ms), (from_ms, 12_000));
+        }
     }
 
     #[test]

@@ -195,7 +195,9 @@ impl Run {
 
         let gaps = self.reader.gaps().await?;
         let gaps = gaps.iter().map(|gap| (epoch_ms(gap.from), gap.to.map_or(cut_ms, epoch_ms), gap.scope.as_str()));
-        let excuses = excuses(&incidents, gaps.collect(), &stalls, (self.begun_ms, cut_ms, after_ms), &mut tallies);
+        let forgotten_ms = (scenario.checkpoint.as_millis() as u64).saturating_sub(rules.offline_after_ms);
+        let excuses =
+            excuses(&incidents, gaps.collect(), &stalls, (self.begun_ms, cut_ms, after_ms), forgotten_ms, &mut tallies);
         let court = Court {
             rules,
             excuses: &excuses,
@@ -283,9 +285,11 @@ fn excuses(
     gaps: Vec<(u64, u64, &str)>,
     stalls: &[Stall],
     (begun_ms, cut_ms, after_ms): (u64, u64, u64),
+    forgotten_ms: u64,
     tallies: &mut Tallies,
 ) -> Excuses {
-    let mut windows: Vec<Window> = incidents.iter().filter(|one| one.skipped.is_none()).map(Window::from).collect();
+    let done = incidents.iter().filter(|one| one.skipped.is_none());
+    let mut windows: Vec<Window> = done.map(|one| one.window(forgotten_ms)).collect();
     let faults = Excuses::new(windows.clone());
     let mut allowed = GAPS_ALLOWED;
     let in_run = gaps.into_iter().filter(|(from_ms, to_ms, _)| *to_ms > begun_ms && *from_ms < cut_ms);

@@ -34,6 +34,9 @@ pub struct Scenario {
     /// After a fault has ended the product may need this long to hear again; after that it has no excuse.
     #[serde(default = "recovery", deserialize_with = "duration::deserialize")]
     pub recovery: Duration,
+    /// What is known of each vehicle's last heartbeat after a kill -9 may be so old, but no older.
+    #[serde(default = "checkpoint", deserialize_with = "duration::deserialize")]
+    pub checkpoint: Duration,
     #[serde(default)]
     pub fault: Vec<Fault>,
 }
@@ -134,6 +137,11 @@ fn embedded() -> Stack {
 /// The product tries its broker again at least every 30 s.
 fn recovery() -> Duration {
     Duration::from_secs(40)
+}
+
+/// The product's promise.
+fn checkpoint() -> Duration {
+    Duration::from_secs(10)
 }
 
 fn once() -> u32 {
