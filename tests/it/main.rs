@@ -18,6 +18,8 @@ mod marks;
 mod mqtt;
 mod mqtt_clients;
 mod openapi;
+mod oracle;
+mod oracle_sabotage;
 mod outage;
 mod owntracks;
 mod paging;
