@@ -102,6 +102,8 @@ async fn scenario(kind: Kind, away: Away) {
     until("the senders are heard again", || counted(Arc::clone(&service), "online", SENDERS)).await;
     let silent_offline = || counted(Arc::clone(&service), "offline", SILENT);
     until("the silent are found", silent_offline).await;
+    // The board does not wait for the store.
+    until("all is stored", || async { service.get("/api/v1/status").await["store"]["spool_rows"] == 0 }).await;
 
     let history = History::read(&stack).await;
     history.check();
