@@ -7,7 +7,7 @@ use crate::domain::ids::VehicleKey;
 use crate::store::Mended;
 use crate::store::rows::{FaultyRow, Slice};
 
-const FAULTY: &str = "
+pub(super) const FAULTY: &str = "
     WITH slice AS (
         SELECT customer, vehicle, status, status_since_ms, seq FROM vehicle
         WHERE (customer, vehicle) > (?1, ?2) ORDER BY customer, vehicle LIMIT ?3)

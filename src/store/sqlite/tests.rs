@@ -45,6 +45,17 @@ async fn lists_are_read_from_their_index_without_sorting() {
     }
 }
 
+/// R1: what it costs grows with the slice, not with the history.
+#[tokio::test]
+async fn a_repair_looks_at_the_last_transition_only() {
+    let mut connection = memory().await;
+    let explain = AssertSqlSafe(format!("EXPLAIN QUERY PLAN {}", repair::FAULTY));
+    let rows = sqlx::query(explain).fetch_all(&mut connection).await.unwrap();
+    let plan = rows.iter().map(|row| row.get::<String, _>("detail")).collect::<Vec<_>>().join("; ");
+    assert!(plan.contains("SEARCH last") && plan.contains("SEARCH transition"), "{plan}");
+    assert!(!plan.contains("SCAN transition") && !plan.contains("SCAN last"), "{plan}");
+}
+
 #[tokio::test]
 async fn a_path_that_cannot_be_used_is_one_clear_sentence() {
     let folder = TempDir::new().unwrap();
