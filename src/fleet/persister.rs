@@ -64,6 +64,11 @@ impl StoreHealth {
         self.fault.lock().clone()
     }
 
+    #[cfg(test)]
+    pub(crate) fn set_pending(&self, count: usize) {
+        self.pending.store(count, Relaxed);
+    }
+
     fn note(&self, outcome: &anyhow::Result<()>) {
         let mut fault = self.fault.lock();
         match outcome {
