@@ -64,11 +64,6 @@ impl StoreHealth {
         self.fault.lock().clone()
     }
 
-    #[cfg(test)]
-    pub(crate) fn set_pending(&self, count: usize) {
-        self.pending.store(count, Relaxed);
-    }
-
     fn note(&self, outcome: &anyhow::Result<()>) {
         let mut fault = self.fault.lock();
         match outcome {

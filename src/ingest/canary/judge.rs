@@ -118,21 +118,25 @@ impl Judge {
         after
     }
 
-    /// Since when something is decided and not durable: transitions become durable in order, so the first look at which
-    /// more was decided than is durable by now dates the oldest one.
     fn look_at_decisions(&self, looks: &mut VecDeque<(Millis, u64)>, now: Millis) {
         let decided = self.counters.transitions.load(Relaxed);
         let durable = decided.saturating_sub(self.health.pending() as u64);
-        looks.push_back((now, decided));
-        while looks.front().is_some_and(|(_, decided)| *decided <= durable) {
-            looks.pop_front();
-        }
-        if looks.len() > LOOKS_MAX {
-            // The newest is not needed: the oldest is what counts.
-            looks.pop_back();
-        }
-        self.canary.inside.lock().undurable = looks.front().map_or(0, |(at, _)| now - at);
+        self.canary.inside.lock().undurable = undurable(looks, now, decided, durable);
     }
+}
+
+/// Age of the oldest decision that is not durable: transitions become durable in order, so the first look at which more
+/// was decided than is durable by now dates it.
+fn undurable(looks: &mut VecDeque<(Millis, u64)>, now: Millis, decided: u64, durable: u64) -> Millis {
+    looks.push_back((now, decided));
+    while looks.front().is_some_and(|(_, decided)| *decided <= durable) {
+        looks.pop_front();
+    }
+    if looks.len() > LOOKS_MAX {
+        // The newest is not needed: the oldest is what counts.
+        looks.pop_back();
+    }
+    looks.front().map_or(0, |(at, _)| now - at)
 }
 
 fn words(late: Late, trouble: Option<&str>, topic: &str) -> (Millis, String) {
@@ -206,14 +210,11 @@ mod tests {
 
     #[test]
     fn what_is_not_durable_is_dated() {
-        let (judge, mut looks) = (bench(), VecDeque::new());
-        for (now, decided, pending, age) in
-            [(100, 0, 0, 0), (200, 5, 3, 0), (300, 9, 7, 100), (400, 9, 4, 100), (500, 9, 0, 0)]
+        let mut looks = VecDeque::new();
+        for (now, decided, durable, age) in
+            [(100, 0, 0, 0), (200, 5, 2, 0), (300, 9, 2, 100), (400, 9, 5, 100), (500, 9, 9, 0)]
         {
-            judge.counters.transitions.store(decided, Relaxed);
-            judge.health.set_pending(pending);
-            judge.look_at_decisions(&mut looks, now);
-            assert_eq!(judge.canary.undurable(), age, "at {now}");
+            assert_eq!(undurable(&mut looks, now, decided, durable), age, "at {now}");
         }
     }
 }
