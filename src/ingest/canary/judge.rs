@@ -118,21 +118,25 @@ impl Judge {
         after
     }
 
-    /// Since when something is decided and not durable: transitions become durable in order, so the first look at which
-    /// more was decided than is durable by now dates the oldest one.
     fn look_at_decisions(&self, looks: &mut VecDeque<(Millis, u64)>, now: Millis) {
         let decided = self.counters.transitions.load(Relaxed);
         let durable = decided.saturating_sub(self.health.pending() as u64);
-        looks.push_back((now, decided));
-        while looks.front().is_some_and(|(_, decided)| *decided <= durable) {
-            looks.pop_front();
-        }
-        if looks.len() > LOOKS_MAX {
-            // The newest is not needed: the oldest is what counts.
-            looks.pop_back();
-        }
-        self.canary.inside.lock().undurable = looks.front().map_or(0, |(at, _)| now - at);
+        self.canary.inside.lock().undurable = undurable(looks, now, decided, durable);
     }
+}
+
+/// Age of the oldest decision that is not durable: transitions become durable in order, so the first look at which more
+/// was decided than is durable by now dates it.
+fn undurable(looks: &mut VecDeque<(Millis, u64)>, now: Millis, decided: u64, durable: u64) -> Millis {
+    looks.push_back((now, decided));
+    while looks.front().is_some_and(|(_, decided)| *decided <= durable) {
+        looks.pop_front();
+    }
+    if looks.len() > LOOKS_MAX {
+        // The newest is not needed: the oldest is what counts.
+        looks.pop_back();
+    }
+    looks.front().map_or(0, |(at, _)| now - at)
 }
 
 fn words(late: Late, trouble: Option<&str>, topic: &str) -> (Millis, String) {
@@ -145,5 +149,72 @@ fn words(late: Late, trouble: Option<&str>, topic: &str) -> (Millis, String) {
             (since, format!("our canary does not come back through the broker in time (its topic is {topic})"))
         }
         (Late::Stuck(since), _) => (since, "what comes in does not reach the board in time".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fleet::registry::Admission;
+    use crate::settings::Mqtt;
+
+    fn bench() -> Judge {
+        let clock = Clock::start();
+        let admission = Admission { vehicles_max: 1, customer_vehicles_max: 1, auto_register: true };
+        Judge {
+            canary: Canary::new(&Mqtt::default(), clock),
+            registry: Arc::new(Registry::new(1, admission, clock)),
+            feed: Arc::new(Feed::new(clock, 250)),
+            counters: Arc::default(),
+            health: Arc::default(),
+            offline_after: 6_000,
+            clock,
+        }
+    }
+
+    /// Our next beat is back at the door, published after `instant`.
+    fn comes_back_after(judge: &Judge, instant: Millis) {
+        while judge.clock.now() <= instant {
+            std::thread::yield_now();
+        }
+        judge.canary.beat();
+        let newest = *judge.canary.newest.borrow();
+        let topic = judge.canary.topic().expect("a topic").to_owned();
+        judge.canary.heard(&topic, &judge.canary.payload(newest));
+    }
+
+    /// R31: a canary that cannot be sent proves nothing, so we are blind; and what does not get to the board is not
+    /// heard either.
+    #[test]
+    fn blindness_begins_with_the_oldest_beat_and_ends_when_a_later_one_is_on_the_board() {
+        let judge = bench();
+        assert_eq!((judge.limit(), judge.look(None, judge.clock.now() + 9_999, 0)), (3_000, None), "no link yet");
+        judge.canary.grant(true);
+        let begun = judge.clock.now();
+        judge.canary.unable("connection refused");
+        assert_eq!(judge.look(None, begun + 2_900, 0), None);
+        assert_eq!(judge.look(None, begun + 3_100, 3_000), None, "we did not run");
+        let blind = judge.look(None, begun + 6_100, 0).expect("blind");
+        assert!(blind.cause.contains("cannot be published: connection refused"), "{blind:?}");
+        judge.canary.welcomed();
+        comes_back_after(&judge, blind.since);
+        let still = judge.look(Some(blind.clone()), judge.clock.now() + 100, 0).expect("not on the board yet");
+        assert_eq!(still.since, blind.since);
+        let stuck = judge.look(Some(blind.clone()), judge.clock.now() + 3_100, 0).expect("blind");
+        assert_eq!(stuck.cause, "what comes in does not reach the board in time");
+        judge.registry.report_on_board(0, judge.clock.now() + 1);
+        assert_eq!(judge.look(Some(stuck), judge.clock.now() + 100, 0), None);
+        judge.canary.refuse("no".into());
+        assert_eq!(judge.look(Some(blind), judge.clock.now(), 0), None, "it proves nothing any more");
+    }
+
+    #[test]
+    fn what_is_not_durable_is_dated() {
+        let mut looks = VecDeque::new();
+        for (now, decided, durable, age) in
+            [(100, 0, 0, 0), (200, 5, 2, 0), (300, 9, 2, 100), (400, 9, 5, 100), (500, 9, 9, 0)]
+        {
+            assert_eq!(undurable(&mut looks, now, decided, durable), age, "at {now}");
+        }
     }
 }

@@ -13,7 +13,7 @@ use anyhow::Context;
 use backon::{BackoffBuilder, ExponentialBuilder};
 use rumqttc::Outgoing;
 use rumqttc::v5::mqttbytes::QoS;
-use rumqttc::v5::mqttbytes::v5::{ConnectReturnCode, PubAck, PubAckReason, Publish};
+use rumqttc::v5::mqttbytes::v5::{ConnectReturnCode, PubAck, PubAckReason, Publish, SubAck, SubscribeReasonCode};
 use rumqttc::v5::{AsyncClient, ConnectionError, Event, Incoming, MqttOptions};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -187,6 +187,7 @@ impl Keeper {
             };
             match event {
                 Ok(Event::Incoming(Incoming::ConnAck(_))) => self.welcomed(&mut course),
+                Ok(Event::Incoming(Incoming::SubAck(answer))) => self.subscribed(&answer),
                 Ok(Event::Incoming(Incoming::PubAck(answer))) => self.judge(&mut course.unacked, &answer),
                 Ok(Event::Incoming(Incoming::Publish(found))) => {
                     let here = *granted.borrow() && !stopping;
@@ -214,6 +215,14 @@ impl Keeper {
             let _ = course.client.try_subscribe(presence.topic.clone(), QoS::AtLeastOnce);
         }
         self.canary.welcomed();
+    }
+
+    fn subscribed(&self, answer: &SubAck) {
+        let granted = |code: &SubscribeReasonCode| matches!(code, SubscribeReasonCode::Success(_));
+        if !answer.return_codes.iter().all(granted) {
+            let codes = &answer.return_codes;
+            tracing::warn!(broker = %self.place, ?codes, "the broker does not let us read our presence");
+        }
     }
 
     /// Says what there is to say, as far as there is room.
