@@ -8,12 +8,12 @@ use crate::mqtt::{Raw, publish};
 use crate::stacks::ms;
 use crate::support::{Service, until};
 
-/// How long PUBACKs of another vehicle take: the median and the longest of 200.
+/// How long PUBACKs of ten other vehicles take, all within their limit: the median and the longest of 200.
 async fn acknowledgements(unit: &mut Raw) -> (Duration, Duration) {
     let mut taken = Vec::new();
-    for _ in 0..200 {
+    for number in 0..200 {
         let sent = Instant::now();
-        unit.publish("fleet/acme/OTHER/heartbeat", b"{}").await;
+        unit.publish(&format!("fleet/acme/OTHER{}/heartbeat", number % 10), b"{}").await;
         taken.push(sent.elapsed());
     }
     taken.sort();
@@ -72,8 +72,7 @@ async fn a_flood_of_one_vehicle_leaves_others_alone() {
     let warnings = service.get("/api/v1/warnings").await;
     let named = |warning: &Value| warning["kind"] == "flooding" && warning["vehicle"] == "WILD";
     let items = warnings["items"].as_array().expect("a list");
-    assert!(items.iter().any(named) && items[0]["count"].as_u64() > Some(10_000), "{warnings}");
-    assert!(items.iter().all(|warning| warning["vehicle"] != "SILENT"), "{warnings}");
+    assert!(items.len() == 1 && named(&items[0]) && items[0]["count"].as_u64() > Some(10_000), "{warnings}");
 }
 
 /// R45: a vehicle that comes out of a tunnel is no flood; nothing of what it buffered is lost.
