@@ -100,6 +100,7 @@ impl Latest {
     /// Takes the facts of one beat that arrived at `arrival`; a fact that is older than the known one changes nothing.
     pub fn apply(&mut self, beat: &mut Heartbeat, arrival: Millis, rules: &Rules) {
         let (at, rank) = (believed_time(beat, arrival, rules), Rank::of(beat.seq));
+        self.doubt_the_future(arrival, rules);
         if let Some((lat, lon)) = beat.position {
             let (speed_kmh, heading_deg) = (beat.speed_kmh, beat.heading_deg);
             self.place(Position { lat, lon, at_ms: at, speed_kmh, heading_deg }, rank);
@@ -125,6 +126,21 @@ impl Latest {
     /// that trembles with every beat would be pushed to every dashboard with every beat.
     pub fn clock_skew_shown(&self) -> Option<Millis> {
         self.clock_skew.map(|skew| skew.value / 1_000 * 1_000)
+    }
+
+    /// A fact from a time that is still to come was dated by our own clock before somebody put it right (R14). It would
+    /// stand until that time comes; so anything that can be believed is newer than it.
+    fn doubt_the_future(&mut self, arrival: Millis, rules: &Rules) {
+        let (latest, oldest) = (arrival + rules.future_max, arrival - rules.past_max);
+        let doubt = |at: &mut Millis| *at = if *at > latest { oldest } else { *at };
+        self.position.iter_mut().for_each(|position| doubt(&mut position.at_ms));
+        self.battery_pct.iter_mut().for_each(|fact| doubt(&mut fact.at));
+        self.odometer_km.iter_mut().for_each(|fact| doubt(&mut fact.at));
+        self.ignition.iter_mut().for_each(|fact| doubt(&mut fact.at));
+        self.clock_skew.iter_mut().for_each(|fact| doubt(&mut fact.at));
+        if let Some(metrics) = self.metrics.as_mut().filter(|metrics| metrics.at > latest) {
+            Arc::make_mut(metrics).at = oldest;
+        }
     }
 
     fn place(&mut self, new: Position, rank: Rank) {

@@ -154,6 +154,23 @@ pub fn after(beats: &[(Heartbeat, Millis)]) -> Latest {
     latest
 }
 
+/// R14: our clock was two years ahead, and somebody put it right.
+#[test]
+fn facts_from_before_our_clock_was_put_right_give_way() {
+    let (rules, mut latest, year) = (Rules::default(), Latest::default(), 365 * 86_400_000);
+    let beat = |lat: f64| Heartbeat {
+        position: Some((lat, 0.0)),
+        battery_pct: Some(lat as f32),
+        metrics: Some(Box::new(vec![("oil".into(), lat)])),
+        ..Heartbeat::default()
+    };
+    latest.apply(&mut beat(1.0), 4 * year, &rules);
+    latest.apply(&mut beat(2.0), 2 * year, &rules);
+    assert_eq!(latest.position.map(|p| (p.lat, p.at_ms)), Some((2.0, 2 * year)));
+    assert_eq!(latest.battery_pct.map(Fact::value), Some(2.0));
+    assert_eq!(latest.metrics.map(|metrics| metrics.value[0].1), Some(2.0));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
 

@@ -155,12 +155,14 @@ fn words(late: Late, trouble: Option<&str>, topic: &str) -> (Millis, String) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fleet::limit::Limit;
     use crate::fleet::registry::Admission;
     use crate::settings::Mqtt;
 
     fn bench() -> Judge {
         let clock = Clock::start();
-        let admission = Admission { vehicles_max: 1, customer_vehicles_max: 1, auto_register: true };
+        let limit = Limit::NONE;
+        let admission = Admission { vehicles_max: 1, customer_vehicles_max: 1, auto_register: true, limit };
         Judge {
             canary: Canary::new(&Mqtt::default(), clock),
             registry: Arc::new(Registry::new(1, admission, clock)),
