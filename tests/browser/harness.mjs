@@ -27,8 +27,8 @@ export function skip_reason({ needs_binary = true } = {}) {
 }
 
 /** Starts the real service on free ports, or on the HTTP port given. Resolves when it says that it is ready. */
-export async function start_service({ port = 0, offline_after = "3s" } = {}) {
-  const flags = ["serve", "--http", `127.0.0.1:${port}`, "--mqtt-listen", "127.0.0.1:0", "--store", "sqlite::memory:", "--offline-after", offline_after];
+export async function start_service({ port = 0, offline_after = "3s", command = ["serve"] } = {}) {
+  const flags = [...command, "--http", `127.0.0.1:${port}`, "--mqtt-listen", "127.0.0.1:0", "--store", "sqlite::memory:", "--offline-after", offline_after];
   const child = spawn(BIN, flags, { stdio: ["ignore", "pipe", "pipe"] });
   let complaints = "";
   child.stderr.on("data", (data) => { complaints = (complaints + data).slice(-4_000); });

@@ -10,15 +10,18 @@ import { FilterRow } from "./filters.js";
 import { CHANGED } from "./fleet.js";
 import { LiveLink, live_url } from "./live.js";
 import { affects_order, same_order, select } from "./order.js";
+import { is_demo, read_canary } from "./reads.js";
 import { LiveState } from "./state.js";
 import { VehicleTable } from "./table.js";
 import { format, narrowed, no_filters, of_a_part, parse, toggled } from "./url.js";
-import { whole } from "./words.js";
+import { canary_words, whole } from "./words.js";
 
 /** Rows that change place more often than this cannot be read. */
 const REORDER_EVERY_MS = 1_000;
 /** Ages count on even when no frame comes. */
 const TICK_MS = 1_000;
+/** How often the service is asked how long a heartbeat takes. */
+const PROOF_EVERY_MS = 10_000;
 
 /** @param {string} id */
 const find = (id) => /** @type {HTMLElement} */ (document.getElementById(id));
@@ -37,6 +40,7 @@ const counts = new Counts(find("counts"), (status) =>
 );
 const filter_row = new FilterRow(document, change, clear);
 const drawer = new Drawer(document, () => change({ v: "" }, false));
+/** @type {import("./demo.js").DemoButtons|null} */ let demo = null;
 const link = new LiveLink(live_url(location), {
   on_frame: receive,
   on_progress: (received, total) => {
@@ -146,7 +150,9 @@ function draw() {
   counts.draw(of_a_part(filters) ? selection.tally : whole_tally, filters.status);
   filter_row.draw(filters, fleet, state.first?.found ?? table.order.length, total);
   table.draw(server_now, filters.v);
-  drawer.draw(fleet, fleet.find(filters.v), server_now);
+  const open = fleet.find(filters.v);
+  drawer.draw(fleet, open, server_now);
+  demo?.show(drawer.customer, drawer.vehicle, drawer.detail?.offline_after_ms ?? NaN);
   draw_hints();
 }
 
@@ -174,6 +180,13 @@ function key(event) {
   }
 }
 
+/** How long a heartbeat takes from a vehicle to this page's server, by the service's own test. */
+async function draw_proof() {
+  if (document.hidden) return;
+  const text = canary_words(await read_canary());
+  if (find("proof").textContent !== text) find("proof").textContent = text;
+}
+
 function start() {
   find("not-started").remove();
   find("empty-command").textContent =
@@ -196,8 +209,19 @@ function start() {
     show_filters(true);
   });
   setInterval(draw_soon, TICK_MS);
+  setInterval(draw_proof, PROOF_EVERY_MS);
+  draw_proof();
   if (filters.v !== "") show_vehicle();
   link.connect();
+  show_demo();
+}
+
+/** Loaded only where it is wanted: the page's first paint does not wait for it. */
+async function show_demo() {
+  if (!(await is_demo())) return;
+  const { DemoButtons } = await import("./demo.js");
+  demo = new DemoButtons(document);
+  draw_soon();
 }
 
 /** What the service wrote into the page; absent in a page that was not served by it. */
