@@ -10,18 +10,16 @@ import { FilterRow } from "./filters.js";
 import { CHANGED } from "./fleet.js";
 import { LiveLink, live_url } from "./live.js";
 import { affects_order, same_order, select } from "./order.js";
-import { is_demo, read_canary } from "./reads.js";
+import { is_demo } from "./reads.js";
 import { LiveState } from "./state.js";
 import { VehicleTable } from "./table.js";
 import { format, narrowed, no_filters, of_a_part, parse, toggled } from "./url.js";
-import { canary_words, whole } from "./words.js";
+import { whole } from "./words.js";
 
 /** Rows that change place more often than this cannot be read. */
 const REORDER_EVERY_MS = 1_000;
 /** Ages count on even when no frame comes. */
 const TICK_MS = 1_000;
-/** How often the service is asked how long a heartbeat takes. */
-const PROOF_EVERY_MS = 10_000;
 
 /** @param {string} id */
 const find = (id) => /** @type {HTMLElement} */ (document.getElementById(id));
@@ -63,25 +61,18 @@ function receive(frame) {
       table.order.filter((slot) => state.fleet.alive[slot]),
       state.fleet,
     );
-  if (outcome.gap || outcome.replaced) refresh_drawer();
+  // Transitions of the open vehicle may have passed unheard.
+  if ((outcome.gap || outcome.replaced) && filters.v !== "") drawer.read();
   drawer.hear(outcome.transitions);
   draw_soon();
   return outcome;
 }
 
-/** Transitions of the open vehicle may have passed unheard. */
-function refresh_drawer() {
-  if (filters.v !== "") drawer.read();
-}
-
-/** The rows that came with the page were chosen, put in order and counted by the service. */
-function first_selection() {
-  return state.first && { order: Uint32Array.from(state.fleet.slots()), tally: state.first.tally };
-}
-
 /** @param {boolean} even_if_held the user asked, or slots mean something else now */
 function reorder(even_if_held) {
-  selection = first_selection() ?? select(state.fleet, filters);
+  // The rows that came with the page were chosen, put in order and counted by the service.
+  const first = state.first && { order: Uint32Array.from(state.fleet.slots()), tally: state.first.tally };
+  selection = first ?? select(state.fleet, filters);
   state.fleet.show_only(selection.order);
   order_due = false;
   ordered_at = performance.now();
@@ -180,13 +171,6 @@ function key(event) {
   }
 }
 
-/** How long a heartbeat takes from a vehicle to this page's server, by the service's own test. */
-async function draw_proof() {
-  if (document.hidden) return;
-  const text = canary_words(await read_canary());
-  if (find("proof").textContent !== text) find("proof").textContent = text;
-}
-
 function start() {
   find("not-started").remove();
   find("empty-command").textContent =
@@ -209,11 +193,10 @@ function start() {
     show_filters(true);
   });
   setInterval(draw_soon, TICK_MS);
-  setInterval(draw_proof, PROOF_EVERY_MS);
-  draw_proof();
   if (filters.v !== "") show_vehicle();
   link.connect();
   show_demo();
+  import("./proof.js").then(({ follow_proof }) => follow_proof(find("proof")));
 }
 
 /** Loaded only where it is wanted: the page's first paint does not wait for it. */

@@ -93,7 +93,7 @@ export class Drawer {
   async #read_detail(server_now) {
     this.detail_at = server_now;
     const { customer, vehicle } = this;
-    const detail = await whole_vehicle(customer, vehicle, this.reading.signal).catch(() => null);
+    const detail = await whole_vehicle(customer, vehicle).catch(() => null); // tried again with the next draws
     if (detail !== null && customer === this.customer && vehicle === this.vehicle) this.detail = detail;
   }
 

@@ -16,8 +16,9 @@ async function read_json(path, signal) {
 const vehicle_path = (customer, vehicle) =>
   `/api/v1/customers/${encodeURIComponent(customer)}/vehicles/${encodeURIComponent(vehicle)}`;
 
-/** One vehicle with every field. @param {string} customer @param {string} vehicle @param {AbortSignal} signal */
-export const whole_vehicle = (customer, vehicle, signal) => read_json(vehicle_path(customer, vehicle), signal);
+/** One vehicle with every field. @param {string} customer @param {string} vehicle */
+export const whole_vehicle = (customer, vehicle) =>
+  read_json(vehicle_path(customer, vehicle), new AbortController().signal);
 
 /**
  * The newest transitions of one vehicle, newest first.
