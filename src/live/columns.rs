@@ -217,7 +217,9 @@ fn gauges(body: &mut Vec<u8>, rows: &[&Row]) {
     let place = |row: &&Row| row.state.latest.position;
     uint16(body, rows.iter().map(|row| tenths(place(row).and_then(|at| at.speed_kmh))));
     uint16(body, rows.iter().map(|row| tenths(place(row).and_then(|at| at.heading_deg))));
-    body.extend(rows.iter().map(|row| row.state.latest.battery_pct.map_or(NO_PERCENT, |value| value.round() as u8)));
+    body.extend(
+        rows.iter().map(|row| row.state.latest.battery_pct.map_or(NO_PERCENT, |fact| fact.value.round() as u8)),
+    );
 }
 
 /// The customers of some rows, each once, and the number of each row's.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use decoder::{decode, row_of};
 
 use crate::domain::board::{Registered, Update};
-use crate::domain::latest::{Latest, Position};
+use crate::domain::latest::{Fact, Latest, Position, Rank};
 use crate::domain::policy::Policy;
 use crate::domain::query::Filter;
 use crate::domain::transition::{Cause, Change, Evidence};
@@ -22,7 +22,7 @@ fn update(slot: Slot, at: Millis) -> Update {
     let position = Position { lat, lon, at_ms: at, speed_kmh: Some(61.46), heading_deg };
     let latest = Latest {
         position: (!slot.is_multiple_of(3)).then_some(position),
-        battery_pct: (!slot.is_multiple_of(4)).then_some(99.6),
+        battery_pct: (!slot.is_multiple_of(4)).then_some(Fact { value: 99.6, at: 1, rank: Rank::NONE }),
         ..Latest::default()
     };
     let (status, since) = (Status::ALL[slot as usize % 4], (!slot.is_multiple_of(4)).then_some(at));

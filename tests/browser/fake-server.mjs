@@ -38,6 +38,7 @@ export class FakeServer {
     this.muted = new Set(); // sockets that hear nothing any more
     this.received = []; // every message of every dashboard, for asserting
     this.refuse_rest = false;
+    this.warnings = [];
   }
 
   async start(port = 0) {
@@ -207,6 +208,7 @@ export class FakeServer {
     if (!pathname.startsWith("/api/")) return this.#file(request.url, response);
     if (pathname === "/api/v1/live/snapshot") return response.writeHead(200, { "content-type": "application/octet-stream" }).end(this.#snapshot());
     if (this.refuse_rest) return json(503, { title: "Store unavailable", status: 503, detail: "the store does not answer" });
+    if (pathname === "/api/v1/status") return json(200, { canary: { state: "well", board: { lag_ms: 93 } } });
     if (pathname === "/api/v1/heartbeats") {
       const rows = [JSON.parse((await request.toArray()).join(""))].flat();
       rows.forEach((row) => this.heartbeat(row));
@@ -217,6 +219,7 @@ export class FakeServer {
     const one = /^\/api\/v1\/customers\/([^/]+)\/vehicles\/([^/]+)$/.exec(pathname);
     const known = one && this.vehicles.get(`${decodeURIComponent(one[1])}/${decodeURIComponent(one[2])}`);
     if (known) return json(200, known);
+    if (pathname === "/api/v1/warnings") return json(200, { items: this.warnings });
     const found = /^\/api\/v1\/customers\/([^/]+)\/vehicles\/([^/]+)\/transitions$/.exec(pathname);
     const items = found && this.transitions.get(`${decodeURIComponent(found[1])}/${decodeURIComponent(found[2])}`);
     return items ? json(200, { items: items.slice(0, 20), next_cursor: null }) : json(404, { title: "Not found", status: 404, detail: `nothing at ${pathname}` });

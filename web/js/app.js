@@ -10,6 +10,7 @@ import { FilterRow } from "./filters.js";
 import { CHANGED } from "./fleet.js";
 import { LiveLink, live_url } from "./live.js";
 import { affects_order, same_order, select } from "./order.js";
+import { is_demo } from "./reads.js";
 import { LiveState } from "./state.js";
 import { VehicleTable } from "./table.js";
 import { format, narrowed, no_filters, of_a_part, parse, toggled } from "./url.js";
@@ -37,6 +38,7 @@ const counts = new Counts(find("counts"), (status) =>
 );
 const filter_row = new FilterRow(document, change, clear);
 const drawer = new Drawer(document, () => change({ v: "" }, false));
+/** @type {import("./demo.js").DemoButtons|null} */ let demo = null;
 const link = new LiveLink(live_url(location), {
   on_frame: receive,
   on_progress: (received, total) => {
@@ -62,25 +64,18 @@ function receive(frame) {
       table.order.filter((slot) => state.fleet.alive[slot]),
       state.fleet,
     );
-  if (outcome.gap || outcome.replaced) refresh_drawer();
+  // Transitions of the open vehicle may have passed unheard.
+  if ((outcome.gap || outcome.replaced) && filters.v !== "") drawer.read();
   drawer.hear(outcome.transitions);
   draw_soon();
   return outcome;
 }
 
-/** Transitions of the open vehicle may have passed unheard. */
-function refresh_drawer() {
-  if (filters.v !== "") drawer.read();
-}
-
-/** The rows that came with the page were chosen, put in order and counted by the service. */
-function first_selection() {
-  return state.first && { order: Uint32Array.from(state.fleet.slots()), tally: state.first.tally };
-}
-
 /** @param {boolean} even_if_held the user asked, or slots mean something else now */
 function reorder(even_if_held) {
-  selection = first_selection() ?? select(state.fleet, filters);
+  // The rows that came with the page were chosen, put in order and counted by the service.
+  const first = state.first && { order: Uint32Array.from(state.fleet.slots()), tally: state.first.tally };
+  selection = first ?? select(state.fleet, filters);
   state.fleet.show_only(selection.order);
   order_due = false;
   ordered_at = performance.now();
@@ -168,7 +163,9 @@ function draw() {
   counts.draw(of_a_part(filters) ? selection.tally : whole_tally, filters.status);
   filter_row.draw(filters, fleet, state.first?.found ?? table.order.length, total);
   table.draw(server_now, filters.v);
-  drawer.draw(fleet, fleet.find(filters.v), server_now);
+  const open = fleet.find(filters.v);
+  drawer.draw(fleet, open, server_now);
+  demo?.show(drawer.customer, drawer.vehicle, drawer.detail?.offline_after_ms ?? NaN);
   map?.draw({ fleet, open: filters.v, camera: filters });
   draw_hints();
   draw_tabs();
@@ -233,6 +230,16 @@ function start() {
   find("view-map").addEventListener("click", () => change({ view: "map" }, false));
   if (filters.v !== "") show_vehicle();
   link.connect();
+  show_demo();
+  import("./proof.js").then(({ follow_proof }) => follow_proof(find("proof")));
+}
+
+/** Loaded only where it is wanted: the page's first paint does not wait for it. */
+async function show_demo() {
+  if (!(await is_demo())) return;
+  const { DemoButtons } = await import("./demo.js");
+  demo = new DemoButtons(document);
+  draw_soon();
 }
 
 /** What the service wrote into the page; absent in a page that was not served by it. */

@@ -1,9 +1,9 @@
 /**
  * The panel of one vehicle: what it is now, and its last transitions with their causes.
  * Fed by app.js with the fleet and live transitions; reads older transitions, and the fields that only a panel shows,
- * through live.js.
+ * through reads.js.
  */
-import { last_transitions, whole_vehicle } from "./live.js";
+import { last_transitions, warnings_of, whole_vehicle } from "./reads.js";
 import {
   STATUS_WORDS,
   age,
@@ -14,6 +14,7 @@ import {
   moment,
   place,
   status_word,
+  warnings_in_words,
   whole,
 } from "./words.js";
 
@@ -40,6 +41,7 @@ export class Drawer {
     this.customer = "";
     this.vehicle = "";
     /** @type {Transition[]} */ this.transitions = [];
+    this.warning = "";
     this.reading = new AbortController();
     /** The vehicle as REST told it, and when, by server time. @type {any} */
     this.detail = null;
@@ -51,7 +53,7 @@ export class Drawer {
   /** @param {string} customer @param {string} vehicle */
   open(customer, vehicle) {
     if (!this.root.hidden && this.customer === customer && this.vehicle === vehicle) return;
-    Object.assign(this, { customer, vehicle, transitions: [], detail: null, detail_at: NaN });
+    Object.assign(this, { customer, vehicle, transitions: [], warning: "", detail: null, detail_at: NaN });
     this.list.replaceChildren();
     this.title.textContent = vehicle;
     this.root.hidden = false;
@@ -70,6 +72,9 @@ export class Drawer {
     const { signal } = (this.reading = new AbortController());
     this.#trouble("");
     this.list.ariaBusy = "true";
+    warnings_of(this.customer, this.vehicle, signal).then((warnings) => {
+      if (!signal.aborted) this.warning = warnings_in_words(warnings);
+    });
     try {
       const transitions = await last_transitions(this.customer, this.vehicle, TRANSITIONS_SHOWN, signal);
       if (signal.aborted) return;
@@ -88,7 +93,7 @@ export class Drawer {
   async #read_detail(server_now) {
     this.detail_at = server_now;
     const { customer, vehicle } = this;
-    const detail = await whole_vehicle(customer, vehicle, this.reading.signal).catch(() => null);
+    const detail = await whole_vehicle(customer, vehicle).catch(() => null); // tried again with the next draws
     if (detail !== null && customer === this.customer && vehicle === this.vehicle) this.detail = detail;
   }
 
@@ -115,10 +120,11 @@ export class Drawer {
       slot === undefined
         ? { Vehicle: "not in the fleet any more, or not yet" }
         : facts_of(fleet, slot, this.detail ?? {}, server_now);
-    for (const [name, text] of Object.entries(facts)) this.#fact(name, text);
+    const shown = { Warning: this.warning, ...facts };
+    for (const [name, text] of Object.entries(shown)) this.#fact(name, text);
     for (const [name, value] of this.values) {
       const row = /** @type {HTMLElement} */ (value.parentElement?.parentElement);
-      row.hidden = !/** @type {Record<string, string>} */ (facts)[name];
+      row.hidden = !/** @type {Record<string, string>} */ (shown)[name];
     }
   }
 
@@ -157,7 +163,7 @@ export class Drawer {
 function facts_of(fleet, slot, detail, server_now) {
   const status = STATUS_WORDS[fleet.status[slot]];
   const since = fleet.status_since[slot];
-  const { offline_after_ms, policy_source, odometer_km, ignition, position } = detail;
+  const { offline_after_ms, policy_source, odometer_km, ignition, position, clock_skew_ms } = detail;
   const where = place(fleet.lat_of(slot), fleet.lon_of(slot), 5);
   return {
     Status: `${status.shape} ${status.word}`,
@@ -179,12 +185,17 @@ function facts_of(fleet, slot, detail, server_now) {
     Battery: measure(fleet.battery_of(slot), "%"),
     Odometer: typeof odometer_km === "number" ? `${whole(odometer_km)} km` : "",
     Ignition: typeof ignition === "boolean" ? (ignition ? "on" : "off") : "",
+    Clock: clock(clock_skew_ms ?? NaN),
   };
 }
 
 /** @param {number} time @param {number} server_now */
 const seen = (time, server_now) =>
   Number.isNaN(time) ? "never" : `${moment(time, server_now)}, ${age(time, server_now)}`;
+
+/** Where the device's clock stands to ours; the way of a heartbeat takes up to a second or two. @param {number} skew */
+const clock = (skew) =>
+  Number.isNaN(skew) ? "" : skew === 0 ? "right" : `${duration(Math.abs(skew))} ${skew > 0 ? "ahead" : "behind"}`;
 
 /** @param {Transition} transition */
 function transition_item(transition) {

@@ -1,10 +1,10 @@
 /**
- * The only file that talks to the server: the live socket, kept alive, the snapshot it goes on from, and the few REST
- * reads of the page.
+ * The live connection: the socket, kept alive, and the snapshot it goes on from. With reads.js the only file that talks
+ * to the server.
  * Feeds app.js with frames; is told by app.js what has been applied. Knows nothing of vehicles.
  */
 import { announced_bytes, decode } from "./codec.js";
-import { DEAD_AFTER_MS, HEALTHY_AFTER_MS, pulse, retry_delay_ms } from "./pulse.js";
+import { HEALTHY_AFTER_MS, pulse, retry_delay_ms } from "./pulse.js";
 
 const LIVE_PATH = "/api/v1/live";
 const SNAPSHOT_PATH = "/api/v1/live/snapshot";
@@ -221,29 +221,4 @@ async function fetch_snapshot(signal, on_progress) {
     on_progress(received, total);
   }
   return new Blob(chunks).arrayBuffer();
-}
-
-/** What REST answers, or an error in words. @param {string} path @param {AbortSignal} signal */
-async function read_json(path, signal) {
-  const answer = await fetch(path, { signal: AbortSignal.any([signal, AbortSignal.timeout(DEAD_AFTER_MS)]) });
-  const body = await answer.json().catch(() => ({}));
-  if (!answer.ok) throw new Error(body.detail ?? body.title ?? `the server answered ${answer.status}`);
-  return body;
-}
-
-/** @param {string} customer @param {string} vehicle */
-const vehicle_path = (customer, vehicle) =>
-  `/api/v1/customers/${encodeURIComponent(customer)}/vehicles/${encodeURIComponent(vehicle)}`;
-
-/** One vehicle with every field. @param {string} customer @param {string} vehicle @param {AbortSignal} signal */
-export const whole_vehicle = (customer, vehicle, signal) => read_json(vehicle_path(customer, vehicle), signal);
-
-/**
- * The newest transitions of one vehicle, newest first.
- * @param {string} customer @param {string} vehicle @param {number} limit @param {AbortSignal} signal
- * @returns {Promise<import("./state.js").Transition[]>}
- */
-export async function last_transitions(customer, vehicle, limit, signal) {
-  const page = await read_json(`${vehicle_path(customer, vehicle)}/transitions?limit=${limit}`, signal);
-  return page.items;
 }

@@ -12,7 +12,7 @@ import { status_word_of_wire } from "./columns.js";
  *   decided_at?: string, evidence?: any}} Transition
  * @typedef {{type: "hello", epoch: string, version: number, tick_ms?: number}} Hello
  * @typedef {{type: "counts", online: number, offline: number, unobserved: number, never_seen: number}} Counts
- * @typedef {{type: "observation", listening: boolean, since: string, cause?: string}} Observation
+ * @typedef {{type: "observation", listening: boolean, since: string, scope?: string, cause?: string}} Observation
  * @typedef {{type: "gap", dropped: number} | {type: "bye", reason: string}
  *   | {type: "resync", refused: boolean}} Other
  * @typedef {(Hello | Counts | Observation | Other) & {server_time?: string}} TextFrame
