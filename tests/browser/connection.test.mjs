@@ -46,6 +46,7 @@ describe("losing the real service", { skip: skip_reason() }, () => {
     const wire = live_wire();
     const { page } = await open_page(browser, service.url, { prepare: wire.lay });
     await row_of(page, "TRK-2").waitFor();
+    await page.locator("#map[data-state=ready]").waitFor(); // its start may hold up the page for longer than the service waits
     const [first] = wire.connections;
     await first.cut();
     await beat(service.url, { customer: "acme", vehicle: "TRK-3" });
