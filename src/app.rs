@@ -20,22 +20,30 @@ use actix_web::rt::net::TcpStream;
 use actix_web::{App, HttpServer, web};
 use anyhow::Context;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 use crate::api::{self, Service, rate::Rate};
 use crate::clock::Clock;
+use crate::fleet::last_seen::LastSeen;
+use crate::fleet::limit::Limit;
 use crate::fleet::outbox::FleetCounters;
 use crate::fleet::persister::Persister;
 use crate::fleet::registry::{Admission, Registry};
 use crate::fleet::supervisor::{DrainAll, Hearing, Plan, Stepped, Supervisor};
 use crate::ingest::broker::Broker;
+use crate::ingest::canary::{Blind, Canary, Judge, Line};
 use crate::ingest::door::Door;
+use crate::ingest::presence::Presence;
 use crate::ingest::publisher::Publisher;
 use crate::ingest::subscriber::{Link, Subscriber};
 use crate::live::feed::Feed;
 use crate::live::hub::{CloseAll, Hub};
 use crate::settings::Settings;
+use crate::store::last_seen::{self, Seen, SeenFile};
 use crate::store::local::{self, Local};
+use crate::store::spool::{self, Limits, Spool};
 use crate::store::{self, Store};
+use crate::telemetry::warnings::Warnings;
 
 /// From the signal to the end: drained, committed, dashboards told.
 const STOP_MAX: Duration = Duration::from_secs(9);
@@ -58,10 +66,14 @@ pub struct Running {
     server: ServerHandle,
     intake: Intake,
     publisher: Publisher,
+    line: Line,
+    judge: JoinHandle<()>,
     supervisor: Addr<Supervisor>,
     persister: Persister,
     hub: Addr<Hub>,
     store: Arc<dyn Store>,
+    demo: Arc<api::demo::Fleet>,
+    last_seen: Option<LastSeen>,
     /// Ours until the process has nothing more to write.
     _local: Option<Local>,
 }
@@ -79,15 +91,26 @@ pub async fn start(settings: &Settings) -> anyhow::Result<Running> {
     let folder = local::folder(settings.store.url.expose(), settings.store.local_dir.as_deref());
     let local = folder.map(|folder| Local::open(&folder)).transpose()?;
     let store = store::open(settings.store.url.expose()).await?;
+    store.take_over().await?;
+    let identity = store.identity().await?;
+    let seen_file = local.as_ref().map(|local| SeenFile::new(local.path(last_seen::FILE), identity.clone()));
+    let spool = match &local {
+        Some(local) => Some(open_spool(local, &*store, identity, settings).await?),
+        None => None,
+    };
     let customers = store.load_customers().await?.into_iter().map(|row| (row.customer.clone(), row));
     let customers: BTreeMap<_, _> = customers.collect();
 
     let registry = Arc::new(Registry::new(shards(settings), admission(settings), clock));
-    let door = Arc::new(Door::new(Arc::clone(&registry), &settings.mqtt.topics, clock).map_err(anyhow::Error::msg)?);
+    let warnings = Arc::<Warnings>::default();
+    let canary = Canary::new(&settings.mqtt, clock);
+    let door = Door::new(Arc::clone(&registry), &settings.mqtt.topics, clock, Arc::clone(&warnings));
+    let door = Arc::new(door.map_err(anyhow::Error::msg)?.with_canary(Arc::clone(&canary)));
     let feed = Arc::new(Feed::new(clock, settings.live.tick.0));
     let hub = Hub::new(Arc::clone(&feed), settings.live.tick.std(), settings.live.dashboards_max).start();
     let persister = Persister::start(
         Arc::clone(&store),
+        spool,
         Arc::clone(&feed),
         hub.clone(),
         Arc::clone(&registry),
@@ -103,15 +126,33 @@ pub async fn start(settings: &Settings) -> anyhow::Result<Running> {
         feed: Arc::clone(&feed),
         hub: hub.clone(),
         persister: persister.clone(),
+        seen: seen_file.as_ref().and_then(read_seen),
+        warnings: Arc::clone(&warnings),
     };
     let supervisor = Supervisor::start_fleet(plan).await.context("cannot bring the fleet to life from the store")?;
+    let every = settings.store.last_seen_interval.std();
+    let last_seen = seen_file.map(|file| LastSeen::start(file, Arc::clone(&feed), Arc::clone(&registry), every));
 
     let rate = Arc::<Rate>::default();
     let intake = start_intake(settings, &door, &supervisor).await?;
     let voice = if let Intake::Embedded(broker) = &intake { Some(broker.voice()) } else { None };
     let publisher = Publisher::start(&settings.mqtt, voice, &feed)?;
+    let demo = Arc::<api::demo::Fleet>::default();
+    let line = start_line(settings, &intake, &canary, clock)?;
+    let judge = Judge {
+        canary: Arc::clone(&canary),
+        registry: Arc::clone(&registry),
+        feed: Arc::clone(&feed),
+        counters: Arc::clone(&counters),
+        health: persister.health(),
+        offline_after: settings.fleet.offline_after.0,
+        clock,
+    };
+    let judge = judge.start(tell_intake(supervisor.clone()));
     let service = web::Data::new(Service {
         connections: connections_of(&intake),
+        unwelcome: unwelcome_of(&intake),
+        supervisor: supervisor.clone(),
         feed,
         hub: hub.clone(),
         door: Arc::clone(&door),
@@ -119,7 +160,9 @@ pub async fn start(settings: &Settings) -> anyhow::Result<Running> {
         store: Arc::clone(&store),
         health: persister.health(),
         counters,
+        warnings,
         statuses: publisher.counts(),
+        canary,
         customers,
         rules: settings.fleet.rules(),
         clock,
@@ -127,6 +170,7 @@ pub async fn start(settings: &Settings) -> anyhow::Result<Running> {
         web_dir: settings.http.web_dir.clone(),
         map: settings.map.clone(),
         orders: Default::default(),
+        demo: Arc::clone(&demo),
     });
     let http = listener.local_addr()?;
     let server = serve(listener, service)?;
@@ -134,7 +178,21 @@ pub async fn start(settings: &Settings) -> anyhow::Result<Running> {
     tokio::spawn(server);
     actix::spawn(sample_rate(rate, door, clock));
     actix::spawn(follow_wall(clock, supervisor.clone()));
-    Ok(Running { http, server: handle, intake, publisher, supervisor, persister, hub, store, _local: local })
+    Ok(Running {
+        http,
+        server: handle,
+        intake,
+        publisher,
+        line,
+        judge,
+        supervisor,
+        persister,
+        hub,
+        store,
+        demo,
+        last_seen,
+        _local: local,
+    })
 }
 
 impl Running {
@@ -151,6 +209,11 @@ impl Running {
         }
     }
 
+    /// Gives the dashboard's buttons a hand on the simulated fleet.
+    pub fn hand_over(&self, fleet: simulator::Control) {
+        let _ = self.demo.set(fleet);
+    }
+
     /// The line that says that every listener answers.
     pub fn ready_line(&self) -> String {
         let mqtt = match &self.intake {
@@ -163,6 +226,8 @@ impl Running {
     /// Stops in the order of the flow: no more heartbeats, what came is dealt with and written, dashboards are told.
     /// Statuses go out as late as their way allows: our own broker goes first, a client can wait for the last commit.
     pub async fn stop(mut self) {
+        self.judge.abort();
+        self.line.stop().await;
         match self.intake {
             Intake::Embedded(broker) => {
                 self.publisher.stop().await;
@@ -171,6 +236,9 @@ impl Running {
             Intake::External(subscriber, _) => subscriber.stop().await,
         }
         let _ = self.supervisor.send(DrainAll).await;
+        if let Some(last_seen) = self.last_seen.take() {
+            last_seen.stop().await;
+        }
         self.persister.stop().await;
         self.publisher.stop().await;
         let _ = self.hub.send(CloseAll("the service is stopping")).await;
@@ -186,7 +254,12 @@ impl Running {
 pub async fn run_until(settings: &Settings, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
     let running = start(settings).await?;
     println!("{}", running.ready_line());
-    stop.await;
+    let health = running.persister.health();
+    tokio::select! {
+        () = stop => {}
+        // Nothing that we decide can be kept from now on, and two that judge the same vehicles help nobody.
+        () = health.replaced() => anyhow::bail!("another Rollcall has taken this store over; this one ends"),
+    }
     tracing::info!("stopping");
     tokio::time::timeout(STOP_MAX, running.stop()).await.context("stopping took too long; what was not durable is lost")
 }
@@ -232,6 +305,32 @@ fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
         .with_context(|| format!("cannot listen for HTTP on {address}; free it or choose another with --http"))
 }
 
+/// What an earlier run left in the spool is brought to the store, before the fleet is read from there.
+async fn open_spool(local: &Local, store: &dyn Store, identity: String, settings: &Settings) -> anyhow::Result<Spool> {
+    let limits = Limits { bytes_max: settings.store.spool_bytes_max, sync: settings.store.spool_sync };
+    let mut spool = Spool::open(&local.path("spool"), &identity, limits)?;
+    let rows = spool::replay(&mut spool, store).await.context("cannot bring the spool to the store")?;
+    if rows > 0 {
+        tracing::info!(rows, "what waited in the spool is in the store");
+    }
+    Ok(spool)
+}
+
+/// What the last run left in the local file. One that cannot be used is as good as none: the store has its own.
+fn read_seen(file: &SeenFile) -> Option<Seen> {
+    match file.read() {
+        Ok(Some(seen)) => return Some(seen),
+        Ok(None) => {
+            tracing::info!("there is no file {} yet; the store says when vehicles were heard", file.path().display())
+        }
+        Err(error) => tracing::warn!(
+            "the file {} is ignored: {error:#}; the store says when vehicles were last heard, a minute or two old",
+            file.path().display()
+        ),
+    }
+    None
+}
+
 fn shards(settings: &Settings) -> usize {
     let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
     if settings.fleet.shards > 0 { settings.fleet.shards } else { (cores / 2).max(1) }
@@ -242,16 +341,17 @@ fn admission(settings: &Settings) -> Admission {
         vehicles_max: settings.fleet.max_vehicles,
         customer_vehicles_max: settings.fleet.max_vehicles_per_customer,
         auto_register: settings.fleet.auto_register,
+        limit: Limit::new(settings.fleet.beats_per_s_max, settings.fleet.beats_burst),
     }
 }
 
 async fn start_intake(settings: &Settings, door: &Arc<Door>, supervisor: &Addr<Supervisor>) -> anyhow::Result<Intake> {
     let Some(url) = &settings.mqtt.broker else {
         let broker = Broker::start(&settings.mqtt, Arc::clone(door)).await?;
-        supervisor.send(Hearing { scope: "process", blind: None }).await?;
+        supervisor.send(Hearing { scope: "process", blind: None, since: None }).await?;
         return Ok(Intake::Embedded(broker));
     };
-    let (tell, link) = watch::channel(Link::Down { cause: "not connected yet".into() });
+    let (tell, link) = watch::channel(Link::Down { cause: "not connected yet".into(), since: None });
     let subscriber = Subscriber::start(&settings.mqtt, Arc::clone(door), tell)?;
     actix::spawn(follow_link(link, supervisor.clone()));
     Ok(Intake::External(subscriber, url.shown()))
@@ -259,16 +359,17 @@ async fn start_intake(settings: &Settings, door: &Arc<Door>, supervisor: &Addr<S
 
 /// Tells the supervisor whether the external broker can be heard. The first time it can, the start is over too.
 async fn follow_link(mut link: watch::Receiver<Link>, supervisor: Addr<Supervisor>) {
-    let mut was_up = false;
+    let mut scope = "process";
     loop {
         let state = link.borrow_and_update().clone();
-        match state {
-            Link::Up => {
-                supervisor.do_send(Hearing { scope: if was_up { "link" } else { "process" }, blind: None });
-                was_up = true;
-            }
-            Link::Down { cause } if was_up => supervisor.do_send(Hearing { scope: "link", blind: Some(cause) }),
-            Link::Down { .. } => {}
+        let (blind, since) = match state {
+            Link::Up => (None, None),
+            Link::Down { cause, since } => (Some(cause), since),
+        };
+        let up = blind.is_none();
+        supervisor.do_send(Hearing { scope, blind, since });
+        if up {
+            scope = "link";
         }
         if link.changed().await.is_err() {
             return;
@@ -276,10 +377,37 @@ async fn follow_link(mut link: watch::Receiver<Link>, supervisor: Addr<Superviso
     }
 }
 
+/// The client that carries the canary and tells of our presence. At the embedded broker there is always a link.
+fn start_line(settings: &Settings, intake: &Intake, canary: &Arc<Canary>, clock: Clock) -> anyhow::Result<Line> {
+    let own = match intake {
+        Intake::Embedded(broker) => {
+            canary.grant(true);
+            Some((broker.local_addr(), broker.voice()))
+        }
+        Intake::External(..) => None,
+    };
+    Line::start(&settings.mqtt, own, canary, Presence::new(&settings.mqtt, clock))
+}
+
+/// Tells the supervisor what the canary proves.
+fn tell_intake(supervisor: Addr<Supervisor>) -> impl Fn(Option<Blind>) + Send + 'static {
+    move |blind| {
+        let (since, blind) = blind.map_or((None, None), |Blind { since, cause }| (Some(since), Some(cause)));
+        supervisor.do_send(Hearing { scope: "intake", blind, since });
+    }
+}
+
 fn connections_of(intake: &Intake) -> Box<dyn Fn() -> usize + Send + Sync> {
     match intake {
         Intake::Embedded(broker) => Box::new(broker.connection_counter()),
         Intake::External(..) => Box::new(|| 0),
+    }
+}
+
+fn unwelcome_of(intake: &Intake) -> Box<dyn Fn() -> (u64, u64) + Send + Sync> {
+    match intake {
+        Intake::Embedded(broker) => Box::new(broker.door_counter()),
+        Intake::External(..) => Box::new(|| (0, 0)),
     }
 }
 

@@ -21,6 +21,11 @@ pub use values::{Secret, Span};
 /// Longest duration a setting may have: ten years, so that no sum of them overflows.
 const SPAN_MAX: Millis = 3_650 * 86_400_000;
 
+/// Below this a spool holds too little to be worth its name: about 2,500 transitions.
+const SPOOL_BYTES_LEAST: u64 = 1 << 20;
+/// The embedded broker waits no longer than this for a CONNECT, whatever it is told.
+const CONNECT_TIMEOUT_MAX: Millis = 10_000;
+
 /// All settings of the service.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -79,8 +84,16 @@ pub struct Mqtt {
     pub packet_bytes_max: u32,
     /// Most connections to the embedded broker.
     pub connections_max: usize,
+    /// Most connections to the embedded broker from one address.
+    pub connections_per_address_max: usize,
+    /// How long a new connection to the embedded broker may take to send its whole CONNECT.
+    pub connect_timeout: Span,
     /// Publish each transition, retained, on `fleet/{customer}/{vehicle}/status`.
     pub publish_status: bool,
+    /// How often the canary, a vehicle that does not exist, goes the whole way through the broker; 0 for never.
+    pub canary_interval: Span,
+    /// Where Rollcall says, retained, whether it is there; empty for nowhere.
+    pub presence_topic: String,
     /// Which topics are read, and as what.
     pub topics: Vec<Topic>,
 }
@@ -96,7 +109,11 @@ impl Default for Mqtt {
             session_expiry: Span(3_600_000),
             packet_bytes_max: 65_536,
             connections_max: 20_000,
+            connections_per_address_max: 20_000,
+            connect_timeout: Span(10_000),
             publish_status: false,
+            canary_interval: Span(2_000),
+            presence_topic: "rollcall/{client_id}/presence".into(),
             topics: [TopicKind::Heartbeat, TopicKind::Will, TopicKind::Goodbye].map(Topic::standard).into(),
         }
     }
@@ -157,14 +174,39 @@ pub struct Store {
     /// Folder for Rollcall's own small files beside the store; one process at a time. None: the folder of the SQLite
     /// file, or `data`; a store in memory has none.
     pub local_dir: Option<PathBuf>,
-    /// How often what was last heard of each vehicle is written down; after a crash nothing older is known.
+    /// When what waits in the spool is forced onto the disk.
+    pub spool_sync: SpoolSync,
+    /// Most bytes of the spool.
+    pub spool_bytes_max: u64,
+    /// How often the times of last heartbeats are written to the local file; after a crash nothing younger is known.
+    pub last_seen_interval: Span,
+    /// How often what was last heard of each vehicle, its position and gauges too, is written to the store.
     pub checkpoint_interval: Span,
 }
 
 impl Default for Store {
     fn default() -> Self {
-        Self { url: Secret::from("sqlite:data/rollcall.db"), local_dir: None, checkpoint_interval: Span(30_000) }
+        Self {
+            url: Secret::from("sqlite:data/rollcall.db"),
+            local_dir: None,
+            spool_sync: SpoolSync::Always,
+            spool_bytes_max: 1 << 30,
+            last_seen_interval: Span(5_000),
+            checkpoint_interval: Span(60_000),
+        }
     }
+}
+
+/// When what is appended to the spool is forced onto the disk; until then a power cut may take it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SpoolSync {
+    /// Before anybody is told that it is safe.
+    Always,
+    /// Once a second.
+    Interval,
+    /// When the operating system likes.
+    Never,
 }
 
 /// The vehicles and their timeouts.
@@ -183,12 +225,18 @@ pub struct Fleet {
     pub backlog_after: Span,
     /// A device clock further ahead than this is not believed.
     pub future_max: Span,
+    /// A device clock further behind than this is not believed.
+    pub past_max: Span,
     /// Most vehicles in all.
     pub max_vehicles: usize,
     /// Most vehicles of one customer.
     pub max_vehicles_per_customer: usize,
     /// Take vehicles that nobody registered.
     pub auto_register: bool,
+    /// Heartbeats a second a vehicle may send in full; 0 is no limit.
+    pub beats_per_s_max: u32,
+    /// Heartbeats a vehicle may send at once after a pause; 0 is no limit.
+    pub beats_burst: u32,
     /// Threads the vehicles are spread over; 0 takes half the cores.
     pub shards: usize,
 }
@@ -203,9 +251,12 @@ impl Default for Fleet {
             sleep_grace: Span(rules.sleep_grace),
             backlog_after: Span(rules.backlog_after),
             future_max: Span(rules.future_max),
+            past_max: Span(rules.past_max),
             max_vehicles: 2_000_000,
             max_vehicles_per_customer: 2_000_000,
             auto_register: true,
+            beats_per_s_max: 10,
+            beats_burst: 1_000,
             shards: 0,
         }
     }
@@ -221,6 +272,7 @@ impl Fleet {
             sleep_grace: self.sleep_grace.0,
             backlog_after: self.backlog_after.0,
             future_max: self.future_max.0,
+            past_max: self.past_max.0,
         }
     }
 }
@@ -286,6 +338,12 @@ pub enum LogFormat {
 impl<'de> Deserialize<'de> for AuthMode {
     fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
         one_of(input, &[("open", Self::Open)])
+    }
+}
+
+impl<'de> Deserialize<'de> for SpoolSync {
+    fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+        one_of(input, &[("always", Self::Always), ("interval", Self::Interval), ("never", Self::Never)])
     }
 }
 
@@ -399,16 +457,48 @@ fn check(settings: &Settings) -> Vec<String> {
             topic.pattern
         ));
     }
+    let tells_itself = |topic: &&Topic| topic.format == Format::Owntracks && topic.kind != TopicKind::Heartbeat;
+    for topic in settings.mqtt.topics.iter().filter(tells_itself) {
+        faults.push(format!(
+            "mqtt.topics pattern '{}' has format owntracks and kind {}; the app says itself what is a will, so write \
+             kind = \"heartbeat\"",
+            topic.pattern,
+            topic.kind.word()
+        ));
+    }
     for (name, span, least) in [
         ("fleet.offline_after", settings.fleet.offline_after, 100),
         ("live.tick", settings.live.tick, 20),
+        ("store.last_seen_interval", settings.store.last_seen_interval, 100),
         ("store.checkpoint_interval", settings.store.checkpoint_interval, 100),
+        ("mqtt.connect_timeout", settings.mqtt.connect_timeout, 100),
     ] {
         if span.0 < least {
             faults.push(format!("{name} = {span} is too short, at least {least}ms"));
         }
     }
+    if settings.store.spool_bytes_max < SPOOL_BYTES_LEAST {
+        faults.push(format!(
+            "store.spool_bytes_max = {} is too small, at least {SPOOL_BYTES_LEAST}",
+            settings.store.spool_bytes_max
+        ));
+    }
+    let canary = settings.mqtt.canary_interval;
+    if (1..100).contains(&canary.0) {
+        faults.push(format!("mqtt.canary_interval = {canary} is too short, at least 100ms, or 0s for no canary"));
+    }
+    let presence = settings.mqtt.presence_topic.replace("{client_id}", &settings.mqtt.client_id);
+    if presence.contains(['+', '#']) || presence.starts_with('$') {
+        faults.push(format!("mqtt.presence_topic '{presence}' is no topic that can be published on"));
+    }
     let fleet = &settings.fleet;
+    let connect_timeout = settings.mqtt.connect_timeout;
+    if connect_timeout.0 > CONNECT_TIMEOUT_MAX {
+        faults.push(format!(
+            "mqtt.connect_timeout = {connect_timeout} is too long, at most {}",
+            Span(CONNECT_TIMEOUT_MAX)
+        ));
+    }
     for (name, span) in [
         ("fleet.offline_after", fleet.offline_after),
         ("fleet.will_grace", fleet.will_grace),
@@ -416,7 +506,11 @@ fn check(settings: &Settings) -> Vec<String> {
         ("fleet.sleep_grace", fleet.sleep_grace),
         ("fleet.backlog_after", fleet.backlog_after),
         ("fleet.future_max", fleet.future_max),
+        ("fleet.past_max", fleet.past_max),
         ("mqtt.session_expiry", settings.mqtt.session_expiry),
+        ("store.last_seen_interval", settings.store.last_seen_interval),
+        ("mqtt.canary_interval", settings.mqtt.canary_interval),
+        ("mqtt.connect_timeout", settings.mqtt.connect_timeout),
         ("store.checkpoint_interval", settings.store.checkpoint_interval),
         ("live.tick", settings.live.tick),
     ] {

@@ -1,6 +1,8 @@
 //! What the service tells about itself: log lines, and how late its decisions were.
 //! Fed by every station after it; read by /status and /metrics. Counters live where they are counted.
 
+pub mod warnings;
+
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 

@@ -48,6 +48,27 @@ impl Control {
         self.order(customer, vehicle, Order::Wake)
     }
 
+    /// Makes every vehicle fall silent until it is woken. Waits for lanes that are busy.
+    pub async fn silence_all(&self) {
+        self.order_all(Order::MuteAll).await;
+    }
+
+    /// Makes every vehicle speak at once.
+    pub async fn wake_all(&self) {
+        self.order_all(Order::WakeAll).await;
+    }
+
+    async fn order_all(&self, order: Order) {
+        for lane in &self.inner.lanes {
+            // A lane that is gone has nobody to order about.
+            let _ = lane.send(order).await;
+        }
+    }
+
+    pub(crate) fn ledger(&self) -> &Arc<Ledger> {
+        &self.inner.ledger
+    }
+
     /// Stops the fleet: every connection says DISCONNECT.
     pub fn stop(&self) {
         self.inner.stop.send_replace(true);

@@ -12,6 +12,7 @@ pub enum Stream {
     Device = 4,
     Clone = 5,
     BackOff = 6,
+    Wills = 7,
 }
 
 /// A deterministic source of numbers.

@@ -1,4 +1,4 @@
-//! Durations as people write them: `250ms`, `90s`, `5m`, `2h`. Feeds the flags.
+//! Durations as people write them: `250ms`, `90s`, `5m`, `2h`. Feeds the flags and the scenario files.
 
 use std::time::Duration;
 
@@ -15,6 +15,12 @@ pub fn parse(text: &str) -> Result<Duration, String> {
     };
     let number: f64 = number.parse().map_err(|_| format!("`{text}` does not begin with a number, as in 90s"))?;
     Duration::try_from_secs_f64(number * seconds_a_unit).map_err(|_| format!("`{text}` is too long a duration"))
+}
+
+/// Reads a duration of a settings file.
+pub fn deserialize<'de, D: serde::Deserializer<'de>>(text: D) -> Result<Duration, D::Error> {
+    let text = <String as serde::Deserialize>::deserialize(text)?;
+    parse(&text).map_err(serde::de::Error::custom)
 }
 
 #[cfg(test)]

@@ -7,13 +7,14 @@ use clap::Parser;
 use crate::{
     burst::Burst,
     duration,
-    options::{Broker, Options, Qos, Verify},
+    options::{Broker, Options, Qos, Verify, Wills},
+    oracle::{Stack, StageFlags},
     plan::Shares,
 };
 
 /// A seeded vehicle fleet that publishes real MQTT heartbeats, falls silent on purpose, and knows the truth.
 #[derive(Debug, Parser)]
-#[command(name = "simulator", version)]
+#[command(name = "simulator", version, args_override_self = true)]
 pub struct Flags {
     /// Where to publish: mqtt://[user:password@]host[:port]
     #[arg(long, value_name = "URL", default_value = "mqtt://127.0.0.1:1883", value_parser = broker)]
@@ -63,6 +64,18 @@ pub struct Flags {
     /// Share that loses its connection, so that the broker publishes its last will; needs one connection a vehicle
     #[arg(long, value_name = "X", default_value_t = 0.0)]
     will_share: f64,
+    /// Of those, the share whose last will is never published
+    #[arg(long, value_name = "X", default_value_t = 0.0)]
+    wills_suppressed: f64,
+    /// Of those, the share whose last will comes late
+    #[arg(long, value_name = "X", default_value_t = 0.0)]
+    wills_late: f64,
+    /// How late
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration::parse)]
+    wills_late_by: Duration,
+    /// The longest pause of a vehicle between two attempts to connect
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration::parse)]
+    reconnect_max: Duration,
     /// Load bursts: FACTOR times the heartbeats for DURATION, once every minute or every EVERY
     #[arg(long, value_name = "FACTOR:DURATION[:EVERY]", value_parser = burst)]
     burst: Option<Burst>,
@@ -84,6 +97,32 @@ pub struct Flags {
     /// Write the JSON report here; `-`: to stdout
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
+    /// Start the product, hurt it as this file says, and compare all it said with the truth; other flags override
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["broker", "verify"])]
+    pub scenario: Option<PathBuf>,
+    /// With --scenario: embedded (SQLite file and embedded broker) or external (Mosquitto and Postgres)
+    #[arg(long, value_name = "STACK", value_enum)]
+    stack: Option<Stack>,
+    /// With --scenario: the program to start; without it `rollcall` beside this program
+    #[arg(long, value_name = "PATH")]
+    rollcall: Option<PathBuf>,
+    /// With --scenario on the external stack: a Postgres database to use instead of an own cluster
+    #[arg(long, value_name = "URL")]
+    store: Option<String>,
+    /// With --scenario: every fault so many times sooner and shorter; give --duration and --offline-after to match
+    #[arg(long, value_name = "FACTOR", default_value_t = 1.0)]
+    pub hurry: f64,
+    /// With --scenario: follow the live feed here, and not at the product itself, as through a proxy
+    #[arg(long, value_name = "HOST:PORT")]
+    live: Option<String>,
+}
+
+impl Flags {
+    /// What a scenario leaves to the command line.
+    pub fn stage(&self) -> StageFlags {
+        let Self { stack, rollcall, store, live, .. } = self;
+        StageFlags { stack: *stack, rollcall: rollcall.clone(), store: store.clone(), live: live.clone() }
+    }
 }
 
 impl From<Flags> for Options {
@@ -103,6 +142,10 @@ impl From<Flags> for Options {
             will_grace: flags.will_grace,
             sleep_grace: flags.sleep_grace,
             verify: flags.verify.map(|url| Verify { url, tolerance: flags.tolerance }),
+            wills: Wills { suppressed: flags.wills_suppressed, late: flags.wills_late, late_by: flags.wills_late_by },
+            reconnect_max: flags.reconnect_max,
+            record: flags.scenario.is_some(),
+            tolerance: flags.tolerance,
             report: flags.report,
             progress: true,
         }

@@ -19,7 +19,7 @@ use crate::{
     lane::{Lane, ORDERS_MAX, Order, Seat, told},
     ledger::{Clock, Ledger},
     names::{self, Kind},
-    options::{Broker, Options},
+    options::{Broker, Options, WillFate},
     plan::{self, Behaviour},
     progress,
     report::Report,
@@ -32,10 +32,14 @@ const PROBE_LIMIT: Duration = Duration::from_secs(5);
 /// After the stop signal lanes get this long to say goodbye (a session drains for 2 s at most).
 const STOP_LIMIT: Duration = Duration::from_secs(6);
 
+/// A hung modem that nobody misses: longer than any keep-alive of the broker, which ends it.
+const HANG_FOR_GOOD: Duration = Duration::from_secs(3_600);
+
 /// Starts a fleet on the current tokio runtime. The handle ends with the report after `Control::stop` or the duration.
 pub fn start(options: Options) -> anyhow::Result<(Control, JoinHandle<anyhow::Result<Report>>)> {
     options.check()?;
-    let ledger = Arc::new(Ledger::new(Clock::start(), options.vehicles, options.rules()));
+    let ledger = Ledger::new(Clock::start(), options.vehicles, options.rules());
+    let ledger = Arc::new(if options.record { ledger.recording() } else { ledger });
     let mut fleet = Fleet::build(options, ledger);
     let (stop, stopped) = watch::channel(false);
     let (senders, orders) = fleet.lanes.iter().map(|_| mpsc::channel(ORDERS_MAX)).unzip();
@@ -69,11 +73,8 @@ struct Fleet {
 impl Fleet {
     fn build(options: Options, ledger: Arc<Ledger>) -> Self {
         let behaviours = plan::behaviours(options.seed, options.vehicles, &options.shares);
-        let mut kinds = Dice::new(options.seed, Stream::Fleet, 1);
-        let kinds: Vec<Kind> = behaviours.iter().map(|_| Kind::roll(&mut kinds)).collect();
-        let name =
-            |(index, kind): (u32, &Kind)| (names::customer(index % options.customers), names::vehicle(*kind, index));
-        let names: Vec<Name> = (0..).zip(&kinds).map(name).collect();
+        let kinds = kinds(&options);
+        let names = names(&options);
         let crowd = Crowd { options: &options, ledger: &ledger, behaviours: &behaviours, kinds: &kinds, names: &names };
         let (lanes, places) = if options.one_connection_a_vehicle() { crowd.own_lanes() } else { crowd.shared_lanes() };
         Self { ledger, behaviours, names, places, lanes, options }
@@ -113,6 +114,17 @@ impl Fleet {
         report.verify = verifier.conclude(cut_ms).await;
         Ok(report)
     }
+}
+
+fn kinds(options: &Options) -> Vec<Kind> {
+    let mut dice = Dice::new(options.seed, Stream::Fleet, 1);
+    (0..options.vehicles).map(|_| Kind::roll(&mut dice)).collect()
+}
+
+/// The names of all vehicles, by index.
+pub fn names(options: &Options) -> Vec<Name> {
+    let name = |(index, kind): (u32, &Kind)| (names::customer(index % options.customers), names::vehicle(*kind, index));
+    (0..).zip(&kinds(options)).map(name).collect()
 }
 
 async fn join(running: &mut JoinSet<()>) {
@@ -181,8 +193,19 @@ impl Crowd<'_> {
     }
 
     fn lane(&self, index: usize, client_id: String, own: Option<(u32, String)>, seats: Vec<Seat>) -> Lane {
-        let link = Link { broker: self.options.broker.clone(), client_id, qos: self.options.qos, own };
-        let back_off = BackOff::new(Dice::new(self.options.seed, Stream::BackOff, index as u64));
+        let options = self.options;
+        let crew = seats.iter().map(|seat| seat.vehicle).collect();
+        // Only a broken modem (behaviour will) asks what becomes of the will.
+        let mut dice = Dice::new(options.seed, Stream::Wills, index as u64);
+        let fate = if own.is_some() { options.wills.roll(dice.unit()) } else { WillFate::Prompt };
+        let (will, hang) = match fate {
+            WillFate::Prompt => (true, None),
+            WillFate::Late => (true, Some(options.wills.late_by)),
+            WillFate::Never => (false, Some(HANG_FOR_GOOD)),
+        };
+        let link = Link { broker: options.broker.clone(), client_id, qos: options.qos, own, will, hang, crew };
+        let longest_ms = options.reconnect_max.as_millis() as u64;
+        let back_off = BackOff::new(Dice::new(options.seed, Stream::BackOff, index as u64), longest_ms);
         Lane::new(link, seats, back_off, self.ledger.clone())
     }
 

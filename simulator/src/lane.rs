@@ -28,6 +28,9 @@ const TURN_MAX: usize = 256;
 pub enum Order {
     Mute(usize),
     Wake(usize),
+    /// All devices of the lane.
+    MuteAll,
+    WakeAll,
 }
 
 /// A device, the vehicle it speaks for and the topics it speaks on.
@@ -102,15 +105,22 @@ impl Lane {
     }
 
     async fn obey(&mut self, order: Order) {
-        let now_ms = self.ledger.clock.now_ms();
         match order {
             Order::Mute(index) => self.seats[index].device.mute(),
-            Order::Wake(index) => {
-                let mut messages = Vec::new();
-                self.seats[index].device.wake(now_ms, &mut messages);
-                self.deliver(index, messages).await;
+            Order::Wake(index) => self.wake(index).await,
+            Order::MuteAll => self.seats.iter_mut().for_each(|seat| seat.device.mute()),
+            Order::WakeAll => {
+                for index in 0..self.seats.len() {
+                    self.wake(index).await;
+                }
             }
         }
+    }
+
+    async fn wake(&mut self, index: usize) {
+        let mut messages = Vec::new();
+        self.seats[index].device.wake(self.ledger.clock.now_ms(), &mut messages);
+        self.deliver(index, messages).await;
     }
 
     /// Sends what the device at `index` said and puts it back on the heap.
@@ -158,11 +168,14 @@ impl Lane {
 
     async fn vanish(&mut self, index: usize) {
         self.wants_connection = false;
-        if let Some(session) = self.session.take() {
-            session.vanish().await;
-            self.ledger.connection_broke(self.seats[index].vehicle);
-            bump(&self.ledger.counters.wills);
+        let Some(session) = self.session.take() else { return };
+        if let Some(hold) = self.link.hang {
+            session.hang(hold);
+            return;
         }
+        session.vanish().await;
+        self.ledger.connection_broke(self.seats[index].vehicle);
+        bump(&self.ledger.counters.wills);
     }
 
     async fn connect_if_due(&mut self) {

@@ -13,7 +13,10 @@ use std::{
 use serde::Serialize;
 use tokio::time::Instant;
 
-use crate::truth::{Rules, Truth, TruthCounts};
+use crate::{
+    record::{Act, Place, Records},
+    truth::{Rules, Truth, TruthCounts},
+};
 
 /// Monotonic time since the start of the run, and the wall clock read once at its start.
 #[derive(Debug, Clone, Copy)]
@@ -65,6 +68,24 @@ pub enum NoteKind {
     Goodbye,
 }
 
+impl NoteKind {
+    fn act(self) -> Act {
+        match self {
+            NoteKind::Beat => Act::Beat,
+            NoteKind::Nap { next_in_ms } => Act::Nap(u16::try_from(next_in_ms / 100).unwrap_or(u16::MAX)),
+            NoteKind::Backlog => Act::Backlog,
+            NoteKind::Goodbye => Act::Goodbye,
+        }
+    }
+}
+
+/// What was sent, to be named again when the broker acknowledges it.
+#[derive(Debug, Clone, Copy)]
+pub struct Receipt {
+    vehicle: u32,
+    place: Place,
+}
+
 /// Counters of a run, each only ever rising.
 #[derive(Debug, Default)]
 pub struct Counters {
@@ -106,16 +127,25 @@ pub struct Ledger {
     pub counters: Counters,
     first_connect_error: OnceLock<String>,
     truths: Vec<Mutex<Truth>>,
+    /// What each vehicle did, for the oracle; otherwise empty.
+    pub records: Records,
 }
 
 impl Ledger {
     pub fn new(clock: Clock, vehicles: u32, rules: Rules) -> Self {
         let truths = (0..vehicles).map(|_| Mutex::new(Truth::new(rules))).collect();
-        Self { clock, counters: Counters::default(), first_connect_error: OnceLock::new(), truths }
+        let (counters, first_connect_error, records) = Default::default();
+        Self { clock, counters, first_connect_error, truths, records }
     }
 
-    /// A message left for the broker just now.
-    pub fn sent(&self, note: Note) {
+    /// Keeps everything that each vehicle does.
+    pub fn recording(self) -> Self {
+        let records = Records::of(self.truths.len() as u32);
+        Self { records, ..self }
+    }
+
+    /// A message left for the broker just now. The receipt is for its acknowledgement, where anybody wants to know.
+    pub fn sent(&self, note: Note) -> Option<Receipt> {
         let now_ms = self.clock.epoch_ms();
         let mut truth = self.truth(note.vehicle);
         match note.kind {
@@ -130,11 +160,34 @@ impl Ledger {
             NoteKind::Backlog => &self.counters.backlog,
             NoteKind::Goodbye => &self.counters.goodbyes,
         });
+        self.record(note.vehicle, note.kind.act())
+    }
+
+    /// The broker has it.
+    pub fn acknowledged(&self, receipt: Receipt) {
+        self.records.acknowledge(receipt.vehicle, receipt.place);
     }
 
     /// The own connection of `vehicle` broke just now without a DISCONNECT: the broker publishes its last will.
     pub fn connection_broke(&self, vehicle: u32) {
         self.truth(vehicle).will(self.clock.epoch_ms());
+        self.record(vehicle, Act::Broke);
+    }
+
+    /// A connection ended by no wish of its own. `own` is the vehicle whose last will follows; about the others the
+    /// broker may give a hint or not.
+    pub fn connection_lost(&self, own: Option<u32>, crew: &[u32]) {
+        if let Some(vehicle) = own {
+            self.connection_broke(vehicle);
+        }
+        for &vehicle in crew.iter().filter(|&&vehicle| Some(vehicle) != own) {
+            self.record(vehicle, Act::MayHint);
+        }
+    }
+
+    fn record(&self, vehicle: u32, act: Act) -> Option<Receipt> {
+        let place = self.records.note(vehicle, self.clock.now_ms(), act)?;
+        Some(Receipt { vehicle, place })
     }
 
     /// An attempt to connect failed. The first reason is kept: it usually explains all the others.

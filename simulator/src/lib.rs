@@ -9,6 +9,9 @@
 //!  service's REST --------------------------------------------------> verify: truth against report -> report
 //! ```
 //!
+//! With a scenario the oracle (see `oracle`) starts the service itself, hurts it, and judges by the record of every
+//! beat.
+//!
 //! Pure, with time as an argument and randomness from the seed: dice, geo, atlas, names, journey, plan, burst, payload,
 //! device, truth, backoff, verify::compare. Everything else moves bytes. Invariants:
 //!
@@ -19,6 +22,7 @@
 
 pub mod flags;
 pub mod options;
+pub mod oracle;
 
 mod duration;
 
@@ -39,6 +43,7 @@ mod fleet;
 mod lane;
 mod ledger;
 mod progress;
+mod record;
 mod report;
 mod session;
 mod verify;
@@ -47,7 +52,7 @@ pub use burst::Burst;
 pub use control::Control;
 pub use fleet::{run, start};
 pub use ledger::Counts;
-pub use options::{Broker, Options, Qos, Verify};
+pub use options::{Broker, Options, Qos, Verify, Wills};
 pub use plan::{Behaviour, Shares};
 pub use report::Report;
 pub use truth::TruthCounts;

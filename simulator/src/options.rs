@@ -6,6 +6,7 @@ use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
 use anyhow::{Context, bail, ensure};
 
 use crate::{
+    backoff,
     burst::Burst,
     plan::{Rhythm, Shares},
     truth::Rules,
@@ -40,6 +41,36 @@ pub struct Verify {
     pub tolerance: Duration,
 }
 
+/// What becomes of the last wills of vehicles whose connection breaks, as shares of these vehicles; the rest is
+/// published at once.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Wills {
+    /// Never published: none is announced, and the socket stays open.
+    pub suppressed: f64,
+    /// Published late: the socket stays open for `late_by`.
+    pub late: f64,
+    pub late_by: Duration,
+}
+
+/// See `Wills`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WillFate {
+    Prompt,
+    Late,
+    Never,
+}
+
+impl Wills {
+    /// The fate of one, by a throw of [0, 1).
+    pub fn roll(&self, throw: f64) -> WillFate {
+        match throw {
+            throw if throw < self.suppressed => WillFate::Never,
+            throw if throw < self.suppressed + self.late => WillFate::Late,
+            _ => WillFate::Prompt,
+        }
+    }
+}
+
 /// Everything a run needs to know.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Options {
@@ -62,7 +93,14 @@ pub struct Options {
     pub will_grace: Duration,
     /// How much later than announced the service lets a sleeping vehicle return.
     pub sleep_grace: Duration,
+    pub wills: Wills,
+    /// The longest pause of a vehicle between two attempts to connect.
+    pub reconnect_max: Duration,
     pub verify: Option<Verify>,
+    /// Keep everything that each vehicle does, for the oracle.
+    pub record: bool,
+    /// A transition may be dated off by this much and still be right, when there is no `verify` to say so.
+    pub tolerance: Duration,
     pub report: Option<PathBuf>,
     /// Draw a progress line on stderr (only ever done on a terminal).
     pub progress: bool,
@@ -84,7 +122,11 @@ impl Default for Options {
             offline_after: Duration::from_secs(90),
             will_grace: Duration::from_secs(10),
             sleep_grace: Duration::from_secs(10),
+            wills: Wills { suppressed: 0.0, late: 0.0, late_by: Duration::from_secs(10) },
+            reconnect_max: Duration::from_millis(backoff::LONGEST_MS),
             verify: None,
+            record: false,
+            tolerance: Duration::from_secs(1),
             report: None,
             progress: false,
         }
@@ -118,6 +160,15 @@ impl Options {
         }
     }
 
+    /// Refuses what would make the oracle blind.
+    pub fn check_record(&self) -> anyhow::Result<()> {
+        ensure!(
+            self.tolerance * 2 < self.offline_after,
+            "--tolerance must be less than half of --offline-after, or hardly any verdict could be wrong"
+        );
+        Ok(())
+    }
+
     /// Refuses what cannot work, one sentence a fault.
     pub fn check(&self) -> anyhow::Result<()> {
         ensure!(self.vehicles > 0, "--vehicles must be at least 1");
@@ -131,6 +182,8 @@ impl Options {
         for (behaviour, share) in self.shares.each() {
             ensure!((0.0..=1.0).contains(&share), "the share of {behaviour:?} must be between 0 and 1, not {share}");
         }
+        let wills = [self.wills.suppressed, self.wills.late, self.wills.suppressed + self.wills.late];
+        ensure!(wills.iter().all(|share| (0.0..=1.0).contains(share)), "the shares of wills must be between 0 and 1");
         let sum: f64 = self.shares.each().iter().map(|(_, share)| share).sum();
         ensure!(sum <= 1.0 + 1e-9, "the shares add up to {sum:.2}, which is more than the whole fleet");
         if self.shares.will > 0.0 && !self.one_connection_a_vehicle() {
@@ -167,7 +220,7 @@ impl Options {
     pub fn rules(&self) -> Rules {
         // Without a verification nobody asks for the past; a demo may run for weeks.
         let remember = self.verify.is_some();
-        let tolerance = self.verify.as_ref().map_or(Duration::from_secs(1), |verify| verify.tolerance);
+        let tolerance = self.verify.as_ref().map_or(self.tolerance, |verify| verify.tolerance);
         Rules {
             offline_after_ms: self.offline_after.as_millis() as u64,
             will_grace_ms: self.will_grace.as_millis() as u64,

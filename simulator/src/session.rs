@@ -6,7 +6,7 @@
 //! network).
 
 use std::{
-    collections::VecDeque,
+    collections::{HashMap, VecDeque},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -19,7 +19,7 @@ use rumqttc::{AsyncClient, Event, EventLoop, LastWill, MqttOptions, NetworkOptio
 use tokio::{sync::Notify, task::JoinHandle, time};
 
 use crate::{
-    ledger::{Ledger, Note, bump},
+    ledger::{Ledger, Note, Receipt, bump},
     options::{Broker, Qos},
 };
 
@@ -42,6 +42,12 @@ pub struct Link {
     pub qos: Qos,
     /// The vehicle this connection belongs to alone, with the topic of its last will.
     pub own: Option<(u32, String)>,
+    /// Whether a last will is announced.
+    pub will: bool,
+    /// Instead of breaking, the connection hangs for so long.
+    pub hang: Option<Duration>,
+    /// Every vehicle that speaks through it.
+    pub crew: Arc<[u32]>,
 }
 
 /// An open connection.
@@ -59,6 +65,9 @@ struct Handed {
     notes: Mutex<VecDeque<Note>>,
     unacked: AtomicU64,
     ended: Notify,
+    /// The modem hangs: nothing is sent or read any more, and the socket stays open for this long.
+    hung: Mutex<Option<Duration>>,
+    hang: Notify,
 }
 
 impl Session {
@@ -75,8 +84,9 @@ impl Session {
             other => bail!("the broker at {} answered CONNECT with {other:?}", link.broker),
         }
         let handed = Arc::new(Handed::default());
-        let own = link.own.as_ref().map(|own| own.0);
-        let pump = tokio::spawn(pump(events, handed.clone(), ledger, own));
+        let own = link.own.as_ref().filter(|_| link.will).map(|own| own.0);
+        let pump = Pump { handed: handed.clone(), ledger, own, crew: link.crew.clone(), flying: HashMap::new() };
+        let pump = tokio::spawn(pump.run(events));
         Ok(Self { client, qos: mqtt_qos(link.qos), handed, pump })
     }
 
@@ -121,6 +131,15 @@ impl Session {
     }
 }
 
+impl Session {
+    /// Ends as a vehicle does whose modem hangs: silent, but the socket stays open for `hold`, so that nobody at the
+    /// other end notices. When it closes, the broker publishes the last will, if one was announced.
+    pub fn hang(self, hold: Duration) {
+        *self.handed.hung.lock().unwrap_or_else(PoisonError::into_inner) = Some(hold);
+        self.handed.hang.notify_one();
+    }
+}
+
 impl Handed {
     fn push(&self, note: Note) {
         self.notes.lock().unwrap_or_else(PoisonError::into_inner).push_back(note);
@@ -139,33 +158,87 @@ impl Handed {
     }
 }
 
-/// Polls until the connection ends. `own` is the vehicle that owns the connection alone.
-async fn pump(mut events: EventLoop, handed: Arc<Handed>, ledger: Arc<Ledger>, own: Option<u32>) {
-    loop {
-        match events.poll().await {
-            Ok(Event::Outgoing(Outgoing::Publish(_))) => {
-                if let Some(note) = handed.pop() {
-                    ledger.sent(note);
-                }
-            }
-            Ok(Event::Incoming(Packet::PubAck(_))) => {
-                handed.unacked.fetch_sub(1, Ordering::Relaxed);
-                bump(&ledger.counters.acked);
-            }
-            Ok(Event::Outgoing(Outgoing::Disconnect)) => return,
-            Ok(_) => {}
-            Err(error) => {
-                tracing::debug!(%error, "connection lost");
-                bump(&ledger.counters.connections_lost);
-                ledger.counters.unsent.fetch_add(handed.len() as u64, Ordering::Relaxed);
-                if let Some(vehicle) = own {
-                    ledger.connection_broke(vehicle);
-                }
-                handed.ended.notify_one();
-                return;
+/// What the task that polls a connection holds.
+struct Pump {
+    handed: Arc<Handed>,
+    ledger: Arc<Ledger>,
+    /// The vehicle that owns the connection alone.
+    own: Option<u32>,
+    crew: Arc<[u32]>,
+    /// What is sent and not yet acknowledged, by packet number.
+    flying: HashMap<u16, Receipt>,
+}
+
+impl Pump {
+    /// Polls until the connection ends.
+    async fn run(mut self, mut events: EventLoop) {
+        let handed = self.handed.clone();
+        loop {
+            let event = tokio::select! {
+                event = events.poll() => event,
+                () = handed.hang.notified() => return self.hang(events).await,
+            };
+            match event {
+                Ok(Event::Outgoing(Outgoing::Publish(packet))) => self.left(packet),
+                Ok(Event::Incoming(Packet::PubAck(ack))) => self.acknowledged(ack.pkid),
+                Ok(Event::Outgoing(Outgoing::Disconnect)) => return,
+                Ok(_) => {}
+                Err(error) => return self.broke(&error),
             }
         }
     }
+
+    fn left(&mut self, packet: u16) {
+        if let Some(note) = self.handed.pop()
+            && let Some(receipt) = self.ledger.sent(note)
+            && packet != 0
+        {
+            self.flying.insert(packet, receipt);
+        }
+    }
+
+    fn acknowledged(&mut self, packet: u16) {
+        self.handed.unacked.fetch_sub(1, Ordering::Relaxed);
+        bump(&self.ledger.counters.acked);
+        if let Some(receipt) = self.flying.remove(&packet) {
+            self.ledger.acknowledged(receipt);
+        }
+    }
+
+    fn broke(&self, error: &dyn std::fmt::Display) {
+        tracing::debug!(%error, "connection lost");
+        bump(&self.ledger.counters.connections_lost);
+        self.ledger.counters.unsent.fetch_add(self.handed.len() as u64, Ordering::Relaxed);
+        self.ledger.connection_lost(self.own, &self.crew);
+        self.handed.ended.notify_one();
+    }
+
+    async fn hang(self, events: EventLoop) {
+        let hold = self.handed.hung.lock().unwrap_or_else(PoisonError::into_inner).unwrap_or_default();
+        time::sleep(hold).await;
+        drop(events);
+        self.ledger.connection_lost(None, &self.crew);
+    }
+}
+
+/// Leaves a retained heartbeat on each topic, at QoS 0, and takes leave of the broker.
+pub async fn retain(broker: &Broker, topics: Vec<String>) -> anyhow::Result<()> {
+    let mut options = MqttOptions::new("retained-replay", &broker.host, broker.port);
+    if let Some((user, password)) = &broker.login {
+        options.set_credentials(user, password);
+    }
+    let (client, mut events) = AsyncClient::new(options, QUEUE_MAX);
+    let publishing = tokio::spawn(async move {
+        for topic in topics {
+            client.publish(topic, QoS::AtMostOnce, true, "{}").await?;
+        }
+        client.disconnect().await
+    });
+    while !matches!(
+        events.poll().await.context("cannot leave retained heartbeats")?,
+        Event::Outgoing(Outgoing::Disconnect)
+    ) {}
+    publishing.await?.context("cannot leave retained heartbeats")
 }
 
 fn mqtt_options(link: &Link) -> MqttOptions {
@@ -175,7 +248,7 @@ fn mqtt_options(link: &Link) -> MqttOptions {
     if let Some((user, password)) = &link.broker.login {
         options.set_credentials(user, password);
     }
-    if let Some((_, topic)) = &link.own {
+    if let Some((_, topic)) = link.own.as_ref().filter(|_| link.will) {
         options.set_last_will(LastWill::new(topic, "{}", mqtt_qos(link.qos), false));
     }
     options

@@ -47,14 +47,25 @@ impl Collector for Scrape {
         )?;
         counter(&mut out, "heartbeats", "Inputs taken", service.door.taken())?;
         counter(&mut out, "duplicates", "Heartbeats that came twice", fleet.duplicates.load(Relaxed))?;
+        counter(&mut out, "ignored", "Messages that say nothing of a status", service.door.ignored())?;
+        let over_limit = service.registry.over_limit();
+        counter(&mut out, "over_limit", "Heartbeats of which only the arrival was noted", over_limit)?;
         counter(&mut out, "backlog", "Heartbeats that had waited somewhere", fleet.backlog.load(Relaxed))?;
         counter(&mut out, "transitions", "Changes of status decided", fleet.transitions.load(Relaxed))?;
         counter(&mut out, "vehicle_restarts", "Vehicle actors made anew after a panic", fleet.restarts.load(Relaxed))?;
+        let help = "Vehicles whose clock is off by more than fleet.future_max, ahead or behind";
+        gauge(&mut out, "vehicles_clock_off", help, fleet.clocks_off.load(Relaxed))?;
         gauge(&mut out, "intake_waiting", "Inputs waiting for their shard", service.registry.waiting() as i64)?;
         gauge(&mut out, "mqtt_connections", "Connections to the embedded broker", (service.connections)() as i64)?;
+        let (turned_away, timed_out) = (service.unwelcome)();
+        counter(&mut out, "mqtt_turned_away", "Connections over a limit of the embedded broker", turned_away)?;
+        counter(&mut out, "mqtt_connect_timeouts", "Connections that sent no CONNECT in time", timed_out)?;
         gauge(&mut out, "dashboards", "WebSocket clients", service.feed.dashboards() as i64)?;
         gauge(&mut out, "store_up", "1 while the store takes writes", i64::from(service.health.fault().is_none()))?;
-        gauge(&mut out, "spool_rows", "Transitions not yet durable", service.health.pending() as i64)?;
+        self.spool(&mut out)?;
+        let help = "Stored statuses that somebody changed and that were mended from their transitions";
+        counter(&mut out, "store_repairs", help, service.health.repaired())?;
+        super::canary::metrics(service, &mut out)?;
         self.statuses(&mut out)?;
         self.vehicles(&mut out)?;
         self.refused(&mut out)?;
@@ -63,6 +74,19 @@ impl Collector for Scrape {
 }
 
 impl Scrape {
+    fn spool(&self, out: &mut DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let health = &self.0.health;
+        let spool = health.spool().unwrap_or_default();
+        let age_ms = spool.oldest.map_or(0, |oldest| (self.0.clock.today() - oldest).max(0));
+        gauge(out, "spool_rows", "Transitions not yet in the store, in memory and spool", health.waiting() as i64)?;
+        gauge(out, "memory_rows", "Transitions not yet durable, in memory only", health.pending() as i64)?;
+        gauge(out, "spool_bytes", "Bytes of the spool", spool.bytes as i64)?;
+        gauge(out, "spool_oldest_seconds", "Age of the first transition in the spool", age_ms / 1_000)?;
+        gauge(out, "durable", "0 while what is decided can be kept in memory only", health.stuck().is_none().into())?;
+        counter(out, "spool_damaged_segments", "Files of the spool set aside since the start", spool.damaged)?;
+        counter(out, "spool_torn_tails", "Unfinished records cut off since the start", spool.torn)
+    }
+
     fn statuses(&self, out: &mut DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
         let statuses = &self.0.statuses;
         counter(out, "statuses_published", "Transitions published by MQTT", statuses.published.load(Relaxed))?;

@@ -2,7 +2,10 @@
 //! Reads the board (live) and the store (history); feeds the door with heartbeats; hands WebSockets to live sessions.
 
 mod assets;
+mod availability;
+mod canary;
 mod customers;
+pub mod demo;
 mod error;
 mod heartbeats;
 mod live;
@@ -11,11 +14,13 @@ mod metrics;
 mod openapi;
 mod orders;
 mod params;
+mod quarantine;
 pub mod rate;
 mod refused;
 mod status;
 mod transitions;
 mod vehicles;
+mod warnings;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -30,12 +35,15 @@ use crate::domain::policy::Rules;
 use crate::fleet::outbox::FleetCounters;
 use crate::fleet::persister::StoreHealth;
 use crate::fleet::registry::Registry;
+use crate::fleet::supervisor::Supervisor;
+use crate::ingest::canary::Canary;
 use crate::ingest::door::Door;
 use crate::ingest::publisher;
 use crate::live::feed::Feed;
 use crate::live::hub::Hub;
 use crate::settings::Map as MapSettings;
 use crate::store::{Store, StoredCustomer};
+use crate::telemetry::warnings::Warnings;
 use error::Problem;
 
 /// Largest body of a request: a thousand heartbeats of 8 KiB.
@@ -51,14 +59,20 @@ pub struct Service {
     pub door: Arc<Door>,
     /// Who is known.
     pub registry: Arc<Registry>,
+    /// Who brings vehicles to life.
+    pub supervisor: Addr<Supervisor>,
     /// The past.
     pub store: Arc<dyn Store>,
     /// How the store is doing.
     pub health: Arc<StoreHealth>,
     /// Counters of the fleet.
     pub counters: Arc<FleetCounters>,
+    /// What operators are warned of.
+    pub warnings: Arc<Warnings>,
     /// Counters of the statuses published by MQTT.
     pub statuses: Arc<publisher::Counts>,
+    /// The proof that we hear.
+    pub canary: Arc<Canary>,
     /// Customers as they were stored.
     pub customers: BTreeMap<String, StoredCustomer>,
     /// What holds for all vehicles.
@@ -69,12 +83,16 @@ pub struct Service {
     pub rate: Arc<rate::Rate>,
     /// MQTT connections, when the broker is ours.
     pub connections: Box<dyn Fn() -> usize + Send + Sync>,
+    /// MQTT connections turned away, and those that did not say who they are in time.
+    pub unwelcome: Box<dyn Fn() -> (u64, u64) + Send + Sync>,
     /// Serve the dashboard from this folder.
     pub web_dir: Option<PathBuf>,
     /// What the map is made of.
     pub map: MapSettings,
     /// Orders of lists that are being read.
     pub orders: orders::Orders,
+    /// The simulated fleet of the demo.
+    pub demo: Arc<demo::Fleet>,
 }
 
 /// Puts every route into the application.
@@ -84,14 +102,22 @@ pub fn routes(config: &mut web::ServiceConfig, service: web::Data<Service>) {
         .service(get("/vehicles", read().to(vehicles::list)))
         .service(get("/customers/{customer}/vehicles/{vehicle}", read().to(vehicles::one)))
         .service(get("/customers/{customer}/vehicles/{vehicle}/transitions", read().to(transitions::of_vehicle)))
+        .service(get("/customers/{customer}/vehicles/{vehicle}/availability", read().to(availability::of_vehicle)))
+        .service(get("/availability", read().to(availability::of_fleet)))
         .service(get("/transitions", read().to(transitions::of_fleet)))
         .service(get("/customers", read().to(customers::list)))
         .service(get("/status", read().to(status::status)))
         .service(get("/refused", read().to(refused::list)))
+        .service(get("/quarantine", read().to(quarantine::list)))
+        .service(only("/quarantine/{customer}/{vehicle}/accept", "POST", web::post().to(quarantine::accept)))
+        .service(only("/quarantine/{customer}/{vehicle}", "DELETE", web::delete().to(quarantine::dismiss)))
+        .service(get("/warnings", read().to(warnings::list)))
         .service(get("/observation-gaps", read().to(status::observation_gaps)))
         .service(only("/heartbeats", "POST", web::post().to(heartbeats::take)))
         .service(get("/live", read().to(live::upgrade)))
         .service(get("/map", read().to(map::settings)))
+        .service(only("/demo/{customer}/{vehicle}/silence", "POST", web::post().to(demo::silence)))
+        .service(only("/demo/{customer}/{vehicle}/wake", "POST", web::post().to(demo::wake)))
         .service(get("/openapi.json", read().to(openapi::document)))
         .configure(openapi::page)
         .default_service(web::to(error::unknown_path));

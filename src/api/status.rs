@@ -6,6 +6,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::Service;
+use super::canary;
 use super::error::Problem;
 use super::params::Params;
 use super::vehicles::CountsView;
@@ -16,6 +17,8 @@ pub async fn status(request: HttpRequest, service: web::Data<Service>) -> Result
     Params::read(&request, &[])?;
     let observation = service.feed.observation().1;
     let lag = service.counters.detection_lag.summary();
+    let spool = service.health.spool();
+    let oldest = spool.and_then(|spool| spool.oldest);
     let counts: CountsView = service.feed.board().counts(&Default::default()).into();
     Ok(HttpResponse::Ok().json(json!({
         "version": env!("CARGO_PKG_VERSION"),
@@ -23,6 +26,7 @@ pub async fn status(request: HttpRequest, service: web::Data<Service>) -> Result
         "clock": { "stepped_ms": service.clock.stepped(), "slept_ms": service.clock.slept() },
         "listening": observation.listening,
         "listening_since": observation.since.map(rfc3339),
+        "blind_scope": if observation.listening { None } else { Some(observation.scope) },
         "blind_cause": if observation.listening { None } else { Some(observation.cause) },
         "intake": {
             "per_s": service.rate.per_s(),
@@ -35,9 +39,16 @@ pub async fn status(request: HttpRequest, service: web::Data<Service>) -> Result
         "store": {
             "kind": service.store.kind(),
             "ok": service.health.fault().is_none(),
-            "spool_rows": service.health.pending(),
+            "spool_rows": service.health.waiting(),
+            "memory_rows": service.health.pending(),
+            "spool_bytes": spool.map(|spool| spool.bytes),
+            "oldest_waiting_ms": oldest.map(|oldest| (service.clock.today() - oldest).max(0)),
+            "stuck": service.health.stuck(),
+            "repaired_rows": service.health.repaired(),
         },
+        "canary": canary::view(&service),
         "dashboards": service.feed.dashboards(),
+        "demo": service.demo.get().is_some(),
         "detection_lag_ms": { "p50": lag.p50, "p99": lag.p99, "max": lag.max },
     })))
 }
@@ -47,18 +58,26 @@ pub async fn healthz() -> HttpResponse {
     HttpResponse::Ok().json(json!({ "status": "ok" }))
 }
 
-/// The service can do its job: it hears, and what it decides can be kept. 503 with the reasons when not.
+/// The service can do its job: it hears, and what it decides can be kept, in the store or in the spool. 503 with the
+/// reasons when not; 200 and `degraded` while only the store is away.
 pub async fn readyz(service: web::Data<Service>) -> HttpResponse {
     let observation = service.feed.observation().1;
     let mut reasons = Vec::new();
     if !observation.listening {
         reasons.push(format!("not listening: {}", observation.cause));
     }
+    let mut degraded = Vec::new();
     if service.health.fault().is_some() {
-        reasons.push(format!("the {} store takes no writes", service.store.kind()));
+        degraded.push(format!("the {} store takes no writes", service.store.kind()));
     }
+    if let Some(why) = service.health.stuck() {
+        reasons.append(&mut degraded);
+        reasons.push(format!("what is decided cannot be kept on disk: {why}"));
+    }
+    reasons.extend(canary::push_fault(service.clock.now(), service.feed.pushed_until()));
     match reasons.is_empty() {
-        true => HttpResponse::Ok().json(json!({ "ready": true })),
+        true if degraded.is_empty() => HttpResponse::Ok().json(json!({ "ready": true })),
+        true => HttpResponse::Ok().json(json!({ "ready": true, "degraded": degraded })),
         false => HttpResponse::ServiceUnavailable().json(json!({ "ready": false, "reasons": reasons })),
     }
 }

@@ -43,7 +43,11 @@ fn is_sqlite(settings: &Settings) -> bool {
 pub fn unusable(settings: &Settings) -> Vec<String> {
     let store = store::check_url(settings.store.url.expose()).err();
     let broker = settings.mqtt.broker.as_ref().and_then(|url| Address::parse(url.expose()).err());
-    let topics = Topics::compile(&settings.mqtt.topics).err();
+    let topics = Topics::compile(&settings.mqtt.topics);
+    let presence = settings.mqtt.presence_topic.replace("{client_id}", &settings.mqtt.client_id);
+    let read = topics.as_ref().is_ok_and(|topics| topics.resolve(&presence).is_some());
+    let read = read.then(|| format!("mqtt.topics would read mqtt.presence_topic '{presence}'; change one of them"));
+    let topics = topics.err().into_iter().chain(read);
     store.into_iter().chain(broker).map(|error| format!("{error:#}")).chain(topics).collect()
 }
 

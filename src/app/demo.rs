@@ -27,6 +27,7 @@ pub async fn run_until(
     options.offline_after = settings.fleet.offline_after.std();
     options.will_grace = settings.fleet.will_grace.std();
     let (control, fleet) = simulator::start(options)?;
+    running.hand_over(control.clone());
     println!("{}", running.ready_line());
     println!("{vehicles} simulated vehicles are on the road; watch them at http://{}", running.http());
     stop.await;

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use super::ids::VehicleKey;
-use super::latest::Latest;
+use super::latest::{Fact, Latest};
 use super::liveness::Liveness;
 use super::policy::Policy;
 use super::query::{Filter, Query, Sort};
@@ -82,7 +82,7 @@ pub enum Group {
     Seen,
     /// position.
     Place,
-    /// battery_pct, odometer_km, ignition, metrics.
+    /// battery_pct, odometer_km, ignition, metrics, clock_skew_ms.
     Gauges,
     /// name, registration, vin, tags, offline_after_ms, policy_source.
     Registry,
@@ -458,11 +458,16 @@ fn key_of(row: &Row) -> (&str, &str) {
     (&row.key.customer, &row.key.vehicle)
 }
 
+/// Whether what is shown differs: a gauge that says the same again is no news.
 fn gauges_differ(old: &Latest, new: &Latest) -> bool {
-    old.battery_pct != new.battery_pct
-        || old.odometer_km != new.odometer_km
-        || old.ignition != new.ignition
-        || old.metrics != new.metrics
+    fn value<T: Copy>(fact: Option<Fact<T>>) -> Option<T> {
+        fact.map(Fact::value)
+    }
+    value(old.battery_pct) != value(new.battery_pct)
+        || value(old.odometer_km) != value(new.odometer_km)
+        || value(old.ignition) != value(new.ignition)
+        || old.clock_skew_shown() != new.clock_skew_shown()
+        || old.metrics.as_ref().map(|fact| &fact.value) != new.metrics.as_ref().map(|fact| &fact.value)
 }
 
 #[cfg(test)]

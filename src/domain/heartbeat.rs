@@ -9,6 +9,7 @@ use foldhash::quality::FixedState;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
 
+use super::owntracks;
 use super::time::{self, Millis};
 
 /// Longest payload that is read, in bytes: a full heartbeat with 32 metrics is about 1.5 KiB.
@@ -29,6 +30,19 @@ pub enum Format {
     Json,
     /// The payload is not read: the message itself is the heartbeat.
     Any,
+    /// What the OwnTracks app sends; it says itself what is a heartbeat and what a will.
+    Owntracks,
+}
+
+/// What one message on a heartbeat topic says.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Said {
+    /// The vehicle is there.
+    Heartbeat(Heartbeat),
+    /// Its connection broke.
+    Will,
+    /// Nothing that concerns its status.
+    Nothing,
 }
 
 /// One heartbeat, checked. Everything but its arrival is optional.
@@ -56,6 +70,14 @@ pub struct Heartbeat {
     pub next_in: Option<Millis>,
     /// Further readings by name.
     pub metrics: Option<Box<Metrics>>,
+}
+
+impl Heartbeat {
+    /// Only what liveness rests on: the vehicle spoke too often for the rest of it to be read.
+    pub fn without_facts(self) -> Self {
+        let Self { ts, seq, boot, next_in, .. } = self;
+        Self { ts, seq, boot, next_in, ..Self::default() }
+    }
 }
 
 /// Further readings by name, in the order they were sent.
@@ -135,25 +157,47 @@ impl Refused {
     }
 }
 
-/// Decodes one payload.
+/// Reads one message, in whichever format.
+///
+/// # Errors
+/// [`Refused`] with the reason; the message then counts as nothing at all.
+pub fn read(format: Format, payload: &[u8]) -> Result<Said, Refused> {
+    match format {
+        Format::Owntracks => check_length(payload).and_then(|()| owntracks::read(payload)),
+        Format::Json | Format::Any => decode(format, payload).map(Said::Heartbeat),
+    }
+}
+
+/// Decodes one payload that is to be a heartbeat.
 ///
 /// # Errors
 /// [`Refused`] with the reason; the message then counts as nothing at all.
 pub fn decode(format: Format, payload: &[u8]) -> Result<Heartbeat, Refused> {
-    if payload.len() > PAYLOAD_BYTES_MAX {
-        let detail = format!("payload has {} bytes, at most {PAYLOAD_BYTES_MAX} are read", payload.len());
-        return Err(Refused::new(Refusal::TooLong, detail));
+    check_length(payload)?;
+    match format {
+        Format::Any => Ok(Heartbeat::default()),
+        Format::Json if payload.is_empty() => Ok(Heartbeat::default()),
+        Format::Json => serde_json::from_slice::<Payload<'_>>(payload).map_err(|error| unreadable(&error))?.check(),
+        Format::Owntracks => match owntracks::read(payload)? {
+            Said::Heartbeat(beat) => Ok(beat),
+            Said::Will | Said::Nothing => Err(Refused::new(Refusal::BadPayload, "is no location")),
+        },
     }
-    if format == Format::Any || payload.is_empty() {
-        return Ok(Heartbeat::default());
+}
+
+fn check_length(payload: &[u8]) -> Result<(), Refused> {
+    if payload.len() <= PAYLOAD_BYTES_MAX {
+        return Ok(());
     }
-    let raw: Payload<'_> = serde_json::from_slice(payload).map_err(|error| {
-        // serde_json calls 1e999 "number out of range"; the sender is helped more by the right label.
-        let text = error.to_string();
-        let out_of_range = text.starts_with("number out of range");
-        Refused::new(if out_of_range { Refusal::OutOfRange } else { Refusal::BadPayload }, text)
-    })?;
-    raw.check()
+    let detail = format!("payload has {} bytes, at most {PAYLOAD_BYTES_MAX} are read", payload.len());
+    Err(Refused::new(Refusal::TooLong, detail))
+}
+
+/// serde_json calls 1e999 "number out of range"; the sender is helped more by the right label.
+pub(super) fn unreadable(error: &serde_json::Error) -> Refused {
+    let text = error.to_string();
+    let out_of_range = text.starts_with("number out of range");
+    Refused::new(if out_of_range { Refusal::OutOfRange } else { Refusal::BadPayload }, text)
 }
 
 /// The fields of a payload, for those who must name an unknown one.
@@ -215,7 +259,7 @@ impl Payload<'_> {
     }
 }
 
-fn within(field: &str, value: Option<f64>, low: f64, high: f64) -> Result<Option<f64>, Refused> {
+pub(super) fn within(field: &str, value: Option<f64>, low: f64, high: f64) -> Result<Option<f64>, Refused> {
     match value {
         Some(value) if !(low..=high).contains(&value) => {
             Err(Refused::new(Refusal::OutOfRange, format!("{field} is {value}, must be {low} to {high}")))

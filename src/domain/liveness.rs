@@ -16,6 +16,11 @@ use super::transition::{Cause, Change, Status};
 pub enum Input<'a> {
     /// A heartbeat arrived.
     Heartbeat(&'a Heartbeat, Option<u64>),
+    /// A heartbeat that waited in the broker's queue while we were deaf: the vehicle spoke then, and may be gone by now
+    /// (R42).
+    Waited(&'a Heartbeat),
+    /// A heartbeat of which nothing is known but that it came: the vehicle spoke too often (R45).
+    SignOfLife,
     /// A will, or an unclean disconnect, of the given MQTT session where it is known.
     Hint(Option<u64>),
     /// The vehicle says that it switches off.
@@ -143,6 +148,8 @@ impl Liveness {
         self.settle(now, setting, &mut outcome.changes);
         match input {
             Input::Heartbeat(beat, session) => self.hear(now, beat, session, setting, &mut outcome),
+            Input::Waited(beat) => self.hear_late(now, beat, setting, &mut outcome),
+            Input::SignOfLife => self.show_life(now, setting, &mut outcome.changes),
             Input::Hint(session) => self.shorten(now, session, setting.rules),
             Input::Goodbye => self.goodbye(now, &mut outcome.changes),
             Input::Policy => self.reset_deadline(now, setting),
@@ -207,17 +214,54 @@ impl Liveness {
         self.move_deadline(last_seen, beat, setting);
     }
 
-    /// A planned sleep (`next_in`) is believed up to the policy's cap, and gets a tolerance; it never shortens the
-    /// timeout.
+    /// What waited proves that the vehicle lived at some instant of our blindness. So nobody becomes online by it; who
+    /// was thought to be gone, or was never seen, is unobserved from that instant, and has a full timeout from hearing
+    /// again, like all who were there when we went deaf.
+    fn hear_late(&mut self, now: Millis, beat: &Heartbeat, setting: Setting<'_>, outcome: &mut Outcome) {
+        outcome.duplicate = self.heard.is_repeat(beat);
+        if outcome.duplicate {
+            return;
+        }
+        let gap = setting.gaps.before(now);
+        let spoken = gap.spoken_at(beat.ts, now);
+        // Who was declared offline after we listened again was so by newer news.
+        let older = self.since.is_some_and(|since| since >= gap.to);
+        if matches!(self.status, Status::NeverSeen | Status::Offline) && older {
+            return;
+        }
+        if matches!(self.status, Status::NeverSeen | Status::Offline) {
+            let at = self.since.map_or(spoken, |since| since.max(spoken));
+            outcome.changes.push(self.change(Status::Unobserved, at, Cause::Blind));
+            self.judged_until = spoken;
+        }
+        let last_seen = self.last_seen.map_or(spoken, |seen| seen.max(spoken));
+        self.last_seen = Some(last_seen);
+        self.hinted = false;
+        let from = last_seen.max(self.judged_until);
+        self.deadline = self.deadline.max(Some(from + allowed_silence(beat, setting)));
+    }
+
+    /// Never shortens: a sleep that was announced before still holds.
+    fn show_life(&mut self, now: Millis, setting: Setting<'_>, changes: &mut Vec<Change>) {
+        let last_seen = self.last_seen.map_or(now, |seen| seen.max(now));
+        self.last_seen = Some(last_seen);
+        let announced = self.deadline.filter(|_| self.status == Status::Online && !self.hinted);
+        if self.status != Status::Online {
+            changes.push(self.change(Status::Online, now, Cause::Heartbeat));
+        }
+        self.hinted = false;
+        self.judged_until = last_seen;
+        self.deadline = Some(announced.unwrap_or(Millis::MIN).max(last_seen + setting.policy.offline_after));
+    }
+
+    /// A live heartbeat moves the deadline of who is online.
     fn move_deadline(&mut self, last_seen: Millis, beat: &Heartbeat, setting: Setting<'_>) {
         if self.status != Status::Online {
             return;
         }
-        let sleep = beat.next_in.map_or(0, |next_in| next_in.min(setting.rules.sleep_max) + setting.rules.sleep_grace);
-        let allowed = setting.policy.offline_after.max(sleep);
         self.hinted = false;
         self.judged_until = last_seen;
-        self.deadline = Some(last_seen + allowed);
+        self.deadline = Some(last_seen + allowed_silence(beat, setting));
     }
 
     /// Moving average over about eight beats: enough to say "usually every 20 s" beside a silence.
@@ -266,6 +310,13 @@ impl Liveness {
         self.hinted = false;
         change
     }
+}
+
+/// How long a vehicle may be silent after this beat. A planned sleep (`next_in`) is believed up to the policy's cap,
+/// and gets a tolerance; it never shortens the timeout.
+fn allowed_silence(beat: &Heartbeat, setting: Setting<'_>) -> Millis {
+    let sleep = beat.next_in.map_or(0, |next_in| next_in.min(setting.rules.sleep_max) + setting.rules.sleep_grace);
+    setting.policy.offline_after.max(sleep)
 }
 
 impl Heard {

@@ -1,5 +1,5 @@
 //! Tests of the status table: every (state, input) pair, and random histories against a naive model.
-//! Reads liveness.rs; R2 to R5, R8, R20, R22, R28 of the list of pitfalls.
+//! Reads liveness.rs; R2 to R5, R8, R16, R20, R22, R28, R42 of the list of pitfalls.
 
 use super::*;
 use proptest::prelude::*;
@@ -67,10 +67,13 @@ use Status::{NeverSeen, Offline, Online, Unobserved};
 #[test]
 fn every_state_answers_every_input() {
     for state in Status::ALL {
-        for input in ["heartbeat", "deadline", "deadline while blind", "goodbye", "hint", "policy"] {
+        for input in
+            ["heartbeat", "sign of life", "deadline", "deadline while blind", "goodbye", "hint", "policy", "waited"]
+        {
             let mut bench = Bench::in_state(state);
             let got = match input {
                 "heartbeat" => bench.beat(1_010),
+                "sign of life" => bench.step(1_010, Input::SignOfLife),
                 "deadline" => {
                     bench.gaps.close(1_010);
                     bench.look(1_101)
@@ -86,6 +89,13 @@ fn every_state_answers_every_input() {
                     got.extend(bench.look(1_021));
                     got
                 }
+                "waited" => {
+                    bench.gaps.open(1_005);
+                    let mut got = bench.step(1_010, Input::Waited(&Heartbeat::default()));
+                    bench.gaps.close(1_050);
+                    got.extend(bench.look(1_141));
+                    got
+                }
                 _ => {
                     bench.gaps.close(1_005);
                     bench.offline_after = 20;
@@ -95,8 +105,10 @@ fn every_state_answers_every_input() {
                 }
             };
             let want = match (state, input) {
-                (NeverSeen | Offline | Unobserved, "heartbeat") => vec![(Online, 1_010, Cause::Heartbeat)],
-                (Online, "heartbeat") => vec![],
+                (NeverSeen | Offline | Unobserved, "heartbeat" | "sign of life") => {
+                    vec![(Online, 1_010, Cause::Heartbeat)]
+                }
+                (Online, "heartbeat" | "sign of life") => vec![],
                 (Online, "deadline") => vec![(Offline, 1_090, Silence)],
                 (Unobserved, "deadline") => vec![(Offline, 1_100, Silence)],
                 (Online, "deadline while blind") => vec![(Unobserved, 1_090, Blind)],
@@ -105,6 +117,8 @@ fn every_state_answers_every_input() {
                 (Online | Unobserved, "hint") => vec![(Offline, 1_020, LastWill)],
                 (Online, "policy") => vec![(Offline, 1_030, Silence)],
                 (Unobserved, "policy") => vec![(Offline, 1_025, Silence)],
+                (NeverSeen | Offline, "waited") => vec![(Unobserved, 1_005, Blind), (Offline, 1_140, Silence)],
+                (Online | Unobserved, "waited") => vec![(Offline, 1_140, Silence)],
                 (NeverSeen | Offline, _) => vec![],
                 other => panic!("no case for {other:?}"),
             };
@@ -198,6 +212,25 @@ fn a_heartbeat_after_the_hint_takes_it_back() {
     assert_eq!(bench.look(1_111), [(Offline, 1_110, Silence)]);
 }
 
+/// R45: a beat over the limit moves the deadline and takes a hint back, but an announced sleep it does not shorten.
+#[test]
+fn a_sign_of_life_keeps_a_vehicle_online_and_shortens_nothing() {
+    let mut bench = Bench::in_state(Online);
+    bench.beat(1_000);
+    assert_eq!(bench.step(1_050, Input::SignOfLife), []);
+    assert_eq!(bench.look(1_100), []);
+    bench.step(1_100, Input::Hint(None));
+    assert_eq!(bench.step(1_105, Input::SignOfLife), []);
+    assert_eq!(bench.look(1_195), []);
+    assert_eq!(bench.look(1_196), [(Offline, 1_195, Silence)]);
+    let mut asleep = Bench::in_state(Online);
+    let beat = Heartbeat { next_in: Some(300), ..Heartbeat::default() };
+    asleep.step(1_000, Input::Heartbeat(&beat, None));
+    let announced = asleep.vehicle.deadline();
+    asleep.step(1_001, Input::SignOfLife);
+    assert_eq!(asleep.vehicle.deadline(), announced);
+}
+
 #[test]
 fn an_announced_sleep_moves_the_deadline_up_to_the_cap() {
     for (next_in, deadline) in [(20, 1_090), (500, 1_510), (1_000_000, 2_010)] {
@@ -261,6 +294,37 @@ fn an_unobserved_vehicle_that_is_restored_gets_its_full_timeout() {
     assert_eq!(bench.look(7_091), [(Offline, 7_090, Silence)]);
 }
 
+/// R16, R42: what a broker kept for us proves that a vehicle lived, not that it is there now.
+#[test]
+fn a_beat_that_waited_is_dated_within_our_blindness_and_makes_nobody_online() {
+    let late = |ts| Heartbeat { ts, ..Heartbeat::default() };
+    let mut bench = Bench::in_state(Offline);
+    bench.gaps.open(2_000);
+    assert_eq!(bench.step(3_000, Input::Waited(&late(Some(2_500)))), [(Unobserved, 2_500, Blind)]);
+    assert_eq!(bench.step(3_001, Input::Waited(&late(Some(2_400)))), []);
+    assert_eq!(bench.vehicle.last_seen(), Some(2_500), "an older one moves nothing back");
+    assert_eq!(bench.step(3_002, Input::Goodbye), [(Offline, 3_002, Goodbye)], "its word, until a later beat comes");
+    assert_eq!(bench.step(3_003, Input::Waited(&late(Some(9_999_999)))), [(Unobserved, 3_003, Blind)]);
+    bench.gaps.close(3_100);
+    assert_eq!(bench.look(3_190), [], "one full timeout from listening again");
+    assert_eq!(bench.look(3_191), [(Offline, 3_190, Silence)]);
+    assert_eq!(bench.step(3_200, Input::Waited(&late(None))), [], "late news about who went offline since");
+}
+
+#[test]
+fn a_beat_that_waited_takes_a_will_back_and_a_repeat_does_nothing() {
+    let beat = |seq| Heartbeat { boot: Some(1), seq: Some(seq), ..Heartbeat::default() };
+    let mut bench = Bench::new();
+    bench.step(1_000, Input::Heartbeat(&beat(1), None));
+    bench.gaps.open(1_010);
+    bench.step(1_020, Input::Hint(None));
+    assert!(bench.full_step(1_021, Input::Waited(&beat(1))).duplicate, "redelivered, and heard before");
+    assert_eq!(bench.vehicle.deadline(), Some(1_030));
+    assert!(!bench.full_step(1_022, Input::Waited(&beat(2))).duplicate);
+    assert_eq!(bench.vehicle.deadline(), Some(1_110));
+    assert_eq!(bench.vehicle.last_seen(), Some(1_010));
+}
+
 /// The rule of the recorded traces, written naively: no state, only the list of beats.
 fn naive(beats: &[Millis], end: Millis) -> Vec<(Status, Millis)> {
     let mut list = Vec::new();
@@ -302,7 +366,7 @@ proptest! {
     /// Invariants 1 and 3 under every input in any order: transitions alternate, seq has no gap, times never go back,
     /// and no vehicle goes offline by silence before it had one full timeout in which we listened.
     #[test]
-    fn the_invariants_hold_for_every_history(inputs in proptest::collection::vec((0..7u8, 0..120i64), 1..120)) {
+    fn the_invariants_hold_for_every_history(inputs in proptest::collection::vec((0..8u8, 0..120i64), 1..120)) {
         let mut bench = Bench::new();
         let (mut now, mut seq, mut status, mut at, mut listening_since) = (1_000, 0, NeverSeen, 0, 0);
         for (kind, wait) in inputs {
@@ -312,8 +376,10 @@ proptest! {
                 0 | 1 => Input::Heartbeat(&beat, None),
                 2 => Input::Hint(None),
                 3 => Input::Goodbye,
+                7 => Input::SignOfLife,
                 4 => { bench.gaps.open(now); Input::Deadline }
                 5 => { bench.gaps.close(now); Input::Deadline }
+                6 => Input::Waited(&beat),
                 _ => Input::Deadline,
             };
             if bench.gaps.listening() && kind == 5 { listening_since = bench.gaps.since().unwrap_or(0); }

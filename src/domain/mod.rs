@@ -1,12 +1,15 @@
 //! The pure core: what a heartbeat is, what a status is, and when a silent vehicle is offline.
 //! No actor, socket, database, clock, randomness or log in here: inputs are arguments, outcomes are return values.
 
+pub mod availability;
 pub mod board;
+pub mod boots;
 pub mod heartbeat;
 pub mod ids;
 pub mod latest;
 pub mod liveness;
 pub mod observation;
+pub mod owntracks;
 pub mod policy;
 pub mod query;
 pub mod search;

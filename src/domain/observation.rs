@@ -18,6 +18,15 @@ pub struct Gap {
     pub to: Millis,
 }
 
+impl Gap {
+    /// When a vehicle spoke whose beat arrived at `arrival`, but had waited in a queue since we were deaf: its own
+    /// time, as far as it lies within this interval; its beginning when the vehicle has no clock, since nothing later
+    /// is certain.
+    pub fn spoken_at(&self, device_time: Option<Millis>, arrival: Millis) -> Millis {
+        device_time.map_or(self.from, |time| time.min(arrival).min(self.to).max(self.from))
+    }
+}
+
 /// The blind intervals, ordered and disjoint; the last one may be open.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Gaps {
@@ -40,11 +49,10 @@ impl Gaps {
         self.list.front().map(|gap| gap.from)
     }
 
-    /// We stopped hearing at `from`. A gap already open stays as it is.
+    /// We stopped hearing at `from`, which may lie in the past. A gap that is open already only grows into the past.
     pub fn open(&mut self, from: Millis) {
-        if !self.listening() {
-            return;
-        }
+        let open = if self.listening() { None } else { self.list.pop_back() };
+        let from = open.map_or(from, |open| open.from.min(from));
         let from = self.list.back().map_or(from, |last| from.max(last.to));
         self.list.push_back(Gap { from, to: Millis::MAX });
         if self.list.len() > GAPS_MAX {
@@ -57,6 +65,13 @@ impl Gaps {
         if let Some(last) = self.list.back_mut().filter(|last| last.to == Millis::MAX) {
             last.to = to.max(last.from);
         }
+    }
+
+    /// The blind interval in or after which something arrived: what arrived then, but had waited, was said within it.
+    /// Empty when none is known.
+    pub fn before(&self, arrival: Millis) -> Gap {
+        let gap = self.list.iter().rev().find(|gap| gap.from <= arrival);
+        gap.map_or(Gap { from: arrival, to: arrival }, |gap| *gap)
     }
 
     /// The gaps that end after `instant`, in order.
@@ -91,6 +106,33 @@ mod tests {
         assert_eq!(gaps.after(0).collect::<Vec<_>>(), [Gap { from: 10, to: 20 }]);
         assert_eq!(gaps.since(), Some(20));
         assert_eq!(gaps.after(20).count(), 0);
+    }
+
+    #[test]
+    fn a_blindness_found_late_begins_when_we_last_surely_heard() {
+        let mut gaps = Gaps::default();
+        gaps.open(10);
+        gaps.close(20);
+        gaps.open(40);
+        gaps.open(30);
+        gaps.open(35);
+        assert_eq!(gaps.since(), Some(30));
+        gaps.open(5);
+        assert_eq!(gaps.after(0).collect::<Vec<_>>(), [Gap { from: 10, to: 20 }, Gap { from: 20, to: Millis::MAX }]);
+    }
+
+    /// R16, R42: the vehicle's own time counts only within the time we were deaf.
+    #[test]
+    fn a_beat_that_waited_was_spoken_within_the_blind_interval() {
+        let mut gaps = Gaps::default();
+        assert_eq!(gaps.before(50).spoken_at(Some(5), 50), 50, "no blindness is known");
+        gaps.open(10);
+        for (device_time, spoken) in [(None, 10), (Some(3), 10), (Some(30), 30), (Some(90), 50)] {
+            assert_eq!(gaps.before(50).spoken_at(device_time, 50), spoken);
+        }
+        gaps.close(40);
+        let gap = gaps.before(50);
+        assert_eq!((gap.spoken_at(Some(90), 50), gap.spoken_at(None, 50)), (40, 10), "it is over by now");
     }
 
     #[test]

@@ -44,6 +44,8 @@ pub struct Rules {
     pub backlog_after: Millis,
     /// A device clock may run this far ahead before its times are no longer believed (R19).
     pub future_max: Millis,
+    /// A device clock may be this far behind; what claims to be older is from a clock that is wrong, not from long ago.
+    pub past_max: Millis,
 }
 
 impl Default for Rules {
@@ -55,6 +57,7 @@ impl Default for Rules {
             sleep_grace: 10_000,
             backlog_after: 30_000,
             future_max: 120_000,
+            past_max: 30 * 86_400_000,
         }
     }
 }

@@ -1,6 +1,9 @@
 //! The vehicles: one actor each, spread over shards, watched by a supervisor, remembered by a persister.
 //! Fed by ingest through the registry; feeds the hub (live) and the store (durable).
 
+pub mod checkpoint;
+pub mod last_seen;
+pub mod limit;
 pub mod outbox;
 pub mod persister;
 pub mod registry;

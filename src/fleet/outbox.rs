@@ -3,7 +3,7 @@
 //! decision under way a vehicle, since a later update overwrites the earlier one in place.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 
 use super::persister::Decided;
 use super::registry::{Entry, Registry};
@@ -14,6 +14,7 @@ use crate::domain::policy::Rules;
 use crate::domain::time::Millis;
 use crate::live::hub::{Joined, Updates};
 use crate::telemetry::DetectionLag;
+use crate::telemetry::warnings::Warnings;
 
 /// A shard looks around every 50 ms; one that did not for this long was suspended with its process, or could not keep
 /// up. What arrived meanwhile may still lie in the sockets, so it was blind (R15).
@@ -26,12 +27,38 @@ pub struct FleetCounters {
     pub duplicates: AtomicU64,
     /// Beats that had waited somewhere.
     pub backlog: AtomicU64,
+    /// Vehicles whose clock is further off than is believed, ahead or behind.
+    pub clocks_off: AtomicI64,
     /// Vehicles whose actor panicked and was made anew.
     pub restarts: AtomicU64,
     /// Changes of status decided.
     pub transitions: AtomicU64,
     /// How late decisions were.
     pub detection_lag: DetectionLag,
+    /// The shortest timeout of any vehicle.
+    pub shortest_timeout: Shortest,
+}
+
+/// The shortest duration noted so far, milliseconds.
+#[derive(Debug)]
+pub struct Shortest(AtomicI64);
+
+impl Default for Shortest {
+    fn default() -> Self {
+        Self(AtomicI64::new(Millis::MAX))
+    }
+}
+
+impl Shortest {
+    /// Notes one.
+    pub fn note(&self, duration: Millis) {
+        self.0.fetch_min(duration, Relaxed);
+    }
+
+    /// The shortest; `Millis::MAX` while none was noted.
+    pub fn get(&self) -> Millis {
+        self.0.load(Relaxed)
+    }
 }
 
 /// Where a vehicle's update stands in the outbox: (generation, index).
@@ -47,6 +74,8 @@ pub struct Outbox {
     pub clock: Clock,
     /// Counters of all shards.
     pub counters: Arc<FleetCounters>,
+    /// What operators are warned of.
+    pub warnings: Arc<Warnings>,
     /// Vehicles whose deadline has passed by the clock, but not yet by what was heard.
     pub held: Vec<u32>,
     /// Vehicles that cannot be judged before we hear again.
@@ -79,12 +108,14 @@ impl Outbox {
         gaps: Gaps,
         clock: Clock,
         counters: Arc<FleetCounters>,
+        warnings: Arc<Warnings>,
     ) -> Self {
         Self {
             rules,
             gaps,
             clock,
             counters,
+            warnings,
             held: Vec::new(),
             parked: Vec::new(),
             pauses: Vec::new(),

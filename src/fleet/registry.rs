@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hash, Hasher};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU32, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 use actix::{Message, Recipient};
 use foldhash::quality::{FixedState, RandomState};
@@ -14,6 +14,7 @@ use hashbrown::HashTable;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use super::limit::Limit;
 use super::token::Token;
 use crate::clock::Clock;
 use crate::domain::board::Slot;
@@ -36,9 +37,18 @@ pub struct Entry {
     pub local: u32,
     /// A heartbeat that arrives until then changes no status, so it may be acknowledged at once.
     steady_until: AtomicI64,
+    /// Its token bucket, as [`Limit`] writes it.
+    full_at: AtomicI64,
+    /// Newest arrival of a beat over the limit that the actor has not taken into account yet.
+    sign_of_life: AtomicI64,
     /// Queued inputs other than heartbeats; while there are any, nothing is steady.
     unsteady_inputs: AtomicU32,
+    /// Beats over the limit since the shard last asked.
+    over_limit: AtomicU32,
 }
+
+/// No sign of life waits.
+const NO_SIGN: Millis = Millis::MIN;
 
 impl Entry {
     /// The actor tells until when a heartbeat cannot change the status.
@@ -46,9 +56,23 @@ impl Entry {
         self.steady_until.store(instant, Relaxed);
     }
 
-    /// The actor has dealt with a hint or goodbye.
+    /// A hint or goodbye was dealt with, or died with its actor.
     pub fn settled_one(&self) {
         self.unsteady_inputs.fetch_sub(1, Relaxed);
+    }
+
+    /// The newest arrival that was only noted, if there is one. Whoever asked for the lane's horizon before sees every
+    /// one up to it: it is noted under the lane's lock.
+    pub fn take_sign_of_life(&self) -> Option<Millis> {
+        if self.sign_of_life.load(Relaxed) == NO_SIGN {
+            return None;
+        }
+        Some(self.sign_of_life.swap(NO_SIGN, Relaxed)).filter(|sign| *sign != NO_SIGN)
+    }
+
+    /// How many beats were over the limit since the last time.
+    pub fn take_over_limit(&self) -> u32 {
+        self.over_limit.swap(0, Relaxed)
     }
 
     fn is_steady_at(&self, arrival: Millis) -> bool {
@@ -61,10 +85,19 @@ impl Entry {
 pub enum Input {
     /// A heartbeat, and the MQTT session it came by.
     Heartbeat(Heartbeat, Option<u64>),
+    /// A heartbeat that waited in the broker's queue while we were deaf.
+    Waited(Heartbeat),
     /// A will or an unclean disconnect of that session.
     Hint(Option<u64>),
     /// A planned switch-off.
     Goodbye,
+}
+
+impl Input {
+    /// Whether the vehicle itself speaks, now or earlier.
+    pub fn is_beat(&self) -> bool {
+        matches!(self, Self::Heartbeat(..) | Self::Waited(_))
+    }
 }
 
 /// One input on its way to its vehicle.
@@ -112,6 +145,8 @@ pub struct Admission {
     pub customer_vehicles_max: usize,
     /// Take vehicles that nobody registered.
     pub auto_register: bool,
+    /// How often a vehicle may speak before only its being there is noted.
+    pub limit: Limit,
 }
 
 /// Everybody who is known, in one lane a shard.
@@ -121,6 +156,7 @@ pub struct Registry {
     clock: Clock,
     next_slot: AtomicU32,
     total: AtomicUsize,
+    over_limit: AtomicU64,
     customers: Mutex<HashMap<Arc<str>, usize>>,
     hasher: RandomState,
 }
@@ -137,6 +173,8 @@ struct Lane {
 struct Inside {
     known: HashTable<Arc<Entry>>,
     queue: Vec<Envelope>,
+    /// Vehicles with beats over the limit; at most each vehicle of the lane once.
+    flooding: Vec<Arc<Entry>>,
     wake_sent: bool,
     shard: Option<Recipient<Wake>>,
 }
@@ -150,6 +188,7 @@ impl Registry {
             clock,
             next_slot: AtomicU32::new(0),
             total: AtomicUsize::new(0),
+            over_limit: AtomicU64::new(0),
             customers: Mutex::default(),
             hasher: RandomState::default(),
         }
@@ -163,6 +202,18 @@ impl Registry {
     /// How many vehicles are known.
     pub fn total(&self) -> usize {
         self.total.load(Relaxed)
+    }
+
+    /// Beats over the limit of their vehicle since start.
+    pub fn over_limit(&self) -> u64 {
+        self.over_limit.load(Relaxed)
+    }
+
+    /// Whether a vehicle is known.
+    pub fn knows(&self, customer: &str, vehicle: &str) -> bool {
+        let hash = hash(&self.hasher, customer, vehicle);
+        let inside = self.lanes[self.shard_of(customer, vehicle)].inside.lock();
+        inside.find(hash, customer, vehicle).is_some()
     }
 
     /// Inputs that wait in the lanes at this moment.
@@ -192,6 +243,33 @@ impl Registry {
         lane.inside.lock().insert(hash, key, &self.next_slot, &self.hasher)
     }
 
+    /// A vehicle that an operator registered; nothing when it is known already.
+    ///
+    /// # Errors
+    /// The cap that leaves no room for it.
+    pub fn enroll(&self, key: Arc<VehicleKey>) -> Result<Option<Arc<Entry>>, Refusal> {
+        let hash = hash(&self.hasher, &key.customer, &key.vehicle);
+        let mut inside = self.lanes[self.shard_of(&key.customer, &key.vehicle)].inside.lock();
+        if inside.find(hash, &key.customer, &key.vehicle).is_some() {
+            return Ok(None);
+        }
+        let key = self.count_in(&key.customer, &key.vehicle)?;
+        Ok(Some(inside.insert(hash, Arc::new(key), &self.next_slot, &self.hasher)))
+    }
+
+    /// Whether the caps leave room for one more vehicle of this customer.
+    ///
+    /// # Errors
+    /// The cap that does not.
+    pub fn has_room_for(&self, customer: &str) -> Result<(), Refusal> {
+        let customers = self.customers.lock();
+        if self.total.load(Relaxed) >= self.admission.vehicles_max {
+            return Err(Refusal::FleetFull);
+        }
+        let count = customers.get(customer).copied().unwrap_or(0);
+        if count >= self.admission.customer_vehicles_max { Err(Refusal::CustomerFull) } else { Ok(()) }
+    }
+
     /// Queues an input for its vehicle, registering it when it is new and may come. `token` is called only when the
     /// sender has to wait.
     ///
@@ -206,14 +284,12 @@ impl Registry {
     ) -> Result<Delivered, NotTaken> {
         let hash = hash(&self.hasher, customer, vehicle);
         let mut inside = self.lanes[self.shard_of(customer, vehicle)].inside.lock();
-        if inside.queue.len() >= LANE_INPUTS_MAX {
-            return Err(NotTaken::Full);
-        }
-        let found = inside.known.find(hash, |entry| *entry.key.vehicle == *vehicle && *entry.key.customer == *customer);
-        let entry = match found {
+        let full = inside.queue.len() >= LANE_INPUTS_MAX;
+        let entry = match inside.find(hash, customer, vehicle) {
             Some(entry) => Arc::clone(entry),
+            None if full => return Err(NotTaken::Full),
             // Only who spoke is registered: a broken connection is told of all it named, even in bad messages.
-            None if !matches!(input, Input::Heartbeat(..)) => {
+            None if !input.is_beat() => {
                 return Err(NotTaken::Refused(Refusal::UnknownVehicle));
             }
             None => {
@@ -222,14 +298,55 @@ impl Registry {
             }
         };
         let arrival = self.clock.now();
-        let steady = matches!(input, Input::Heartbeat(..)) && entry.is_steady_at(arrival);
-        if !matches!(input, Input::Heartbeat(..)) {
-            entry.unsteady_inputs.fetch_add(1, Relaxed);
-        }
+        let mut steady = false;
+        let input = match input {
+            Input::Heartbeat(beat, session) => {
+                steady = entry.is_steady_at(arrival);
+                match self.admission.limit.after(entry.full_at.load(Relaxed), arrival) {
+                    Some(_) if full => return Err(NotTaken::Full),
+                    Some(full_at) => {
+                        entry.full_at.store(full_at, Relaxed);
+                        Input::Heartbeat(beat, session)
+                    }
+                    // An announced sleep moves the deadline, so it has to reach the actor.
+                    None if steady && beat.next_in.is_none() => {
+                        entry.sign_of_life.store(arrival, Relaxed);
+                        self.note_over_limit(&mut inside, &entry);
+                        return Ok(Delivered::Steady);
+                    }
+                    None if full => return Err(NotTaken::Full),
+                    None => {
+                        self.note_over_limit(&mut inside, &entry);
+                        Input::Heartbeat(beat.without_facts(), session)
+                    }
+                }
+            }
+            _ if full => return Err(NotTaken::Full),
+            Input::Waited(beat) => {
+                steady = entry.is_steady_at(arrival);
+                Input::Waited(beat)
+            }
+            other => {
+                entry.unsteady_inputs.fetch_add(1, Relaxed);
+                other
+            }
+        };
         let token = if steady { None } else { token() };
         inside.queue.push(Envelope { entry, arrival, input, token });
         inside.wake();
         Ok(if steady { Delivered::Steady } else { Delivered::Pending })
+    }
+
+    fn note_over_limit(&self, inside: &mut Inside, entry: &Arc<Entry>) {
+        self.over_limit.fetch_add(1, Relaxed);
+        if entry.over_limit.fetch_add(1, Relaxed) == 0 {
+            inside.flooding.push(Arc::clone(entry));
+        }
+    }
+
+    /// The vehicles of a lane that were over their limit since the last time, each once.
+    pub fn take_flooding(&self, shard: usize) -> Vec<Arc<Entry>> {
+        std::mem::take(&mut self.lanes[shard].inside.lock().flooding)
     }
 
     /// Empties a lane into `batch` and says up to when everything that arrived is in it or was before.
@@ -276,6 +393,10 @@ impl Registry {
         if !self.admission.auto_register {
             return Err(Refusal::UnknownVehicle);
         }
+        self.count_in(customer, vehicle)
+    }
+
+    fn count_in(&self, customer: &str, vehicle: &str) -> Result<VehicleKey, Refusal> {
         let mut customers = self.customers.lock();
         if self.total.load(Relaxed) >= self.admission.vehicles_max {
             return Err(Refusal::FleetFull);
@@ -295,13 +416,20 @@ impl Registry {
 }
 
 impl Inside {
+    fn find(&self, hash: u64, customer: &str, vehicle: &str) -> Option<&Arc<Entry>> {
+        self.known.find(hash, |entry| *entry.key.vehicle == *vehicle && *entry.key.customer == *customer)
+    }
+
     fn insert(&mut self, hash: u64, key: Arc<VehicleKey>, next_slot: &AtomicU32, hasher: &RandomState) -> Arc<Entry> {
         let entry = Arc::new(Entry {
             key,
             slot: next_slot.fetch_add(1, Relaxed),
             local: self.known.len() as u32,
             steady_until: AtomicI64::new(Millis::MIN),
+            full_at: AtomicI64::new(0),
+            sign_of_life: AtomicI64::new(NO_SIGN),
             unsteady_inputs: AtomicU32::new(0),
+            over_limit: AtomicU32::new(0),
         });
         let rehash = |known: &Arc<Entry>| self::hash(hasher, &known.key.customer, &known.key.vehicle);
         self.known.insert_unique(hash, Arc::clone(&entry), rehash);
@@ -327,59 +455,5 @@ fn hash(state: &impl BuildHasher, customer: &str, vehicle: &str) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn registry(admission: Admission) -> Registry {
-        Registry::new(2, admission, Clock::start())
-    }
-
-    const OPEN: Admission = Admission { vehicles_max: 3, customer_vehicles_max: 2, auto_register: true };
-
-    fn beat(registry: &Registry, customer: &str, vehicle: &str) -> Result<Delivered, NotTaken> {
-        registry.deliver(customer, vehicle, Input::Heartbeat(Heartbeat::default(), None), || None)
-    }
-
-    #[test]
-    fn caps_refuse_new_vehicles_and_leave_known_ones_alone() {
-        let full = registry(OPEN);
-        for (customer, vehicle) in [("a", "1"), ("a", "2"), ("b", "1"), ("a", "1")] {
-            assert_eq!(beat(&full, customer, vehicle), Ok(Delivered::Pending));
-        }
-        assert_eq!(beat(&full, "b", "2"), Err(NotTaken::Refused(Refusal::FleetFull)));
-        let full = registry(Admission { vehicles_max: 9, ..OPEN });
-        beat(&full, "a", "1").and(beat(&full, "a", "2")).expect("room");
-        assert_eq!(beat(&full, "a", "3"), Err(NotTaken::Refused(Refusal::CustomerFull)));
-        let closed = registry(Admission { auto_register: false, ..OPEN });
-        assert_eq!(beat(&closed, "a", "1"), Err(NotTaken::Refused(Refusal::UnknownVehicle)));
-        closed.restore(Arc::new(VehicleKey::parse("a", "1").expect("key")));
-        assert!(beat(&closed, "a", "1").is_ok());
-    }
-
-    #[test]
-    fn a_steady_vehicle_makes_nobody_wait_unless_something_else_is_queued() {
-        let registry = registry(OPEN);
-        let entry = registry.restore(Arc::new(VehicleKey::parse("a", "1").expect("key")));
-        assert_eq!(beat(&registry, "a", "1"), Ok(Delivered::Pending));
-        entry.set_steady_until(Millis::MAX);
-        assert_eq!(beat(&registry, "a", "1"), Ok(Delivered::Steady));
-        assert_eq!(registry.deliver("a", "1", Input::Goodbye, || None), Ok(Delivered::Pending));
-        assert_eq!(beat(&registry, "a", "1"), Ok(Delivered::Pending));
-        entry.settled_one();
-        assert_eq!(beat(&registry, "a", "1"), Ok(Delivered::Steady));
-    }
-
-    #[test]
-    fn a_full_lane_says_so_and_has_room_after_it_was_taken() {
-        let registry = Registry::new(1, OPEN, Clock::start());
-        for _ in 0..LANE_INPUTS_MAX {
-            beat(&registry, "a", "1").expect("room");
-        }
-        assert_eq!(beat(&registry, "a", "1"), Err(NotTaken::Full));
-        assert_eq!(registry.horizon_if_empty(0), None);
-        let mut batch = Vec::new();
-        let until = registry.take(0, &mut batch);
-        assert!(batch.iter().all(|envelope| envelope.arrival <= until) && batch.len() == LANE_INPUTS_MAX);
-        assert!(beat(&registry, "a", "1").is_ok());
-    }
-}
+#[path = "registry_tests.rs"]
+mod tests;

@@ -26,6 +26,7 @@ use crate::domain::policy::{Policy, Rules};
 use crate::domain::time::Millis;
 use crate::live::feed::Feed;
 use crate::live::hub::Hub;
+use crate::telemetry::warnings::Warnings;
 
 /// How often the board is told. Small against the dashboards' tick of 250 ms, large against the cost of a message.
 const TELL_EVERY: Duration = Duration::from_millis(50);
@@ -74,12 +75,19 @@ struct Flight {
 }
 
 /// Held by an input until it is dealt with, even if its vehicle dies over it.
-pub struct Ticket(Arc<Flight>);
+pub struct Ticket {
+    flight: Arc<Flight>,
+    /// Whose beats are not steady until then.
+    unsettled: Option<Arc<Entry>>,
+}
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        if self.0.outstanding.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.0.shard.do_send(BatchDone);
+        if let Some(entry) = &self.unsettled {
+            entry.settled_one();
+        }
+        if self.flight.outstanding.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.flight.shard.do_send(BatchDone);
         }
     }
 }
@@ -103,6 +111,8 @@ pub struct Parts {
     pub hub: Addr<Hub>,
     /// Where decisions go.
     pub persister: Persister,
+    /// What operators are warned of.
+    pub warnings: Arc<Warnings>,
 }
 
 impl Parts {
@@ -125,14 +135,16 @@ pub struct Shard {
     waiting: Vec<(Envelope, Ticket)>,
     supervisor: Option<Recipient<Paused>>,
     telling: bool,
+    /// The horizon of the last time the board was told.
+    told_until: Millis,
 }
 
 impl Shard {
     /// Starts a shard on a thread of its own.
     pub fn start_on(arbiter: &ArbiterHandle, index: usize, parts: Parts) -> Addr<Self> {
         Self::start_in_arbiter(arbiter, move |context| {
-            let Parts { registry, rules, gaps, clock, counters, .. } = parts.clone();
-            let outbox = Outbox::new(index, registry, rules, gaps, clock, counters);
+            let Parts { registry, rules, gaps, clock, counters, warnings, .. } = parts.clone();
+            let outbox = Outbox::new(index, registry, rules, gaps, clock, counters, warnings);
             let flight = Flight { outstanding: AtomicUsize::new(0), shard: context.address() };
             Self {
                 index,
@@ -144,6 +156,7 @@ impl Shard {
                 waiting: Vec::new(),
                 supervisor: None,
                 telling: false,
+                told_until: parts.clock.now(),
                 parts,
             }
         })
@@ -168,7 +181,8 @@ impl Shard {
             self.outbox.borrow_mut().batch_begins();
             self.flight.outstanding.store(batch.len(), Ordering::Release);
             for envelope in batch.drain(..) {
-                self.hand_over(envelope, Ticket(Arc::clone(&self.flight)), context);
+                let unsettled = (!envelope.input.is_beat()).then(|| Arc::clone(&envelope.entry));
+                self.hand_over(envelope, Ticket { flight: Arc::clone(&self.flight), unsettled }, context);
             }
         }
         self.batch = batch;
@@ -224,7 +238,7 @@ impl Shard {
         if self.telling {
             return;
         }
-        let horizon = self.outbox.borrow_mut().horizon();
+        let horizon = self.settled_horizon();
         let updates = self.outbox.borrow_mut().take_updates();
         if updates.is_none() && self.outbox.borrow().fallen.is_empty() {
             self.parts.registry.report_on_board(self.index, horizon);
@@ -237,6 +251,19 @@ impl Shard {
             shard.parts.registry.report_on_board(shard.index, horizon);
             shard.raise_fallen(context);
         }));
+    }
+
+    /// Up to when everything that arrived is in the outbox or on the board. Vehicles over their limit are told to look
+    /// at what was only noted for them; until they have, the horizon is that of the last time.
+    fn settled_horizon(&mut self) -> Millis {
+        let horizon = self.outbox.borrow_mut().horizon();
+        let before = std::mem::replace(&mut self.told_until, horizon);
+        let flooding = self.parts.registry.take_flooding(self.index);
+        for entry in &flooding {
+            self.parts.warnings.flooding(self.parts.clock.now(), &entry.key, entry.take_over_limit());
+        }
+        self.call(flooding.iter().map(|entry| entry.local));
+        if flooding.is_empty() { horizon } else { before }
     }
 
     fn raise_fallen(&mut self, context: &mut Context<Self>) {
@@ -269,8 +296,8 @@ impl Shard {
         self.call(held);
     }
 
-    fn call(&self, held: Vec<u32>) {
-        for vehicle in held.into_iter().filter_map(|local| self.vehicles[local as usize].as_ref()) {
+    fn call(&self, locals: impl IntoIterator<Item = u32>) {
+        for vehicle in locals.into_iter().filter_map(|local| self.vehicles.get(local as usize)?.as_ref()) {
             vehicle.do_send(Look);
         }
     }

@@ -1,5 +1,5 @@
 //! Tests of the actors together: lane, shard, vehicle, persister, hub, over a store in memory that can be made to fail.
-//! Reads every file of this folder; R2, R12, R22, R27.
+//! Reads every file of this folder; R2, R12, R22, R27, R35, R45.
 
 use super::*;
 use std::sync::atomic::AtomicBool;
@@ -10,11 +10,15 @@ use parking_lot::Mutex;
 use crate::domain::heartbeat::Heartbeat;
 use crate::domain::ids::VehicleKey;
 use crate::domain::transition::{Status, Transition};
+use crate::fleet::limit::Limit;
 use crate::fleet::registry::{Admission, Delivered, Input, LANE_INPUTS_MAX, NotTaken};
 use crate::fleet::supervisor::{Hearing, Plan, Supervisor};
 use crate::fleet::token::Token;
 use crate::fleet::vehicle::Sabotage;
-use crate::store::{Checkpoint, ObservationGap, Store, StoredCustomer, StoredVehicle, TransitionQuery};
+use crate::store::{
+    Checkpoint, NewVehicle, ObservationGap, Repair, Store, StoredCustomer, StoredVehicle, TransitionQuery,
+};
+use crate::telemetry::warnings::Kind;
 
 #[derive(Default)]
 struct Memory {
@@ -57,8 +61,17 @@ impl Store for Memory {
         self.transitions.lock().extend_from_slice(transitions);
         Ok(())
     }
+    async fn register(&self, _: &[NewVehicle]) -> anyhow::Result<()> {
+        self.answer()
+    }
     async fn checkpoint(&self, _: &[Checkpoint], _: Millis) -> anyhow::Result<()> {
         self.answer()
+    }
+    async fn heard(&self, _: &[Checkpoint]) -> anyhow::Result<()> {
+        self.answer()
+    }
+    async fn repair(&self, _: Option<&VehicleKey>, _: u32) -> anyhow::Result<Repair> {
+        Ok(Repair::default())
     }
     async fn record_gap(&self, _: &ObservationGap) -> anyhow::Result<()> {
         self.answer()
@@ -83,25 +96,31 @@ struct Fleet {
     feed: Arc<Feed>,
     store: Arc<Memory>,
     counters: Arc<FleetCounters>,
+    warnings: Arc<Warnings>,
     supervisor: Addr<Supervisor>,
     persister: Persister,
     clock: Clock,
 }
 
 async fn fleet(store: Memory, offline_after: Millis) -> Fleet {
+    fleet_with(store, offline_after, Limit::NONE).await
+}
+
+async fn fleet_with(store: Memory, offline_after: Millis, limit: Limit) -> Fleet {
     let (clock, store) = (Clock::start(), Arc::new(store));
-    let admission = Admission { vehicles_max: 10_000, customer_vehicles_max: 10_000, auto_register: true };
+    let admission = Admission { vehicles_max: 10_000, customer_vehicles_max: 10_000, auto_register: true, limit };
     let registry = Arc::new(Registry::new(2, admission, clock));
     let feed = Arc::new(Feed::new(clock, 20));
     let hub = Hub::new(Arc::clone(&feed), Duration::from_millis(20), 10).start();
     let persister = Persister::start(
         Arc::clone(&store) as Arc<dyn Store>,
+        None,
         Arc::clone(&feed),
         hub.clone(),
         Arc::clone(&registry),
         Duration::from_millis(100),
     );
-    let counters = Arc::<FleetCounters>::default();
+    let (counters, warnings) = (Arc::<FleetCounters>::default(), Arc::<Warnings>::default());
     let plan = Plan {
         store: Arc::clone(&store) as Arc<dyn Store>,
         registry: Arc::clone(&registry),
@@ -111,14 +130,16 @@ async fn fleet(store: Memory, offline_after: Millis) -> Fleet {
         feed: Arc::clone(&feed),
         hub,
         persister: persister.clone(),
+        seen: None,
+        warnings: Arc::clone(&warnings),
     };
     let supervisor = Supervisor::start_fleet(plan).await.expect("starts");
-    Fleet { registry, feed, store, counters, supervisor, persister, clock }
+    Fleet { registry, feed, store, counters, warnings, supervisor, persister, clock }
 }
 
 impl Fleet {
     async fn hear(&self) {
-        self.supervisor.send(Hearing { scope: "process", blind: None }).await.expect("alive");
+        self.supervisor.send(Hearing { scope: "process", blind: None, since: None }).await.expect("alive");
     }
 
     fn beat(&self, vehicle: &str, token: impl FnOnce() -> Option<Token>) -> Result<Delivered, NotTaken> {
@@ -214,6 +235,8 @@ async fn a_vehicle_that_panics_is_made_anew_and_counted() {
     until("online", || outbox_fleet.status("1") == Some(Status::Online)).await;
     fleet.supervisor.send(Strike("acme", "1")).await.expect("alive");
     until("made anew", || fleet.counters.restarts.load(Ordering::Relaxed) == 1).await;
+    // A hint died in its mailbox; the vehicle is not unsteady for ever because of it.
+    until("steady again", || fleet.beat("1", || None) == Ok(Delivered::Steady)).await;
     let told = Arc::<AtomicBool>::default();
     fleet.registry.deliver("acme", "1", Input::Goodbye, || token(&told)).expect("taken");
     until("the next input works", || told.load(Ordering::Relaxed)).await;
@@ -269,6 +292,56 @@ async fn a_flood_is_bounded_and_handled() {
     assert_eq!(fleet.stored().len(), 100);
 }
 
+/// R45: what is over the limit costs no place in the lane, and yet keeps the vehicle online, to the millisecond.
+#[actix::test]
+async fn beats_over_the_limit_keep_a_vehicle_online_to_the_millisecond() {
+    let fleet = fleet_with(Memory::default(), 400, Limit::new(1, 1)).await;
+    fleet.hear().await;
+    fleet.beat("1", || None).expect("taken");
+    until("steady", || fleet.beat("1", || None) == Ok(Delivered::Steady)).await;
+    let (begun, mut last) = (fleet.clock.now(), (0, 0));
+    while fleet.clock.now() < begun + 1_500 {
+        let before = fleet.clock.now();
+        for _ in 0..100 {
+            fleet.beat("1", || None).expect("taken");
+        }
+        last = (before, fleet.clock.now());
+        actix::clock::sleep(Duration::from_millis(1)).await; // poll:
+    }
+    let seen = || fleet.feed.board().find("acme", "1").and_then(|row| row.state.last_seen).unwrap_or(0);
+    until("the board knows the last one", || seen() >= last.0).await;
+    assert_eq!(fleet.status("1"), Some(Status::Online));
+    until("offline", || fleet.stored() == [(1, Status::Online), (2, Status::Offline)]).await;
+    let change = fleet.store.transitions.lock()[1].change;
+    let last_seen = change.last_seen.expect("it spoke");
+    assert!((last.0..=last.1).contains(&last_seen), "{last_seen} in {last:?}");
+    assert_eq!(change.at, last_seen + 400);
+    assert!(fleet.registry.over_limit() > 10_000, "{}", fleet.registry.over_limit());
+    let warnings = fleet.warnings.list();
+    assert_eq!((warnings.len(), warnings[0].kind), (1, Kind::Flooding), "{warnings:?}");
+    assert_eq!(warnings[0].count, fleet.registry.over_limit());
+}
+
+/// R35: what is buffered from before a start is in order, two devices in turn are not.
+#[actix::test]
+async fn two_devices_with_one_name_are_named() {
+    let fleet = fleet(Memory::default(), 60_000).await;
+    fleet.hear().await;
+    let beat = |vehicle: &str, boot: u64, ago: Millis| {
+        let ts = Some(fleet.clock.now() - ago);
+        let beat = Heartbeat { ts, boot: Some(boot << 16), ..Heartbeat::default() };
+        fleet.registry.deliver("acme", vehicle, Input::Heartbeat(beat, None), || None).expect("taken");
+    };
+    for boot in [1, 2, 1, 2, 1, 2] {
+        beat("twice there", boot, 0);
+        beat("uploads what it buffered", boot, if boot == 1 { 3_600_000 } else { 0 });
+    }
+    until("named", || fleet.warnings.list().iter().any(|warning| warning.count == 2)).await;
+    until("the lanes are empty", || fleet.registry.waiting() == 0).await;
+    let named: Vec<_> = fleet.warnings.list().into_iter().map(|w| (w.vehicle, w.kind)).collect();
+    assert_eq!(named, [("twice there".into(), Kind::DuplicateId)]);
+}
+
 /// Finds a vehicle's actor and makes it panic.
 #[derive(Message)]
 #[rtype(result = "()")]
@@ -285,9 +358,12 @@ impl Handler<Strike> for Supervisor {
 impl Handler<Strike> for Shard {
     type Result = ();
 
-    fn handle(&mut self, strike: Strike, _: &mut Self::Context) {
+    fn handle(&mut self, strike: Strike, context: &mut Self::Context) {
         if self.parts.registry.shard_of(strike.0, strike.1) == self.index {
             self.vehicles.iter().flatten().for_each(|vehicle| vehicle.do_send(Sabotage));
+            let hint = self.parts.registry.deliver(strike.0, strike.1, Input::Hint(None), || None);
+            assert_eq!(hint, Ok(Delivered::Pending));
+            self.work(context);
         }
     }
 }

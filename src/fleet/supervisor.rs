@@ -10,12 +10,15 @@ use std::time::Duration;
 
 use actix::prelude::*;
 
+use super::checkpoint::repair_all;
 use super::outbox::FleetCounters;
 use super::persister::Persister;
 use super::registry::Registry;
 use super::shard::{Drain, Observe, Oversee, Parts, Paused, Restore, Shard};
 use super::vehicle::{Origin, Standing};
 use crate::clock::Clock;
+use crate::domain::heartbeat::Refusal;
+use crate::domain::latest::Latest;
 use crate::domain::liveness::{Liveness, Stored};
 use crate::domain::observation::{Gap, Gaps};
 use crate::domain::policy::{Policy, Rules};
@@ -23,7 +26,9 @@ use crate::domain::query::Filter;
 use crate::domain::time::Millis;
 use crate::live::feed::{Feed, Observation};
 use crate::live::hub::{Hub, Observed};
-use crate::store::{ObservationGap, Store, StoredVehicle};
+use crate::store::last_seen::Seen;
+use crate::store::{NewVehicle, ObservationGap, Store, StoredVehicle};
+use crate::telemetry::warnings::Warnings;
 
 /// Vehicles restored in one message to a shard.
 const RESTORE_CHUNK: usize = 5_000;
@@ -34,10 +39,21 @@ const DRAIN_AGAIN: Duration = Duration::from_millis(10);
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct Hearing {
-    /// Which part it is about: `process` or `link`.
+    /// Which part it is about: `process`, `link` or `intake`.
     pub scope: &'static str,
     /// Why it does not hear; nothing when it does.
     pub blind: Option<String>,
+    /// When it last surely heard, if that was before now: blindness is often found late.
+    pub since: Option<Millis>,
+}
+
+/// A scope that is blind.
+struct Blind {
+    since: Millis,
+    /// As it began: the words of its row.
+    cause: String,
+    /// As it is now.
+    words: String,
 }
 
 /// The wall clock was set, by so many milliseconds; dates follow it already.
@@ -56,7 +72,10 @@ pub struct Supervisor {
     clock: Clock,
     gaps: Gaps,
     /// The scopes that are blind, since when and why.
-    blind: BTreeMap<&'static str, (Millis, String)>,
+    blind: BTreeMap<&'static str, Blind>,
+    /// What vehicles are made of, for those that come later.
+    parts: Parts,
+    store: Arc<dyn Store>,
 }
 
 /// What the supervisor is made of.
@@ -77,6 +96,10 @@ pub struct Plan {
     pub hub: Addr<Hub>,
     /// The writer of the store.
     pub persister: Persister,
+    /// What the local file says of the last run, where there is one.
+    pub seen: Option<Seen>,
+    /// What operators are warned of.
+    pub warnings: Arc<Warnings>,
 }
 
 impl Supervisor {
@@ -87,27 +110,30 @@ impl Supervisor {
     /// # Errors
     /// The store cannot be read, or a shard died over its vehicles.
     pub async fn start_fleet(plan: Plan) -> anyhow::Result<Addr<Self>> {
-        let Plan { store, registry, rules, clock, counters, feed, hub, persister } = plan;
-        store.take_over().await?;
-        let alive_until = store.alive_until().await?;
+        let Plan { store, registry, rules, clock, counters, feed, hub, persister, seen, warnings } = plan;
+        repair_all(&store, &persister.health()).await?;
+        let stored = store.alive_until().await?;
+        let alive_until = stored.max(seen.as_ref().map(|seen| seen.alive_until));
         let blind_from = alive_until.unwrap_or_else(|| clock.now()).min(clock.now());
         let mut gaps = Gaps::default();
         gaps.open(blind_from);
-        let deaf = Observation { listening: false, since: Some(blind_from), cause: "start".into() };
+        let (since, scope) = (Some(blind_from), "process".into());
+        let deaf = Observation { listening: false, since, scope, cause: "start".into() };
         hub.send(Observed(deaf)).await?;
-        let parts = Parts { registry, rules, gaps, clock, counters, feed, hub, persister };
+        let parts = Parts { registry, rules, gaps, clock, counters, feed, hub, persister, warnings };
         let shards: Vec<Addr<Shard>> = (0..parts.registry.shards())
             .map(|index| Shard::start_on(&Arbiter::new().handle(), index, parts.clone()))
             .collect();
-        restore(&store, &parts, &shards).await?;
+        restore(&store, &parts, &shards, seen).await?;
         store.close_open_gaps(clock.now()).await?;
-        if alive_until.is_none() {
+        if stored.is_none() {
             // A store that is new has no checkpoint yet; a crash before the first one must be dated too.
             store.checkpoint(&[], clock.now()).await?;
         }
-        let Parts { gaps, hub, persister, .. } = parts;
-        let blind = BTreeMap::from([("process", (blind_from, "start".to_owned()))]);
-        Ok(Self { shards, hub, persister, clock, gaps, blind }.start())
+        let (gaps, hub, persister) = (parts.gaps.clone(), parts.hub.clone(), parts.persister.clone());
+        let blind =
+            BTreeMap::from([("process", Blind { since: blind_from, cause: "start".into(), words: "start".into() })]);
+        Ok(Self { shards, hub, persister, clock, gaps, blind, parts, store }.start())
     }
 
     #[cfg(test)]
@@ -126,19 +152,29 @@ impl Supervisor {
 
     fn tell(&self) {
         self.shards.iter().for_each(|shard| shard.do_send(Observe(self.gaps.clone())));
-        let cause = self.blind.values().next().map_or_else(String::new, |(_, cause)| cause.clone());
+        let (scope, cause) = match self.blind.iter().min_by_key(|(_, blind)| blind.since) {
+            Some((scope, blind)) => ((*scope).to_owned(), blind.words.clone()),
+            None => Default::default(),
+        };
         let since = self.gaps.since().map(|since| self.clock.date(since));
-        let observation = Observation { listening: self.blind.is_empty(), since, cause };
+        let observation = Observation { listening: self.blind.is_empty(), since, scope, cause };
         self.hub.do_send(Observed(observation));
     }
 }
 
-async fn restore(store: &Arc<dyn Store>, parts: &Parts, shards: &[Addr<Shard>]) -> anyhow::Result<()> {
+async fn restore(
+    store: &Arc<dyn Store>,
+    parts: &Parts,
+    shards: &[Addr<Shard>],
+    seen: Option<Seen>,
+) -> anyhow::Result<()> {
     let customers = store.load_customers().await?.into_iter();
     let timeouts: BTreeMap<String, Option<Millis>> = customers.map(|row| (row.customer, row.offline_after)).collect();
     let mut chunks: Vec<Vec<Origin>> = shards.iter().map(|_| Vec::new()).collect();
     let mut sent = Vec::new();
-    let mut each = |stored: StoredVehicle| {
+    let mut each = |mut stored: StoredVehicle| {
+        let heard = seen.as_ref().and_then(|seen| seen.of(&stored.key));
+        stored.last_seen = stored.last_seen.max(heard);
         let theirs = timeouts.get(&*stored.key.customer).copied().flatten();
         let shard = parts.registry.shard_of(&stored.key.customer, &stored.key.vehicle);
         chunks[shard].push(origin(stored, theirs, parts));
@@ -164,7 +200,7 @@ async fn restore(store: &Arc<dyn Store>, parts: &Parts, shards: &[Addr<Shard>]) 
 fn origin(stored: StoredVehicle, customers: Option<Millis>, parts: &Parts) -> Origin {
     let policy = Policy::resolve(&parts.rules, customers, stored.offline_after);
     let StoredVehicle { key, registered, status, since, seq, last_seen, latest, .. } = stored;
-    // Written by a clock that was ahead of today's: it was heard before we started, that much is known.
+    // Nobody was heard in the future, whatever the clock of the last run was.
     let past = |date: Option<Millis>| date.map(|date| date.min(parts.clock.started_at()));
     let (since, last_seen) = (past(since), past(last_seen));
     let liveness = Liveness::restored(Stored { status, since, seq, last_seen }, policy, parts.blind_from());
@@ -212,9 +248,9 @@ impl Handler<Stepped> for Supervisor {
 impl Handler<Hearing> for Supervisor {
     type Result = ();
 
-    fn handle(&mut self, Hearing { scope, blind }: Hearing, _: &mut Self::Context) {
+    fn handle(&mut self, Hearing { scope, blind, since }: Hearing, _: &mut Self::Context) {
         let now = self.clock.now();
-        let clock = self.clock;
+        let (from, clock) = (since.map_or(now, |since| since.min(now)), self.clock);
         let gap = |from, to: Option<Millis>, cause| {
             let (from, to) = (clock.date(from), to.map(|to| clock.date(to)));
             ObservationGap { scope: scope.to_owned(), from, to, cause }
@@ -222,19 +258,23 @@ impl Handler<Hearing> for Supervisor {
         match blind {
             Some(cause) if !self.blind.contains_key(scope) => {
                 tracing::warn!(scope, cause, "not listening: no vehicle is called offline meanwhile");
-                self.persister.record_gap(gap(now, None, cause.clone()));
-                self.blind.insert(scope, (now, cause));
-                self.gaps.open(now);
+                self.persister.record_gap(gap(from, None, cause.clone()));
+                self.blind.insert(scope, Blind { since: from, words: cause.clone(), cause });
+                self.gaps.open(from);
             }
             None => {
-                let Some((from, cause)) = self.blind.remove(scope) else { return };
-                self.persister.record_gap(gap(from, Some(now), cause));
+                let Some(Blind { since, cause, .. }) = self.blind.remove(scope) else { return };
+                self.persister.record_gap(gap(since, Some(now), cause));
                 if self.blind.is_empty() {
                     self.gaps.close(now);
-                    tracing::info!(blind_ms = now - from, "listening");
+                    tracing::info!(blind_ms = now - since, "listening");
                 }
             }
-            Some(_) => return,
+            // The same blindness in other words: how far the way back is.
+            Some(words) => match self.blind.get_mut(scope).filter(|blind| blind.words != words) {
+                Some(blind) => blind.words = words,
+                None => return,
+            },
         }
         self.tell();
     }
@@ -258,4 +298,50 @@ impl Handler<DrainAll> for Supervisor {
             }
         })
     }
+}
+
+/// Vehicles that an operator registered: they are stored, then they live, on the board as never seen. Answers for each
+/// whether it is new.
+///
+/// Errors: the store did not take them, and none of them is known then; or a cap was reached, and those before it are.
+#[derive(Message)]
+#[rtype(result = "anyhow::Result<Vec<bool>>")]
+pub struct Enroll(pub Vec<NewVehicle>);
+
+impl Handler<Enroll> for Supervisor {
+    type Result = ResponseFuture<anyhow::Result<Vec<bool>>>;
+
+    fn handle(&mut self, Enroll(vehicles): Enroll, _: &mut Self::Context) -> Self::Result {
+        let (store, parts, shards) = (Arc::clone(&self.store), self.parts.clone(), self.shards.clone());
+        Box::pin(async move {
+            store.register(&vehicles).await?;
+            let customers = store.load_customers().await?.into_iter();
+            let timeouts: BTreeMap<_, _> = customers.map(|row| (row.customer, row.offline_after)).collect();
+            let mut new = Vec::with_capacity(vehicles.len());
+            for vehicle in vehicles {
+                let theirs = timeouts.get(&*vehicle.key.customer).copied().flatten();
+                new.push(bring_to_life(vehicle, theirs, &parts, &shards).await?);
+            }
+            Ok(new)
+        })
+    }
+}
+
+async fn bring_to_life(
+    vehicle: NewVehicle,
+    customers: Option<Millis>,
+    parts: &Parts,
+    shards: &[Addr<Shard>],
+) -> anyhow::Result<bool> {
+    let NewVehicle { key, registered, offline_after } = vehicle;
+    let refused =
+        |reason: Refusal| anyhow::anyhow!("{key} is stored, but cannot live before a restart: {}", reason.word());
+    let Some(entry) = parts.registry.enroll(Arc::clone(&key)).map_err(refused)? else { return Ok(false) };
+    let policy = Policy::resolve(&parts.rules, customers, offline_after);
+    let (liveness, latest) = (Liveness::default(), Latest::default());
+    let shard = &shards[parts.registry.shard_of(&key.customer, &key.vehicle)];
+    shard
+        .send(Restore(vec![Origin { entry, registered, liveness, latest, policy, standing: Standing::Stored }]))
+        .await?;
+    Ok(true)
 }

@@ -21,11 +21,17 @@ use super::shard::{Flush, Shard, Ticket};
 use super::token::Token;
 use crate::clock::Clock;
 use crate::domain::board::{Registered, Update};
-use crate::domain::latest::{self, Latest};
+use crate::domain::boots::Boots;
+use crate::domain::heartbeat::Heartbeat;
+use crate::domain::latest::{self, Fact, Latest};
 use crate::domain::liveness::{self, Liveness, Outcome, Setting};
 use crate::domain::policy::Policy;
 use crate::domain::time::Millis;
 use crate::domain::transition::{Change, Evidence, Status, Transition};
+use crate::telemetry::warnings::Kind;
+
+/// What the operator is told of two devices with one name.
+const TWO_BOOTS: &str = "speaks with two boot texts in turn: two devices seem to have the same vehicle name";
 
 /// An input that arrived for this vehicle.
 #[derive(Message)]
@@ -84,6 +90,7 @@ pub struct Vehicle {
     registered: Option<Box<Registered>>,
     liveness: Liveness,
     latest: Latest,
+    boots: Boots,
     policy: Policy,
     standing: Standing,
     mark: Mark,
@@ -97,8 +104,9 @@ impl Vehicle {
     /// A vehicle of this shard.
     pub fn new(origin: Origin, outbox: Rc<RefCell<Outbox>>, shard: Addr<Shard>) -> Self {
         let Origin { entry, registered, liveness, latest, policy, standing } = origin;
-        let (mark, timer) = (Mark::default(), None);
-        Self { entry, registered, liveness, latest, policy, standing, mark, outbox, shard, timer }
+        let (boots, mark, timer) = (Boots::default(), Mark::default(), None);
+        outbox.borrow().counters.shortest_timeout.note(policy.offline_after);
+        Self { entry, registered, liveness, latest, boots, policy, standing, mark, outbox, shard, timer }
     }
 
     fn step(&mut self, now: Millis, input: liveness::Input<'_>) -> Outcome {
@@ -116,13 +124,44 @@ impl Vehicle {
                 } else {
                     let backlog = latest::is_backlog(&beat, outbox.clock.date(arrival), &outbox.rules);
                     outbox.counters.backlog.fetch_add(u64::from(backlog), Relaxed);
+                    // What was buffered before a start carries the old boot text, and that is in order.
+                    if !backlog && self.boots.note(beat.boot) {
+                        let today = outbox.clock.date(arrival);
+                        outbox.warnings.note(today, &self.entry.key, Kind::DuplicateId, 1, TWO_BOOTS);
+                    }
+                    let was_off = self.latest.clock_is_off(&outbox.rules);
                     self.latest.apply(&mut beat, outbox.clock.date(arrival), &outbox.rules);
+                    let is_off = self.latest.clock_is_off(&outbox.rules);
+                    outbox.counters.clocks_off.fetch_add(i64::from(is_off) - i64::from(was_off), Relaxed);
                 }
                 outcome.changes
             }
+            Input::Waited(beat) => self.hear_late(arrival, beat),
             Input::Hint(session) => self.step(arrival, liveness::Input::Hint(session)).changes,
             Input::Goodbye => self.step(arrival, liveness::Input::Goodbye).changes,
         }
+    }
+
+    /// What waited in a broker's queue while we were deaf is always backlog; its facts are as old as the beat.
+    fn hear_late(&mut self, arrival: Millis, mut beat: Heartbeat) -> Vec<Change> {
+        let outcome = self.step(arrival, liveness::Input::Waited(&beat));
+        let outbox = self.outbox.borrow();
+        if outcome.duplicate {
+            outbox.counters.duplicates.fetch_add(1, Relaxed);
+        } else {
+            outbox.counters.backlog.fetch_add(1, Relaxed);
+            let spoken = outbox.gaps.before(arrival).spoken_at(beat.ts, arrival);
+            // How long it waited says nothing about its clock.
+            let skew = self.latest.clock_skew;
+            self.latest.apply(&mut beat, outbox.clock.date(spoken), &outbox.rules);
+            self.latest.clock_skew = skew;
+        }
+        outcome.changes
+    }
+
+    /// A beat over the limit was noted in the entry, so that it costs nothing; it counts before anything is judged.
+    fn show_life(&mut self, sign: Option<Millis>) -> Vec<Change> {
+        sign.map_or_else(Vec::new, |sign| self.step(sign, liveness::Input::SignOfLife).changes)
     }
 
     /// Tells the board, hands over the decisions, and the sender's token with the last of them.
@@ -163,9 +202,18 @@ impl Vehicle {
             position: self.latest.position,
             usual_gap_ms: self.liveness.usual_gap(),
             session: self.liveness.session(),
-            clock_skew_ms: self.latest.clock_skew,
+            clock_skew_ms: self.latest.clock_skew.map(Fact::value),
         };
         Transition { key: Arc::clone(&self.entry.key), change, decided_at: clock.today(), evidence }
+    }
+
+    /// A vehicle whose clock is off counts while its actor lives.
+    fn count_clock(&self, change: i64) {
+        if let Ok(outbox) = self.outbox.try_borrow()
+            && self.latest.clock_is_off(&outbox.rules)
+        {
+            outbox.counters.clocks_off.fetch_add(change, Relaxed);
+        }
     }
 
     /// Sees to it that the deadline is looked at when it passes, and tells ingest until when nothing can happen.
@@ -208,6 +256,7 @@ impl Actor for Vehicle {
     type Context = Context<Self>;
 
     fn started(&mut self, context: &mut Self::Context) {
+        self.count_clock(1);
         if self.standing == Standing::Stored {
             let horizon = self.outbox.borrow_mut().horizon();
             let changes = self.step(horizon, liveness::Input::Deadline).changes;
@@ -222,13 +271,12 @@ impl Handler<Heard> for Vehicle {
 
     fn handle(&mut self, heard: Heard, context: &mut Self::Context) {
         let Heard { arrival, input, token, ticket } = heard;
-        let steady = matches!(input, Input::Heartbeat(..));
-        let changes = self.hear(arrival, input);
+        let sign = self.entry.take_sign_of_life();
+        let mut changes = self.show_life(sign.filter(|sign| *sign <= arrival));
+        changes.extend(self.hear(arrival, input));
+        changes.extend(self.show_life(sign.filter(|sign| *sign > arrival)));
         self.tell(changes, token);
         self.watch(context);
-        if !steady {
-            self.entry.settled_one();
-        }
         drop(ticket);
     }
 }
@@ -242,9 +290,12 @@ impl Handler<Look> for Vehicle {
         if self.timer.is_some_and(|(at, _)| at < clock_now) {
             self.timer = None;
         }
+        // The horizon first: every sign of life up to it can be seen then.
         let horizon = self.outbox.borrow_mut().horizon();
-        let changes = self.step(horizon, liveness::Input::Deadline).changes;
-        if !changes.is_empty() {
+        let sign = self.entry.take_sign_of_life();
+        let mut changes = self.show_life(sign);
+        changes.extend(self.step(horizon, liveness::Input::Deadline).changes);
+        if sign.is_some() || !changes.is_empty() {
             self.tell(changes, None);
         }
         self.watch(context);
@@ -265,6 +316,7 @@ impl Handler<Rearm> for Vehicle {
 impl Drop for Vehicle {
     /// A panic in a handler ends here: the shard is told who has to be made anew.
     fn drop(&mut self) {
+        self.count_clock(-1);
         if std::thread::panicking()
             && let Ok(mut outbox) = self.outbox.try_borrow_mut()
         {

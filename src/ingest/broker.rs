@@ -2,6 +2,7 @@
 //! Fed by the vehicles' connections; feeds the door through its hook. Only this file and its folder name the crate.
 //! What it keeps for ordinary subscribers (retained messages, queues of sessions) is bounded below and lives in memory.
 
+mod entrance;
 mod hook;
 mod sessions;
 mod status;
@@ -13,15 +14,21 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
+use mqtt5::broker::router::MessageRouter;
 use mqtt5::broker::{
-    BrokerConfig, BrokerShutdownHandle, MqttBroker, ResourceLimits, StorageBackendType, StorageConfig,
+    BrokerConfig, DynamicStorage, MqttBroker, ResourceLimits, ResourceMonitor, StorageBackend, StorageBackendType,
+    StorageConfig,
 };
+use tokio::net::TcpListener;
+use tokio::sync::broadcast;
 use tokio::task::JoinHandle;
 
+use self::entrance::{Entrance, Lobby};
 use self::hook::{Hook, Patience};
 use self::status::Guard;
 pub use self::status::Voice;
+use super::canary::Canary;
 use super::door::Door;
 use crate::settings::Mqtt;
 
@@ -36,6 +43,8 @@ const QUEUED_MESSAGES_MAX: usize = 1_000;
 const QUEUED_BYTES_MAX: usize = 1024 * 1024;
 /// Retained messages of clients: about 50 MB at 500 bytes. Our own statuses may be more (status.rs).
 const RETAINED_MAX: usize = 100_000;
+/// How often sessions and messages whose time is over are forgotten.
+const CLEAN_EVERY: Duration = Duration::from_secs(60);
 /// How long `stop` waits for connections to say goodbye.
 const STOP_LIMIT: Duration = Duration::from_secs(3);
 
@@ -44,8 +53,11 @@ pub struct Broker {
     address: SocketAddr,
     hook: Arc<Hook>,
     voice: Voice,
-    shutdown: BrokerShutdownHandle,
+    /// The client id of the canary.
+    canary: String,
+    shutdown: broadcast::Sender<()>,
     task: JoinHandle<()>,
+    cleaner: JoinHandle<()>,
 }
 
 impl Broker {
@@ -58,26 +70,24 @@ impl Broker {
     }
 
     async fn start_with(settings: &Mqtt, door: Arc<Door>, patience: Patience) -> anyhow::Result<Self> {
-        probe(settings.listen)?;
-        let hook = Arc::new(Hook::new(door, settings.publish_status, patience));
-        let mut broker =
-            MqttBroker::with_config(config(settings, &hook)).await.context("cannot start the MQTT broker")?;
-        let Some(address) = broker.local_addr() else { bail!("the MQTT broker has no address") };
+        let listener = TcpListener::bind(settings.listen).await.map_err(|error| taken(settings.listen, &error))?;
+        let address = listener.local_addr().context("the MQTT listener has no address")?;
+        let lobby = Arc::new(Lobby::new(settings));
+        let hook = Arc::new(Hook::new(door, settings.publish_status, patience, Arc::clone(&lobby)));
+        let guard = Arc::new(Guard(Arc::clone(&hook)));
+        let broker = MqttBroker::with_config(config(settings, &hook)).await.context("cannot start the MQTT broker")?;
+        let broker = broker.with_auth_provider(guard);
         broker.resource_monitor().update_limits(limits(settings));
         let voice = Voice(broker.router());
         let _ = hook.router.set(broker.router());
-        if settings.publish_status {
-            broker = broker.with_auth_provider(Arc::new(Guard(Arc::clone(&hook))));
-        }
-        let mut ready = broker.ready_receiver();
-        let shutdown = broker.shutdown_handle();
-        let task = tokio::spawn(async move {
-            if let Err(error) = broker.run().await {
-                tracing::error!(%error, "the MQTT broker ended");
-            }
-        });
-        ready.wait_for(|ready| *ready).await.context("the MQTT broker ended before it was ready")?;
-        Ok(Self { address, hook, voice, shutdown, task })
+        broker.router().initialize().await.context("cannot start the MQTT broker")?;
+        let entrance = Entrance::new(listener, lobby, settings, &broker, config(settings, &hook));
+        let cleaner = tokio::spawn(clean_up(broker.storage(), broker.router(), broker.resource_monitor()));
+        // Its parts are all we want of it; with it goes the listener that it insists on and nobody ever called.
+        drop(broker);
+        let (shutdown, _) = broadcast::channel(1);
+        let task = tokio::spawn(entrance.run(shutdown.clone()));
+        Ok(Self { address, hook, voice, canary: Canary::client_id(settings), shutdown, task, cleaner })
     }
 
     /// Where it listens.
@@ -95,10 +105,10 @@ impl Broker {
         self.hook.sessions.count()
     }
 
-    /// Counts open connections for as long as it is kept.
+    /// Counts open connections for as long as it is kept, but not the canary's.
     pub fn connection_counter(&self) -> impl Fn() -> usize + Send + Sync + 'static {
-        let hook = Arc::clone(&self.hook);
-        move || hook.sessions.count()
+        let (hook, canary) = (Arc::clone(&self.hook), self.canary.clone());
+        move || hook.sessions.count().saturating_sub(usize::from(hook.sessions.has(&canary)))
     }
 
     /// Connections closed because a message could not be made safe in time.
@@ -106,11 +116,18 @@ impl Broker {
         self.hook.given_up.load(Relaxed)
     }
 
+    /// Connections that were not let in or had to make room, and those that did not say who they are in time.
+    pub fn door_counter(&self) -> impl Fn() -> (u64, u64) + Send + Sync + 'static {
+        let hook = Arc::clone(&self.hook);
+        move || (hook.lobby.turned_away(), hook.lobby.timed_out())
+    }
+
     /// Closes the listener and all connections. From the first moment on nothing is acknowledged that is not safe
     /// yet, and the connections that end are no hints.
     pub async fn stop(mut self) {
         self.hook.stopping.send_replace(true);
-        self.shutdown.shutdown();
+        let _ = self.shutdown.send(());
+        self.cleaner.abort();
         if tokio::time::timeout(STOP_LIMIT, &mut self.task).await.is_err() {
             tracing::warn!(connections = self.connections(), "MQTT connections did not end in time");
             self.task.abort();
@@ -118,14 +135,26 @@ impl Broker {
     }
 }
 
-/// The broker's own error for a taken port spans lines; ask first and say it in a sentence.
-fn probe(listen: SocketAddr) -> anyhow::Result<()> {
-    std::net::TcpListener::bind(listen).map(drop).map_err(|error| {
-        anyhow::anyhow!(
-            "cannot listen for MQTT on {listen}: {error}; choose another mqtt.listen, or name the broker that runs \
-             there with --broker mqtt://{listen}"
-        )
-    })
+fn taken(listen: SocketAddr, error: &std::io::Error) -> anyhow::Error {
+    anyhow::anyhow!(
+        "cannot listen for MQTT on {listen}: {error}; choose another mqtt.listen, or name the broker that runs there \
+         with --broker mqtt://{listen}"
+    )
+}
+
+/// Forgets sessions and retained messages whose time is over.
+async fn clean_up(storage: Option<Arc<DynamicStorage>>, router: Arc<MessageRouter>, monitor: Arc<ResourceMonitor>) {
+    let mut interval = tokio::time::interval(CLEAN_EVERY);
+    loop {
+        interval.tick().await;
+        if let Some(storage) = &storage
+            && let Err(error) = storage.cleanup_expired().await
+        {
+            tracing::warn!(%error, "the MQTT broker could not clean up");
+        }
+        router.sweep_sessions().await;
+        monitor.cleanup_expired_windows().await;
+    }
 }
 
 fn config(settings: &Mqtt, hook: &Arc<Hook>) -> BrokerConfig {
@@ -134,7 +163,7 @@ fn config(settings: &Mqtt, hook: &Arc<Hook>) -> BrokerConfig {
         .with_max_queued_messages_per_client(QUEUED_MESSAGES_MAX)
         .with_max_queued_bytes_per_client(QUEUED_BYTES_MAX);
     BrokerConfig::new()
-        .with_bind_address(settings.listen)
+        .with_bind_address(([127, 0, 0, 1], 0))
         .with_max_clients(settings.connections_max.max(1))
         .with_max_packet_size(settings.packet_bytes_max as usize)
         .with_session_expiry(SESSION_KEPT)
@@ -150,7 +179,7 @@ fn config(settings: &Mqtt, hook: &Arc<Hook>) -> BrokerConfig {
 fn limits(settings: &Mqtt) -> ResourceLimits {
     ResourceLimits {
         max_connections: settings.connections_max,
-        max_connections_per_ip: settings.connections_max,
+        max_connections_per_ip: settings.connections_per_address_max.max(1),
         max_message_rate_per_client: 0,
         max_bandwidth_per_client: 0,
         max_connection_rate: CONNECTIONS_PER_S_MAX,

@@ -15,13 +15,19 @@ use std::time::Duration;
 use anyhow::Context;
 use rand::Rng;
 use rumqttc::v5::MqttOptions;
+use rumqttc::v5::mqttbytes::QoS;
+use rumqttc::v5::mqttbytes::v5::LastWill;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 pub use self::address::Address;
-use self::connection::Connection;
 pub(super) use self::connection::cause_of;
+use self::connection::{Connection, Pulse};
+use super::canary::Canary;
 use super::door::Door;
+use super::presence::Presence;
+use crate::domain::time::Millis;
 use crate::settings::Mqtt;
 
 /// Messages we allow the broker to have under way to us. More than the shards need to be busy for the some ten
@@ -44,9 +50,22 @@ pub enum Link {
     Down {
         /// One sentence for people.
         cause: String,
+        /// When the last packet surely came, if a connection was lost: that it is gone is often found late.
+        since: Option<Millis>,
     },
-    /// The broker granted every subscription.
+    /// The broker granted every subscription, and the canary, where there is one, came back since: what was queued
+    /// while we were away has been heard.
     Up,
+}
+
+impl Link {
+    /// The beginning of the present blindness, while it lasts: it stays when its cause changes.
+    fn since(&self) -> Option<Millis> {
+        match self {
+            Self::Down { since, .. } => *since,
+            Self::Up => None,
+        }
+    }
 }
 
 /// The subscriber's times.
@@ -98,7 +117,8 @@ impl Subscriber {
         let address = Address::parse(settings.broker.as_ref().context("mqtt.broker is not set")?.expose())?;
         let options = address.options(settings, &tuning)?;
         let (stopping, stop) = watch::channel(false);
-        let keeper = Keeper { options, place: address.place(), door, link, tuning, stop };
+        let presence = Presence::new(settings, door.clock());
+        let keeper = Keeper { options, place: address.place(), presence, door, link, tuning, stop };
         Ok(Self { stopping, task: tokio::spawn(keeper.run()) })
     }
 
@@ -116,10 +136,25 @@ pub(super) async fn told(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
 }
 
+/// Returns when what comes has not waited: the canary is back, or there is none. There is no limit to that: until then
+/// we are blind, and say so.
+async fn until_proved(pulse: &mut watch::Receiver<Pulse>, canary: Option<&Canary>, link: &watch::Sender<Link>) {
+    let Some(canary) = canary.filter(|_| !pulse.borrow().proved) else { return };
+    let topic = canary.topic().unwrap_or_default();
+    let cause = format!("subscribed; what was queued meanwhile is heard until our canary is back (topic {topic})");
+    link.send_modify(|link| *link = Link::Down { cause, since: link.since() });
+    let mut active = canary.active();
+    tokio::select! {
+        _ = pulse.wait_for(|pulse| pulse.proved) => {}
+        _ = active.wait_for(|active| !active) => {}
+    }
+}
+
 /// Keeps one connection open.
 struct Keeper {
     options: MqttOptions,
     place: String,
+    presence: Option<Presence>,
     door: Arc<Door>,
     link: watch::Sender<Link>,
     tuning: Tuning,
@@ -131,12 +166,14 @@ impl Keeper {
         let mut failures = 0;
         let mut stop = self.stop.clone();
         loop {
-            let mut connection = Connection::open(self.options.clone(), &self.door, &self.place);
+            let mut connection = Connection::open(self.options(), &self.door, &self.place);
             let mut pulse = connection.pulse.clone();
             let link = self.link.clone();
+            let (canary, place) = (self.door.canary().cloned(), self.place.clone());
             let up = async {
                 if pulse.wait_for(|pulse| pulse.up_since.is_some()).await.is_ok() {
-                    tracing::info!(broker = %self.place, "subscribed");
+                    tracing::info!(broker = %place, "subscribed");
+                    until_proved(&mut pulse, canary.as_deref(), &link).await;
                     link.send_replace(Link::Up);
                 }
                 std::future::pending::<()>().await
@@ -146,13 +183,13 @@ impl Keeper {
                 () = up => continue,
                 () = told(&mut stop) => {
                     connection.leave(STOP_LIMIT).await;
-                    self.down("we are stopping".into());
+                    self.down("we are stopping".into(), None);
                     return;
                 }
             };
-            let up_since = connection.pulse.borrow().up_since;
+            let Pulse { up_since, heard, .. } = *connection.pulse.borrow();
             drop(connection);
-            self.down(cause);
+            self.down(cause, up_since.map(|_| heard));
             if up_since.is_some_and(|since| since.elapsed() >= self.tuning.healthy_after) {
                 failures = 0;
             }
@@ -164,6 +201,16 @@ impl Keeper {
         }
     }
 
+    /// Of the next connection: its will says that we were gone since it was made (R43).
+    fn options(&self) -> MqttOptions {
+        let mut options = self.options.clone();
+        if let Some(presence) = &self.presence {
+            let (topic, qos) = (presence.topic.clone(), QoS::AtLeastOnce);
+            options.set_last_will(LastWill::new(topic, presence.offline(), qos, true, None));
+        }
+        options
+    }
+
     /// Doubles with each failure, and any part of it is taken by chance, so that many clients of a broker that comes
     /// back do not all come at once.
     fn backoff(&self, failures: u32) -> Duration {
@@ -172,15 +219,16 @@ impl Keeper {
     }
 
     /// Says it once, not at every attempt that fails alike.
-    fn down(&mut self, cause: String) {
-        let down = Link::Down { cause };
+    fn down(&mut self, cause: String, heard: Option<Instant>) {
+        if let Some(canary) = self.door.canary() {
+            canary.grant(false);
+        }
+        let since = heard.map(|heard| self.door.clock().now() - heard.elapsed().as_millis() as Millis);
         self.link.send_if_modified(|link| {
-            let changed = *link != down;
+            let changed = !matches!(link, Link::Down { cause: before, .. } if *before == cause);
             if changed {
-                if let Link::Down { cause } = &down {
-                    tracing::warn!(broker = %self.place, cause, "no heartbeats can be heard");
-                }
-                *link = down;
+                tracing::warn!(broker = %self.place, cause, "no heartbeats can be heard");
+                *link = Link::Down { cause, since: link.since().or(since) };
             }
             changed
         });

@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use super::door::Door;
 use crate::clock::Clock;
 use crate::domain::heartbeat::{Heartbeat, Refusal};
+use crate::fleet::limit::Limit;
 use crate::fleet::registry::{Admission, Input, LANE_INPUTS_MAX, Registry};
 use crate::fleet::token::Token;
 use crate::settings::Mqtt;
@@ -58,10 +59,15 @@ impl Drop for Bench {
 impl Bench {
     pub fn new(mode: Mode) -> Self {
         let clock = Clock::start();
-        let admission = Admission { vehicles_max: 100_000, customer_vehicles_max: 100_000, auto_register: true };
+        let admission = Admission {
+            vehicles_max: 100_000,
+            customer_vehicles_max: 100_000,
+            auto_register: true,
+            limit: Limit::NONE,
+        };
         let registry = Arc::new(Registry::new(1, admission, clock));
         let door = Arc::new(
-            Door::new(Arc::clone(&registry), &Mqtt::default().topics, clock)
+            Door::new(Arc::clone(&registry), &Mqtt::default().topics, clock, Arc::default())
                 .expect("invariant: the standard patterns compile"),
         );
         let inside = Arc::new(Mutex::new(Inside { mode: Some(mode), ..Inside::default() }));
@@ -137,6 +143,7 @@ async fn drain(registry: Arc<Registry>, inside: Arc<Mutex<Inside>>) {
             let mut inside = inside.lock();
             let (what, seq, session) = match envelope.input {
                 Input::Heartbeat(beat, session) => ("heartbeat", beat.seq, session),
+                Input::Waited(beat) => ("waited", beat.seq, None),
                 Input::Hint(session) => ("hint", None, session),
                 Input::Goodbye => ("goodbye", None, None),
             };

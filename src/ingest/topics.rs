@@ -40,6 +40,16 @@ pub struct Address<'a> {
     pub format: Format,
 }
 
+/// What is asked for at an external broker.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Subscription {
+    /// Its topic filter.
+    pub filter: String,
+    /// Whether live messages keep the retain flag of their sender. The OwnTracks app sets it on all of them; without
+    /// it only copies that the broker retained are flagged.
+    pub live_flag: bool,
+}
+
 /// Where Rollcall tells a vehicle's last transition. An identifier holds no `/`, `+` or `#`, so it is always a topic.
 pub fn status_topic(key: &VehicleKey) -> String {
     format!("fleet/{}/{}/status", key.customer, key.vehicle)
@@ -71,11 +81,11 @@ impl Topics {
     }
 
     /// The subscriptions that bring every message some pattern matches.
-    pub fn filters(&self) -> Vec<String> {
-        let mut filters: Vec<String> = self.patterns.iter().map(Pattern::filter).collect();
-        filters.sort();
-        filters.dedup();
-        filters
+    pub fn subscriptions(&self) -> Vec<Subscription> {
+        let mut all: Vec<Subscription> = self.patterns.iter().map(Pattern::subscription).collect();
+        all.sort();
+        all.dedup_by(|later, kept| later.filter == kept.filter);
+        all
     }
 }
 
@@ -116,12 +126,13 @@ impl Pattern {
         parts.next().is_none().then_some(address)
     }
 
-    fn filter(&self) -> String {
+    fn subscription(&self) -> Subscription {
         let levels = self.levels.iter().map(|level| match level {
             Level::Literal(text) => text.as_str(),
             _ => "+",
         });
-        levels.collect::<Vec<_>>().join("/")
+        let filter = levels.collect::<Vec<_>>().join("/");
+        Subscription { filter, live_flag: self.format != Format::Owntracks }
     }
 }
 
@@ -151,7 +162,8 @@ mod tests {
         {
             assert_eq!(topics.resolve(other), None, "{other}");
         }
-        assert_eq!(topics.filters(), ["fleet/+/+/goodbye", "fleet/+/+/heartbeat", "fleet/+/+/will"]);
+        let filters: Vec<String> = topics.subscriptions().into_iter().map(|each| each.filter).collect();
+        assert_eq!(filters, ["fleet/+/+/goodbye", "fleet/+/+/heartbeat", "fleet/+/+/will"]);
     }
 
     #[test]

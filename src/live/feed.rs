@@ -5,7 +5,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::hash::BuildHasher;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering::Relaxed};
 
 use bytestring::ByteString;
 use foldhash::quality::FixedState;
@@ -36,6 +36,8 @@ pub struct Observation {
     pub listening: bool,
     /// Since when it does, or does not.
     pub since: Option<Millis>,
+    /// Which part does not: `process`, `link` or `intake`; empty when all do.
+    pub scope: String,
     /// Why not.
     pub cause: String,
 }
@@ -71,6 +73,7 @@ pub struct Feed {
     observation: RwLock<(u64, Observation)>,
     deltas: Mutex<Deltas>,
     dashboards: AtomicUsize,
+    pushed_until: AtomicI64,
     epoch: String,
     tick: Millis,
     clock: Clock,
@@ -79,7 +82,8 @@ pub struct Feed {
 impl Feed {
     /// An empty board that does not hear yet.
     pub fn new(clock: Clock, tick: Millis) -> Self {
-        let started = Observation { listening: false, since: Some(clock.now()), cause: "start".into() };
+        let (since, scope) = (Some(clock.now()), "process".into());
+        let started = Observation { listening: false, since, scope, cause: "start".into() };
         Self {
             board: RwLock::default(),
             transitions: RwLock::default(),
@@ -87,6 +91,7 @@ impl Feed {
             observation: RwLock::new((1, started)),
             deltas: Mutex::default(),
             dashboards: AtomicUsize::new(0),
+            pushed_until: AtomicI64::new(clock.now()),
             epoch: format!("{:x}-{:x}", clock.started_at(), std::process::id()),
             tick,
             clock,
@@ -133,14 +138,22 @@ impl Feed {
 
     /// The observation frame.
     pub fn observation_frame(observation: &Observation) -> ByteString {
-        let Observation { listening, since, cause } = observation;
-        Frame::Observation { listening: *listening, since: since.map(rfc3339), cause }.encode()
+        let Observation { listening, since, scope, cause } = observation;
+        Frame::Observation { listening: *listening, since: since.map(rfc3339), scope, cause }.encode()
     }
 
     /// Closes the tick.
     pub(super) fn publish(&self) -> Version {
         self.deltas.lock().clear();
-        self.board.write().publish()
+        let until = self.clock.now();
+        let version = self.board.write().publish();
+        self.pushed_until.store(until, Relaxed);
+        version
+    }
+
+    /// Everything that was on the board then has been offered to dashboards.
+    pub fn pushed_until(&self) -> Millis {
+        self.pushed_until.load(Relaxed)
     }
 
     /// Durable transitions, for everybody who follows.

@@ -5,7 +5,7 @@
 //! taken), the persister one batch; a session's mailbox holds one tick, a second one is dropped, for the next frame
 //! says it all. On death: the process ends, as there is no truth to show without it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +15,9 @@ use super::feed::{Feed, Observation};
 use crate::domain::board::{Registered, Slot, Update};
 use crate::domain::ids::VehicleKey;
 use crate::domain::transition::Transition;
+
+/// Ticks that a durable transition waits for the board at most: a second by default.
+const TICKS_WAITED_MAX: u32 = 4;
 
 /// A vehicle new to the board.
 #[derive(Debug)]
@@ -81,15 +84,47 @@ pub struct Hub {
     sessions_max: usize,
     sessions: HashMap<u64, (Recipient<Tick>, Recipient<Farewell>)>,
     last_session: u64,
+    /// Durable transitions, in order, that wait for the board to show the first of them; and for how many ticks it did
+    /// not. A shard tells the board every 50 ms, so they are few.
+    waiting: VecDeque<Arc<Transition>>,
+    waited: u32,
 }
 
 impl Hub {
     /// A hub over this feed.
     pub fn new(feed: Arc<Feed>, tick: Duration, sessions_max: usize) -> Self {
-        Self { feed, tick, sessions_max, sessions: HashMap::new(), last_session: 0 }
+        let (sessions, waiting) = (HashMap::new(), VecDeque::new());
+        Self { feed, tick, sessions_max, sessions, last_session: 0, waiting, waited: 0 }
+    }
+
+    /// Tells of the durable transitions that the board shows: who hears of one and asks REST is never answered with the
+    /// state before it (R11).
+    fn tell(&mut self) {
+        let shown = {
+            let board = self.feed.board();
+            let is_shown = |transition: &Arc<Transition>| {
+                let row = board.find(&transition.key.customer, &transition.key.vehicle);
+                row.is_some_and(|row| row.state.seq >= transition.change.seq)
+            };
+            self.waiting.iter().take_while(|transition| is_shown(transition)).count()
+        };
+        if shown > 0 {
+            self.waited = 0;
+            self.feed.push_transitions(self.waiting.drain(..shown));
+        }
+    }
+
+    /// What the board will not show any more, such as a vehicle that left, must not hold back the others.
+    fn wait_no_longer(&mut self) {
+        self.waited = if self.waiting.is_empty() { 0 } else { self.waited + 1 };
+        if self.waited > TICKS_WAITED_MAX {
+            self.waited = 0;
+            self.feed.push_transitions(self.waiting.drain(..));
+        }
     }
 
     fn pulse(&mut self, _: &mut Context<Self>) {
+        self.wait_no_longer();
         self.feed.publish();
         for (tick, _) in self.sessions.values() {
             let _ = tick.try_send(Tick);
@@ -119,6 +154,8 @@ impl Handler<Updates> for Hub {
         for slot in updates.removed {
             board.remove(slot);
         }
+        drop(board);
+        self.tell();
     }
 }
 
@@ -126,7 +163,8 @@ impl Handler<Durable> for Hub {
     type Result = ();
 
     fn handle(&mut self, Durable(transitions): Durable, _: &mut Self::Context) {
-        self.feed.push_transitions(transitions);
+        self.waiting.extend(transitions);
+        self.tell();
     }
 }
 

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use crate::domain::board::{Board, Counts, Group, Row, Slot, Version};
 use crate::domain::heartbeat::Metrics;
-use crate::domain::latest::Position;
+use crate::domain::latest::{Fact, Position};
 use crate::domain::time::{self, Millis, rfc3339};
 use crate::domain::transition::{Status, Transition, TransitionView};
 
@@ -42,7 +42,7 @@ impl<'a> VehicleView<'a> {
             texts.map(|text| text.len()).sum::<usize>() + r.tags.iter().map(|tag| tag.len() + 3).sum::<usize>()
         });
         let metrics = row.state.latest.metrics.as_ref();
-        let metrics: usize = metrics.map_or(0, |list| list.iter().map(|(name, _)| 2 * name.len() + 30).sum());
+        let metrics: usize = metrics.map_or(0, |fact| fact.value.iter().map(|(name, _)| 2 * name.len() + 30).sum());
         // Control characters in registered names are written as six bytes; nothing is longer.
         900 + 2 * (row.key.customer.len() + row.key.vehicle.len()) + 6 * registered + metrics
     }
@@ -79,10 +79,12 @@ impl Serialize for VehicleView<'_> {
             map.serialize_entry("position", &state.latest.position.as_ref().map(PositionView::of))?;
         }
         if self.shows(Group::Gauges) {
-            map.serialize_entry("battery_pct", &state.latest.battery_pct)?;
-            map.serialize_entry("odometer_km", &state.latest.odometer_km)?;
-            map.serialize_entry("ignition", &state.latest.ignition)?;
-            map.serialize_entry("metrics", &MetricsView(state.latest.metrics.as_deref()))?;
+            let latest = &state.latest;
+            map.serialize_entry("battery_pct", &latest.battery_pct.map(Fact::value))?;
+            map.serialize_entry("odometer_km", &latest.odometer_km.map(Fact::value))?;
+            map.serialize_entry("ignition", &latest.ignition.map(Fact::value))?;
+            map.serialize_entry("metrics", &MetricsView(latest.metrics.as_deref().map(|fact| &fact.value)))?;
+            map.serialize_entry("clock_skew_ms", &latest.clock_skew_shown())?;
         }
         map.end()
     }
@@ -159,6 +161,8 @@ pub enum Frame<'a> {
         listening: bool,
         /// Since when it does, or does not.
         since: Option<String>,
+        /// Which part does not: `process`, `link` or `intake`; empty when all do.
+        scope: &'a str,
         /// Why not, or what ended the blindness.
         cause: &'a str,
     },

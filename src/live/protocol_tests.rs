@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::domain::board::{Registered, Update};
 use crate::domain::ids::VehicleKey;
-use crate::domain::latest::Latest;
+use crate::domain::latest::{Fact, Latest, Rank};
 use crate::domain::policy::Policy;
 
 fn board(rows: u32, metrics: usize) -> Board {
@@ -19,8 +19,9 @@ fn board(rows: u32, metrics: usize) -> Board {
             Position { lat: -89.123_456_789_012_3, lon: -179.1, at_ms: 1, speed_kmh: Some(1.1), heading_deg: None };
         let latest = Latest {
             position: Some(position),
-            odometer_km: Some(12_345.678_901_234),
-            metrics: Some(Arc::new(list)),
+            odometer_km: Some(Fact { value: 12_345.678_901_234, at: 1, rank: Rank::NONE }),
+            metrics: Some(Arc::new(Fact { value: list, at: 1, rank: Rank::NONE })),
+            clock_skew: Some(Fact { value: -315_569_520_000_123, at: 1, rank: Rank::NONE }),
             ..Latest::default()
         };
         let policy = Policy::default();
@@ -45,7 +46,7 @@ fn a_vehicle_shows_every_field_of_the_contract() {
     let value = serde_json::to_value(VehicleView::whole(board.row(0).expect("row"))).expect("json");
     let mut names: Vec<&String> = value.as_object().expect("object").keys().collect();
     names.sort();
-    let want = "battery_pct customer ignition last_seen metrics name odometer_km offline_after_ms \
+    let want = "battery_pct clock_skew_ms customer ignition last_seen metrics name odometer_km offline_after_ms \
                 policy_source position registration seq status status_since tags vehicle vin";
     assert_eq!(names, want.split_whitespace().collect::<Vec<_>>());
 }

@@ -1,10 +1,12 @@
 //! Where transitions are kept: one trait, two stores, each in its own SQL.
 //! Fed by the persister, the only writer; read at start, and by REST for what happened in the past.
 
+pub mod last_seen;
 pub mod local;
 mod owned;
 mod postgres;
 mod rows;
+pub mod spool;
 mod sqlite;
 
 use std::sync::Arc;
@@ -16,6 +18,8 @@ use crate::domain::ids::VehicleKey;
 use crate::domain::latest::Latest;
 use crate::domain::time::Millis;
 use crate::domain::transition::{Status, Transition};
+
+pub use rows::GAPS_MAX;
 
 const UNKNOWN_KIND: &str = "store.url must start with sqlite: or postgres://";
 
@@ -38,6 +42,17 @@ pub struct StoredVehicle {
     pub last_seen: Option<Millis>,
     /// Position and gauges written down.
     pub latest: Latest,
+}
+
+/// A vehicle that is to be known before it was ever heard.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewVehicle {
+    /// Its names.
+    pub key: Arc<VehicleKey>,
+    /// Names for people and tags, where there are any.
+    pub registered: Option<Box<Registered>>,
+    /// Its own timeout, milliseconds.
+    pub offline_after: Option<Millis>,
 }
 
 /// A customer as it is stored.
@@ -73,6 +88,37 @@ pub struct ObservationGap {
     pub to: Option<Millis>,
     /// Why, in a word or two.
     pub cause: String,
+}
+
+/// What a vehicle's row claims about its status, as it is written there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claim {
+    /// A word that may be no status.
+    pub status: String,
+    /// Since when.
+    pub since: Option<Millis>,
+    /// Number of the last transition.
+    pub seq: i64,
+}
+
+/// A row that was wrong, and was mended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mended {
+    /// Whose.
+    pub key: VehicleKey,
+    /// What it said.
+    pub was: Claim,
+    /// What the vehicle's last transition says, and the row since.
+    pub is: Claim,
+}
+
+/// What was found in one slice of the vehicles.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Repair {
+    /// Rows that were wrong.
+    pub mended: Vec<Mended>,
+    /// Where the next slice begins after; none when this was the last.
+    pub end: Option<VehicleKey>,
 }
 
 /// Where a list of transitions goes on: strictly older than this one.
@@ -143,9 +189,23 @@ pub trait Store: Send + Sync {
     /// back in last heartbeat and position.
     async fn commit(&self, transitions: &[Transition]) -> anyhow::Result<()>;
 
+    /// Registers vehicles, and the customers they belong to, in one transaction: they are stored as never seen. One
+    /// that is stored already stays as it is; of two rows with one name the first counts.
+    async fn register(&self, vehicles: &[NewVehicle]) -> anyhow::Result<()>;
+
     /// Writes what was last heard, and until when we listened; one transaction. Both move forward in time only;
-    /// vehicles that are not stored are left out, and a fact that a row does not bring stays as it was.
+    /// vehicles that are not stored are left out, and a fact that a row does not bring, or only an older one of, stays
+    /// as it was.
     async fn checkpoint(&self, rows: &[Checkpoint], alive_until: Millis) -> anyhow::Result<()>;
+
+    /// Part of a checkpoint that is written in steps: what was last heard of some vehicles, and not yet until when we
+    /// listened, which would be a promise about all of them.
+    async fn heard(&self, rows: &[Checkpoint]) -> anyhow::Result<()>;
+
+    /// Compares the status, since and seq of at most `rows` vehicles after this one with the vehicle's last transition
+    /// (without any: never seen, 0), and mends rows that say otherwise: status is derived, whoever wrote there (R1).
+    /// Whoever deletes transitions must keep the last one of each vehicle.
+    async fn repair(&self, after: Option<&VehicleKey>, rows: u32) -> anyhow::Result<Repair>;
 
     /// Writes a blind interval; the same (scope, from) again updates its end.
     async fn record_gap(&self, gap: &ObservationGap) -> anyhow::Result<()>;

@@ -7,10 +7,10 @@ use std::sync::Arc;
 
 use anyhow::Context;
 
-use super::{After, Checkpoint, StoredCustomer, StoredVehicle, TransitionQuery};
+use super::{After, Checkpoint, Claim, Mended, StoredCustomer, StoredVehicle, TransitionQuery};
 use crate::domain::board::Registered;
 use crate::domain::ids::VehicleKey;
-use crate::domain::latest::{Latest, Position};
+use crate::domain::latest::{Fact, Latest, Position, Rank};
 use crate::domain::time::Millis;
 use crate::domain::transition::{Cause, Change, Evidence, Status, Transition};
 
@@ -66,6 +66,96 @@ pub fn newest_heard(rows: &[Checkpoint]) -> Vec<&Checkpoint> {
     vehicles.into_values().collect()
 }
 
+/// SQL: each of these columns of one fact from `$new` where that is not older than the row's, by the fact's time, then
+/// its seq. Ends with a comma. The same words in either store.
+macro_rules! newest_of {
+    ($new:literal, $at:literal, $seq:literal, [$($column:literal),+]) => {
+        concat!($(
+            $column, " = CASE WHEN (", $new, ".", $at, ", coalesce(", $new, ".", $seq, ", -1)) >= (coalesce(vehicle.",
+            $at, ", ", $new, ".", $at, "), coalesce(vehicle.", $seq, ", -1)) THEN ", $new, ".", $column,
+            " ELSE vehicle.", $column, " END, "
+        ),+)
+    };
+}
+/// SQL: where a vehicle is, from `$new` where that is not older.
+macro_rules! newest_position {
+    ($new:literal) => {
+        crate::store::rows::newest_of!(
+            $new,
+            "position_at_ms",
+            "position_seq",
+            ["lat", "lon", "position_at_ms", "speed_kmh", "heading_deg", "position_seq"]
+        )
+    };
+}
+/// SQL: every other fact, from `$new` where that is not older.
+macro_rules! newest_gauges {
+    ($new:literal) => {
+        concat!(
+            crate::store::rows::newest_of!(
+                $new,
+                "battery_at_ms",
+                "battery_seq",
+                ["battery_pct", "battery_at_ms", "battery_seq"]
+            ),
+            crate::store::rows::newest_of!(
+                $new,
+                "odometer_at_ms",
+                "odometer_seq",
+                ["odometer_km", "odometer_at_ms", "odometer_seq"]
+            ),
+            crate::store::rows::newest_of!(
+                $new,
+                "ignition_at_ms",
+                "ignition_seq",
+                ["ignition", "ignition_at_ms", "ignition_seq"]
+            ),
+            crate::store::rows::newest_of!(
+                $new,
+                "metrics_at_ms",
+                "metrics_seq",
+                ["metrics", "metrics_at_ms", "metrics_seq"]
+            ),
+            crate::store::rows::newest_of!(
+                $new,
+                "clock_skew_at_ms",
+                "clock_skew_seq",
+                ["clock_skew_ms", "clock_skew_at_ms", "clock_skew_seq"]
+            )
+        )
+    };
+}
+pub(super) use {newest_gauges, newest_of, newest_position};
+
+/// A fact as statements bind it: its value, time, and seq.
+pub type FactRow<T> = (Option<T>, Option<Millis>, Option<i64>);
+
+/// The three columns of a fact.
+pub fn fact_row<T: Copy>(fact: Option<Fact<T>>) -> FactRow<T> {
+    (fact.map(Fact::value), fact.map(|fact| fact.at), fact.and_then(|fact| rank_row(fact.rank)))
+}
+
+/// The metrics, as JSON, and the other columns of a fact.
+pub fn metrics_row(latest: &Latest) -> anyhow::Result<FactRow<String>> {
+    let fact = latest.metrics.as_deref();
+    let json = fact.map(|fact| serde_json::to_string(&fact.value)).transpose()?;
+    Ok((json, fact.map(|fact| fact.at), fact.and_then(|fact| rank_row(fact.rank))))
+}
+
+/// A rank as a column.
+pub fn rank_row(rank: Rank) -> Option<i64> {
+    rank.seq().and_then(|seq| seq.try_into().ok())
+}
+
+fn rank(seq: Option<i64>) -> Rank {
+    Rank::of(seq.map(i64::unsigned_abs))
+}
+
+/// The fact of its three columns. One whose time was lost is older than any.
+fn fact<T>((value, at, seq): FactRow<T>) -> Option<Fact<T>> {
+    Some(Fact { value: value?, at: at.unwrap_or(0), rank: rank(seq) })
+}
+
 /// A row of `customer`.
 #[derive(Debug, sqlx::FromRow)]
 pub struct CustomerRow {
@@ -103,22 +193,33 @@ pub struct VehicleRow {
     odometer_km: Option<f64>,
     ignition: Option<bool>,
     metrics: Option<String>,
-    as_of_ms: Millis,
     clock_skew_ms: Option<Millis>,
+    position_seq: Option<i64>,
+    battery_at_ms: Option<Millis>,
+    battery_seq: Option<i64>,
+    odometer_at_ms: Option<Millis>,
+    odometer_seq: Option<i64>,
+    ignition_at_ms: Option<Millis>,
+    ignition_seq: Option<i64>,
+    metrics_at_ms: Option<Millis>,
+    metrics_seq: Option<i64>,
+    clock_skew_at_ms: Option<Millis>,
+    clock_skew_seq: Option<i64>,
 }
 
 impl VehicleRow {
     /// The vehicle of this row. Rows come ordered by customer, so the name is shared with the row before.
     pub fn into_stored(self, customer: &mut Arc<str>) -> anyhow::Result<StoredVehicle> {
         let whose = || format!("the stored vehicle {}/{}", self.customer, self.vehicle);
+        let metrics = self.metrics.as_deref().map(serde_json::from_str).transpose().with_context(whose)?;
         let latest = Latest {
             position: self.position(),
-            battery_pct: self.battery_pct,
-            odometer_km: self.odometer_km,
-            ignition: self.ignition,
-            metrics: self.metrics.as_deref().map(serde_json::from_str).transpose().with_context(whose)?.map(Arc::new),
-            as_of: self.as_of_ms,
-            clock_skew: self.clock_skew_ms,
+            position_rank: rank(self.position_seq),
+            battery_pct: fact((self.battery_pct, self.battery_at_ms, self.battery_seq)),
+            odometer_km: fact((self.odometer_km, self.odometer_at_ms, self.odometer_seq)),
+            ignition: fact((self.ignition, self.ignition_at_ms, self.ignition_seq)),
+            metrics: fact((metrics, self.metrics_at_ms, self.metrics_seq)).map(Arc::new),
+            clock_skew: fact((self.clock_skew_ms, self.clock_skew_at_ms, self.clock_skew_seq)),
         };
         let status = status(&self.status).with_context(whose)?;
         let tags: Box<[Box<str>]> = serde_json::from_str(&self.tags).with_context(whose)?;
@@ -151,6 +252,46 @@ impl VehicleRow {
             speed_kmh: self.speed_kmh,
             heading_deg: self.heading_deg,
         })
+    }
+}
+
+/// Some vehicles in the order of their keys: so many after this one.
+#[derive(Debug, Clone)]
+pub struct Slice {
+    pub customer: String,
+    pub vehicle: String,
+    pub rows: i64,
+}
+
+impl Slice {
+    /// The first `rows` after `after`, or of all.
+    pub fn after(after: Option<&VehicleKey>, rows: u32) -> Self {
+        let (customer, vehicle) = after.map_or_else(Default::default, |key| (&*key.customer, &*key.vehicle));
+        Self { customer: customer.to_owned(), vehicle: vehicle.to_owned(), rows: rows.max(1).into() }
+    }
+}
+
+/// A row of `vehicle` that is wrong, and what its last transition says.
+#[derive(Debug, sqlx::FromRow)]
+pub struct FaultyRow {
+    pub customer: String,
+    pub vehicle: String,
+    pub status: String,
+    pub status_since_ms: Option<Millis>,
+    pub seq: i64,
+    pub true_status: String,
+    pub true_since_ms: Option<Millis>,
+    pub true_seq: i64,
+}
+
+impl From<FaultyRow> for Mended {
+    fn from(row: FaultyRow) -> Self {
+        let claim = |status, since, seq| Claim { status, since, seq };
+        Self {
+            key: VehicleKey { customer: row.customer.into(), vehicle: row.vehicle.into() },
+            was: claim(row.status, row.status_since_ms, row.seq),
+            is: claim(row.true_status, row.true_since_ms, row.true_seq),
+        }
     }
 }
 

@@ -32,6 +32,7 @@ export class FakeServer {
     this.muted = new Set(); // sockets that hear nothing any more
     this.received = []; // every message of every dashboard, for asserting
     this.refuse_rest = false;
+    this.warnings = [];
   }
 
   async start(port = 0) {
@@ -169,6 +170,7 @@ export class FakeServer {
     const json = (status, body) => response.writeHead(status, { "content-type": "application/json" }).end(JSON.stringify(body));
     if (!pathname.startsWith("/api/")) return this.#file(pathname, response);
     if (this.refuse_rest) return json(503, { title: "Store unavailable", status: 503, detail: "the store does not answer" });
+    if (pathname === "/api/v1/status") return json(200, { canary: { state: "well", board: { lag_ms: 93 } } });
     if (pathname === "/api/v1/heartbeats") {
       const rows = [JSON.parse((await request.toArray()).join(""))].flat();
       rows.forEach((row) => this.heartbeat(row));
@@ -176,6 +178,7 @@ export class FakeServer {
     }
     if (pathname === "/api/v1/map") return json(200, { style_url: null, raster_tiles: null, attribution: null, pmtiles: null, ...this.map });
     if (pathname === "/api/v1/vehicles") return json(200, { items: [...this.vehicles.values()], next_cursor: null, total: this.vehicles.size, counts: this.counts() });
+    if (pathname === "/api/v1/warnings") return json(200, { items: this.warnings });
     const found = /^\/api\/v1\/customers\/([^/]+)\/vehicles\/([^/]+)\/transitions$/.exec(pathname);
     const items = found && this.transitions.get(`${decodeURIComponent(found[1])}/${decodeURIComponent(found[2])}`);
     return items ? json(200, { items: items.slice(0, 20), next_cursor: null }) : json(404, { title: "Not found", status: 404, detail: `nothing at ${pathname}` });

@@ -27,6 +27,8 @@ describe("faults", { skip: skip_reason({ needs_binary: false }) }, () => {
     const page = await open();
     fake.send({ type: "observation", listening: false, since: new Date().toISOString(), cause: "broker_link_down" });
     fake.set_status("acme", "TRK-1", "unobserved", "blind");
+    await page.locator("#link-state", { hasText: "Not listening" }).waitFor();
+    await page.locator("#proof", { hasText: "Test heartbeats come through in 93 ms" }).waitFor();
     await page.getByRole("status").filter({ hasText: /Rollcall itself was not listening since .* No vehicle is called offline for it/ }).waitFor();
     await row_of(page, "TRK-1").filter({ hasText: "Unobserved" }).waitFor();
     await chip(page, "Offline", 0).waitFor();
@@ -34,7 +36,7 @@ describe("faults", { skip: skip_reason({ needs_binary: false }) }, () => {
     const [red, green, blue] = colour.match(/\d+/g).map(Number);
     assert.ok(Math.max(red, green, blue) - Math.min(red, green, blue) < 40, `unobserved is grey, not ${colour}`);
     fake.send({ type: "observation", listening: true, since: new Date().toISOString() });
-    await page.getByText("not listening").waitFor({ state: "hidden" });
+    await page.getByText("was not listening").waitFor({ state: "hidden" });
   });
 
   test("a server that falls silent is first stale, and then left", async () => {
@@ -94,6 +96,15 @@ describe("faults", { skip: skip_reason({ needs_binary: false }) }, () => {
     fake.refuse_rest = false;
     await page.getByRole("button", { name: "Try again" }).click();
     await page.locator("#drawer-transitions").getByText("Never seen → Online").waitFor();
+  });
+
+  test("a warning stands with its vehicle, and with no other", async () => {
+    fake.warnings = [{ customer: "acme", vehicle: "TRK-2", kind: "flooding", detail: "speaks too often", count: 4 }];
+    const page = await open("/?v=acme%2FTRK-2");
+    await page.locator("#drawer-facts").getByText("speaks too often (4 times)").waitFor();
+    await row_of(page, "TRK-1").click();
+    await page.getByRole("heading", { name: "TRK-1" }).waitFor();
+    await page.locator("#drawer-facts").getByText("speaks too often").waitFor({ state: "hidden" });
   });
 
   test("rows do not move under the pointer until asked to", async () => {

@@ -29,8 +29,8 @@ export function skip_reason({ needs_binary = true } = {}) {
 }
 
 /** Starts the real service on free ports, or on the HTTP port given, with further settings: { MAP__STYLE_URL: "..." }. Resolves when it says that it is ready. */
-export async function start_service({ port = 0, offline_after = "3s", settings = {} } = {}) {
-  const flags = ["serve", "--http", `127.0.0.1:${port}`, "--mqtt-listen", "127.0.0.1:0", "--store", "sqlite::memory:", "--offline-after", offline_after];
+export async function start_service({ port = 0, offline_after = "3s", settings = {}, command = ["serve"] } = {}) {
+  const flags = [...command, "--http", `127.0.0.1:${port}`, "--mqtt-listen", "127.0.0.1:0", "--store", "sqlite::memory:", "--offline-after", offline_after];
   const variables = Object.entries(settings).map(([name, value]) => [`ROLLCALL__${name}`, value]);
   const env = { ...process.env, ...Object.fromEntries(variables) };
   const child = spawn(BIN, flags, { stdio: ["ignore", "pipe", "pipe"], env });

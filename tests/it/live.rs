@@ -111,7 +111,7 @@ async fn a_delta_brings_only_what_changed() {
     assert!(row["battery_pct"] == 40.0 && row["position"].is_null() && row["status"].is_null(), "{row}");
     beat(&service, "acme", "NEW", json!({})).await;
     let row = changed(&mut live, "NEW").await;
-    assert_eq!(row.as_object().map(serde_json::Map::len), Some(17), "a newcomer comes whole: {row}");
+    assert_eq!(row.as_object().map(serde_json::Map::len), Some(18), "a newcomer comes whole: {row}");
 }
 
 #[tokio::test]

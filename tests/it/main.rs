@@ -1,19 +1,31 @@
 //! The one integration binary: drives the real service from outside, and holds the sources to the house rules.
 
+mod availability;
 mod bad_input;
+mod canary;
 mod commands;
+mod connections;
 mod corpus;
 mod crash;
+mod durability;
+mod events;
+mod flood;
+mod healing;
 mod history;
 mod live;
 mod load;
 mod map;
+mod marks;
 mod mqtt;
 mod mqtt_clients;
 mod openapi;
+mod oracle;
+mod oracle_sabotage;
 mod outage;
+mod owntracks;
 mod paging;
 mod pause;
+mod quarantine;
 mod radio;
 mod rest;
 mod restart;
@@ -27,3 +39,4 @@ mod tidy;
 mod traces;
 mod views;
 mod wall_clock;
+mod wills;

@@ -34,14 +34,21 @@ pub struct Client {
 impl Client {
     /// Connects; `will` is a topic, and the service's own idea of a will when absent.
     pub fn connect(service: &Service, version: Version, id: &str, will: Option<&str>) -> Self {
-        let (host, port) = service.mqtt.rsplit_once(':').expect("address and port");
+        Self::connect_with(service, version, id, will.map(|topic| (topic, "", false)))
+    }
+
+    /// Connects; a will is topic, payload and retain flag.
+    pub fn connect_with(service: &Service, version: Version, id: &str, will: Option<(&str, &str, bool)>) -> Self {
+        let place = service.mqtt.trim_start_matches("mqtt://");
+        let (host, port) = place.rsplit_once(':').expect("address and port");
         let port = port.parse().expect("a port");
         match version {
             Version::V3 => {
                 let mut options = rumqttc::MqttOptions::new(id, host, port);
                 options.set_keep_alive(Duration::from_secs(30));
-                if let Some(topic) = will {
-                    options.set_last_will(rumqttc::LastWill::new(topic, "", rumqttc::QoS::AtLeastOnce, false));
+                if let Some((topic, payload, retain)) = will {
+                    let qos = rumqttc::QoS::AtLeastOnce;
+                    options.set_last_will(rumqttc::LastWill::new(topic, payload, qos, retain));
                 }
                 let (client, mut events) = rumqttc::AsyncClient::new(options, 100);
                 let task = tokio::spawn(async move { while events.poll().await.is_ok() {} });
@@ -50,9 +57,10 @@ impl Client {
             Version::V5 => {
                 let mut options = v5::MqttOptions::new(id, host, port);
                 options.set_keep_alive(Duration::from_secs(30));
-                if let Some(topic) = will {
+                if let Some((topic, payload, retain)) = will {
                     let qos = v5::mqttbytes::QoS::AtLeastOnce;
-                    options.set_last_will(v5::mqttbytes::v5::LastWill::new(topic, "", qos, false, None));
+                    let payload = payload.to_owned();
+                    options.set_last_will(v5::mqttbytes::v5::LastWill::new(topic, payload, qos, retain, None));
                 }
                 let (client, mut events) = v5::AsyncClient::new(options, 100);
                 let task = tokio::spawn(async move { while events.poll().await.is_ok() {} });
@@ -136,6 +144,13 @@ impl Raw {
     /// Writes bytes as they are; a service that has closed already may be told so.
     pub async fn write(&mut self, bytes: &[u8]) {
         let _ = self.stream.write_all(bytes).await;
+    }
+
+    /// Whether the service says anything before it closes.
+    pub async fn answers(&mut self) -> bool {
+        let mut byte = [0; 1];
+        let read = tokio::time::timeout(PATIENCE, self.stream.read(&mut byte)).await.expect("an answer or a close");
+        matches!(read, Ok(1))
     }
 
     /// Returns when the service has closed this connection; what it says before does not count.

@@ -144,7 +144,10 @@ async fn nobody_is_called_offline_when_the_broker_dies() {
     let gaps = service.get("/api/v1/observation-gaps").await;
     let link: Vec<_> = gaps["items"].as_array().expect("a list").iter().filter(|gap| gap["scope"] == "link").collect();
     assert_eq!(link.len(), 1, "one outage, one gap: {gaps}");
-    assert!(ms(&link[0]["from"]) >= killed - 10 && ms(&link[0]["to"]) == listening, "killed at {killed}: {gaps}");
+    // Dated from the last packet that surely came, and these senders speak ten times a second.
+    let from = ms(&link[0]["from"]);
+    assert!((killed - 1_000..killed + 5_000).contains(&from), "killed at {killed}: {gaps}");
+    assert_eq!(ms(&link[0]["to"]), listening, "{gaps}");
 
     let history = History::read(&stack).await;
     history.check();
@@ -168,14 +171,16 @@ async fn nobody_is_called_offline_when_the_broker_dies() {
 }
 
 /// The way to a server, which can be cut and restored.
-struct Way {
-    port: u16,
+pub struct Way {
+    /// Where the way begins, on loopback.
+    pub port: u16,
     open: watch::Sender<bool>,
     task: JoinHandle<()>,
 }
 
 impl Way {
-    async fn to(server: String) -> Self {
+    /// A way to this server, open.
+    pub async fn to(server: String) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let port = listener.local_addr().expect("bound").port();
         let (open, state) = watch::channel(true);
@@ -188,11 +193,12 @@ impl Way {
     }
 
     /// Every connection breaks, and new ones are closed at once.
-    fn cut(&self) {
+    pub fn cut(&self) {
         self.open.send_replace(false);
     }
 
-    fn restore(&self) {
+    /// New connections go through again.
+    pub fn restore(&self) {
         self.open.send_replace(true);
     }
 }
@@ -215,7 +221,7 @@ async fn carry(mut client: TcpStream, server: String, mut open: watch::Receiver<
 }
 
 /// Host and port of a database URL, and the same URL by way of another port of this machine.
-fn by_way_of(url: &str, port: u16) -> (String, String) {
+pub fn by_way_of(url: &str, port: u16) -> (String, String) {
     let (login, place) = url.rsplit_once('@').expect("a URL with a user");
     let (server, database) = place.split_once('/').expect("a URL with a database");
     (server.to_owned(), format!("{login}@127.0.0.1:{port}/{database}"))
@@ -237,7 +243,7 @@ async fn the_live_view_stays_right_when_the_store_is_away() {
     let keeps_on = tokio::spawn(keep_on(Arc::clone(&radio), steady));
 
     way.cut();
-    // One falls silent, one comes: both are seen at once, neither can be stored.
+    // One falls silent, one comes: both are seen at once, neither can be stored, both are safe in the spool (R62).
     let waiting = others.beat(newcomer, "{}").expect("connected");
     let shown = |vehicle, status: &'static str| {
         let (service, dashboard) = (&service, &dashboard);
@@ -250,20 +256,21 @@ async fn the_live_view_stays_right_when_the_store_is_away() {
     until("the silent one is offline", || shown(silent, "offline")).await;
     until("the newcomer falls silent too", || shown(newcomer, "offline")).await;
     assert!(shown(steady, "online").await);
-    until("operators are told", || async { service.answer("/readyz").await.0 == 503 }).await;
+    until("all is in the spool", || async { service.get("/api/v1/status").await["store"]["memory_rows"] == 0 }).await;
+    let (ready, told) = service.answer("/readyz").await;
+    assert_eq!((ready, told["degraded"][0].as_str()), (200, Some("the postgres store takes no writes")), "{told}");
     let status = service.get("/api/v1/status").await;
     assert_eq!((status["store"]["ok"].as_bool(), status["listening"].as_bool()), (Some(false), Some(true)), "{status}");
     assert_eq!(status["store"]["spool_rows"], 3, "{status}");
     let begun = radio.beats().len();
     let still = || async { radio.beats()[begun..].iter().any(|beat| beat.acked.is_some()) };
     until("beats that change nothing are acknowledged as ever", still).await;
-    assert_eq!(others.of(waiting).acked, None, "what is not stored is not acknowledged");
+    until("what is in the spool is acknowledged", || async { others.of(waiting).acked.is_some() }).await;
     assert_eq!(service.answer("/api/v1/transitions").await.0, 503, "the past cannot be read");
-    assert_eq!(dashboard.all("transition").len(), 2, "a transition is told when it is stored");
+    until("each is told when it is durable", || async { dashboard.all("transition").len() == 5 }).await;
 
-    let restored = wall_ms();
     way.restore();
-    until("operators are told", || async { service.answer("/readyz").await.0 == 200 }).await;
+    until("operators are told", || async { service.get("/readyz").await["degraded"].is_null() }).await;
     let stored = || async { service.get("/api/v1/status").await["store"]["spool_rows"] == 0 };
     until("all is stored", stored).await;
     keeps_on.abort();
@@ -282,8 +289,6 @@ async fn the_live_view_stays_right_when_the_store_is_away() {
     let late = told.iter().position(|frame| frame["vehicle"] == newcomer && frame["to"] == "online").expect("told");
     let later = told.iter().position(|frame| frame["vehicle"] == newcomer && frame["to"] == "offline").expect("told");
     assert!(late < later, "in order");
-    let acked = others.of(waiting).acked;
-    assert!(acked.is_none_or(|acked| acked >= restored), "acknowledged when stored, if its connection was still there");
 }
 
 /// A commit whose answer is lost on the way may or may not have happened; it is tried again.

@@ -222,8 +222,8 @@ async fn a_bad_heartbeat_is_422_and_names_its_field() {
 async fn a_vehicle_has_exactly_the_fields_of_the_contract() {
     let service = with_one_vehicle().await;
     let vehicle = service.get("/api/v1/customers/acme/vehicles/TRK-1").await;
-    let expected = "battery_pct customer ignition last_seen metrics name odometer_km offline_after_ms policy_source \
-                    position registration seq status status_since tags vehicle vin";
+    let expected = "battery_pct clock_skew_ms customer ignition last_seen metrics name odometer_km offline_after_ms \
+                    policy_source position registration seq status status_since tags vehicle vin";
     assert_eq!(names(&vehicle).join(" "), expected);
     assert_eq!(names(&vehicle["position"]), ["at", "heading_deg", "lat", "lon", "speed_kmh"]);
     let said = json!({

@@ -12,7 +12,7 @@ use crate::support::{Service, until};
 
 const VEHICLES: usize = 100_000;
 const CONNECTIONS: usize = 4;
-/// Longer than the fleet takes to speak once on a slow machine, so that its silence is one silence.
+/// Longer than the fleet takes to speak once, so that its silence is one silence.
 const OFFLINE_AFTER: (&str, &str) = ("FLEET__OFFLINE_AFTER", "40s");
 /// From the first heartbeat to the last transition in the store, on a slow machine.
 const LIMIT: Duration = Duration::from_secs(240);
@@ -67,7 +67,6 @@ async fn scenario(kind: Kind) {
     let dashboard = Dashboard::open(&service).await;
     let begun = Instant::now();
     futures_util::future::join_all((0..CONNECTIONS).map(|connection| speak_once(&stack, connection))).await;
-    in_time(begun, "all are online", async || count(&service, "online").await == VEHICLES as u64).await;
     in_time(begun, "all are offline", async || count(&service, "offline").await == VEHICLES as u64).await;
     in_time(begun, "all is stored", async || service.get("/api/v1/status").await["store"]["spool_rows"] == 0).await;
 

@@ -38,7 +38,7 @@ pub struct Stack {
     /// Where the service keeps its own files beside the store.
     pub local: PathBuf,
     flags: Vec<String>,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 static NUMBER: AtomicU32 = AtomicU32::new(0);
@@ -94,7 +94,7 @@ impl Stack {
                 ("127.0.0.1".to_owned(), port)
             }
         };
-        Self { name, broker, store, local, flags, _folder: folder }
+        Self { name, broker, store, local, flags, folder }
     }
 
     /// Starts the service here, with these settings (`FLEET__OFFLINE_AFTER` and so on) beside; waits until it listens.
@@ -106,6 +106,11 @@ impl Stack {
         let service = Service::spawn(&mut command);
         until("the service listens", || async { service.get("/api/v1/status").await["listening"] == true }).await;
         service
+    }
+
+    /// Replaces the topics that are read; `NAME` in them stands for this stack's own.
+    pub fn read_topics(&self, topics: &str) {
+        std::fs::write(self.folder.path().join("topics.toml"), topics.replace("NAME", &self.name)).expect("file");
     }
 
     /// The topic of a vehicle's heartbeats.

@@ -54,6 +54,13 @@ test("blindness is ours, and no vehicle is blamed for it", () => {
   assert.match(text, /^Rollcall itself was not listening since .* \(broker link down\)\. No vehicle is called offline for it\.$/);
 });
 
+test("blindness says which part cannot hear", () => {
+  const blind = state();
+  const cause = "our canary does not come back through the broker in time (its topic is a_b/c)";
+  blind.observation = { type: "observation", listening: false, since: "2026-01-31T08:15:00.000Z", scope: "intake", cause };
+  assert.ok(said({}, blind).text.includes(`(its own test heartbeats are late: ${cause}). No vehicle`), said({}, blind).text);
+});
+
 test("having caught up is said for a while", () => {
   const back = state();
   back.caught_up = { changes: 214, at: NOW - 1_000 };

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { STATUSES } from "../../web/js/fleet.js";
-import { STATUS_WORDS, age, cause_in_words, duration, measure, place, status_word } from "../../web/js/words.js";
+import { STATUS_WORDS, age, canary_words, cause_in_words, duration, measure, place, status_word, warnings_in_words } from "../../web/js/words.js";
 
 test("every status has a word and a shape of its own, in the order of the columns", () => {
   assert.deepEqual(STATUS_WORDS.map(({ key }) => key), STATUSES);
@@ -30,4 +30,19 @@ test("causes are sentences; an unknown one is still readable", () => {
 
 test("what is not known is left empty", () => {
   assert.deepEqual([place(NaN, NaN, 4), measure(NaN, "km/h"), place(51.5, -0.1, 4), measure(61.6, "km/h")], ["", "", "51.5000, -0.1000", "62 km/h"]);
+});
+
+test("what the test heartbeats prove is said in words", () => {
+  const said = (state, lag_ms) => canary_words({ state, board: lag_ms === undefined ? null : { lag_ms } });
+  assert.deepEqual([said("well", 93), said("well", 1_250), said("well"), said("off"), canary_words(null)], [
+    "Test heartbeats come through in 93 ms", "Test heartbeats come through in 1.3 s", "", "", "",
+  ]);
+  assert.match(said("refused"), /refuses/);
+  for (const state of ["late", "resting", "something new"]) assert.match(said(state, 1), /do not come through/);
+});
+
+test("warnings of a vehicle are one line, and none is nothing", () => {
+  const warning = (detail, count) => ({ customer: "acme", vehicle: "7", kind: "flooding", detail, count });
+  assert.equal(warnings_in_words([]), "");
+  assert.equal(warnings_in_words([warning("floods", 1), warning("doubles", 1234)]), "floods (1 time). doubles (1,234 times)");
 });

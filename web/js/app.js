@@ -6,19 +6,21 @@
 import { Banner, message } from "./banner.js";
 import { Counts } from "./counts.js";
 import { Drawer } from "./drawer.js";
-import { FilterRow } from "./filters.js";
+import { FilterRow, ViewTabs } from "./filters.js";
 import { CHANGED } from "./fleet.js";
-import { LiveLink, live_url } from "./live.js";
+import { LiveLink, is_demo, live_url, read_canary } from "./live.js";
 import { affects_order, same_order, select } from "./order.js";
 import { LiveState } from "./state.js";
 import { VehicleTable } from "./table.js";
 import { format, narrowed, no_filters, parse, toggled } from "./url.js";
-import { whole } from "./words.js";
+import { canary_words, whole } from "./words.js";
 
 /** Rows that change place more often than this cannot be read. */
 const REORDER_EVERY_MS = 1_000;
 /** Ages count on even when no frame comes. */
 const TICK_MS = 1_000;
+/** How often the service is asked how long a heartbeat takes. */
+const PROOF_EVERY_MS = 10_000;
 
 /** @param {string} id */
 const find = (id) => /** @type {HTMLElement} */ (document.getElementById(id));
@@ -34,8 +36,10 @@ const table = new VehicleTable(find("grid"), find("rows"), (key) => change({ v: 
 const counts = new Counts(find("counts"), (status) =>
   change({ status: status === "" ? [] : toggled(filters.status, status) }, false),
 );
+const tabs = new ViewTabs(document, change);
 const filter_row = new FilterRow(document, change, clear);
 const drawer = new Drawer(document, () => change({ v: "" }, false));
+/** @type {import("./demo.js").DemoButtons|null} */ let demo = null;
 const link = new LiveLink(live_url(location), {
   on_frame: receive,
   resume_point: () => state.resume_point(),
@@ -156,19 +160,13 @@ function draw() {
   counts.draw(narrow ? selection.tally : whole_tally, filters.status);
   filter_row.draw(filters, fleet, table.order.length);
   table.draw(server_now, filters.v);
-  drawer.draw(fleet, fleet.slots.get(filters.v), server_now);
+  const open = fleet.slots.get(filters.v);
+  drawer.draw(fleet, open, server_now);
+  demo?.show(drawer.customer, drawer.vehicle, open === undefined ? NaN : fleet.number.offline_after_ms[open]);
   map?.draw({ fleet, order: selection.order, open: filters.v, camera: filters });
   draw_hints();
-  draw_tabs();
+  tabs.draw(filters.view);
   if (state.loaded && !map_asked) load_map();
-}
-
-/** On a narrow page list and map take turns. */
-function draw_tabs() {
-  document.body.dataset.view = filters.view === "map" ? "map" : "list";
-  for (const name of ["list", "map"]) {
-    find(`view-${name}`).ariaPressed = String(document.body.dataset.view === name);
-  }
 }
 
 /** The first vehicles of an empty fleet are shown at once: nobody is reading rows yet. */
@@ -195,6 +193,13 @@ function key(event) {
   }
 }
 
+/** How long a heartbeat takes from a vehicle to this page's server, by the service's own test. */
+async function draw_proof() {
+  if (document.hidden) return;
+  const text = canary_words(await read_canary());
+  if (find("proof").textContent !== text) find("proof").textContent = text;
+}
+
 function start() {
   find("not-started").remove();
   find("empty-command").textContent =
@@ -217,10 +222,19 @@ function start() {
     show_filters(true);
   });
   setInterval(draw_soon, TICK_MS);
-  find("view-list").addEventListener("click", () => change({ view: "" }, false));
-  find("view-map").addEventListener("click", () => change({ view: "map" }, false));
+  setInterval(draw_proof, PROOF_EVERY_MS);
+  draw_proof();
   if (filters.v !== "") show_vehicle();
   link.connect();
+  show_demo();
+}
+
+/** Loaded only where it is wanted: the page's first paint does not wait for it. */
+async function show_demo() {
+  if (!(await is_demo())) return;
+  const { DemoButtons } = await import("./demo.js");
+  demo = new DemoButtons(document);
+  draw_soon();
 }
 
 if (narrowed(filters)) reorder(true);

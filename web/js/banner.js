@@ -3,7 +3,7 @@
  * Fed by app.js with the link (live.js) and what the page knows (state.js). message() decides, Banner draws.
  */
 import { pulse } from "./pulse.js";
-import { clock_time, duration, spaced, whole } from "./words.js";
+import { blind_words, clock_time, duration, whole } from "./words.js";
 
 /** How long "up to date again" stays. */
 const CAUGHT_UP_FOR_MS = 8_000;
@@ -56,7 +56,7 @@ export function message(link, state, ignored, now) {
   if (!state.loaded) return say("loading", loading(state), progress(state));
   if (!state.observation.listening) {
     const since = clock_time(Date.parse(state.observation.since));
-    const cause = state.observation.cause ? ` (${spaced(state.observation.cause)})` : "";
+    const cause = blind_words(state.observation.scope ?? "", state.observation.cause ?? "");
     return say(
       "blind",
       `Rollcall itself was not listening since ${since}${cause}. No vehicle is called offline for it.`,
@@ -87,7 +87,7 @@ const STATE_WORDS = {
   loading: "Loading",
   lost: "Not connected",
   stale: "Stale",
-  blind: "Live",
+  blind: "Not listening",
   "caught-up": "Live",
   notice: "Live",
   live: "Live",

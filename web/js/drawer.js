@@ -2,7 +2,7 @@
  * The panel of one vehicle: what it is now, and its last transitions with their causes.
  * Fed by app.js with the fleet and live transitions; reads older transitions through live.js.
  */
-import { last_transitions } from "./live.js";
+import { last_transitions, warnings_of } from "./live.js";
 import {
   STATUS_WORDS,
   age,
@@ -13,6 +13,7 @@ import {
   moment,
   place,
   status_word,
+  warnings_in_words,
   whole,
 } from "./words.js";
 
@@ -37,6 +38,7 @@ export class Drawer {
     this.customer = "";
     this.vehicle = "";
     /** @type {Transition[]} */ this.transitions = [];
+    this.warning = "";
     this.reading = new AbortController();
     this.close_button.addEventListener("click", on_close);
     find("drawer-retry").addEventListener("click", () => this.read());
@@ -45,7 +47,7 @@ export class Drawer {
   /** @param {string} customer @param {string} vehicle */
   open(customer, vehicle) {
     if (!this.root.hidden && this.customer === customer && this.vehicle === vehicle) return;
-    Object.assign(this, { customer, vehicle, transitions: [] });
+    Object.assign(this, { customer, vehicle, transitions: [], warning: "" });
     this.list.replaceChildren();
     this.title.textContent = vehicle;
     this.root.hidden = false;
@@ -64,6 +66,9 @@ export class Drawer {
     const { signal } = (this.reading = new AbortController());
     this.#trouble("");
     this.list.ariaBusy = "true";
+    warnings_of(this.customer, this.vehicle, signal).then((warnings) => {
+      if (!signal.aborted) this.warning = warnings_in_words(warnings);
+    });
     try {
       const transitions = await last_transitions(this.customer, this.vehicle, TRANSITIONS_SHOWN, signal);
       if (signal.aborted) return;
@@ -96,10 +101,11 @@ export class Drawer {
     this.root.dataset.status = slot === undefined ? "" : STATUS_WORDS[fleet.status[slot]].key;
     const facts =
       slot === undefined ? { Vehicle: "not in the fleet any more, or not yet" } : facts_of(fleet, slot, server_now);
-    for (const [name, text] of Object.entries(facts)) this.#fact(name, text);
+    const shown = { Warning: this.warning, ...facts };
+    for (const [name, text] of Object.entries(shown)) this.#fact(name, text);
     for (const [name, value] of this.values) {
       const row = /** @type {HTMLElement} */ (value.parentElement?.parentElement);
-      row.hidden = !/** @type {Record<string, string>} */ (facts)[name];
+      row.hidden = !/** @type {Record<string, string>} */ (shown)[name];
     }
   }
 
@@ -162,12 +168,17 @@ function facts_of(fleet, slot, server_now) {
     Battery: measure(number.battery_pct[slot], "%"),
     Odometer: Number.isNaN(number.odometer_km[slot]) ? "" : `${whole(number.odometer_km[slot])} km`,
     Ignition: ignition === undefined ? "" : ignition ? "on" : "off",
+    Clock: clock(number.clock_skew_ms[slot]),
   };
 }
 
 /** @param {number} time @param {number} server_now */
 const seen = (time, server_now) =>
   Number.isNaN(time) ? "never" : `${moment(time, server_now)}, ${age(time, server_now)}`;
+
+/** Where the device's clock stands to ours; the way of a heartbeat takes up to a second or two. @param {number} skew */
+const clock = (skew) =>
+  Number.isNaN(skew) ? "" : skew === 0 ? "right" : `${duration(Math.abs(skew))} ${skew > 0 ? "ahead" : "behind"}`;
 
 /** @param {Transition} transition */
 function transition_item(transition) {

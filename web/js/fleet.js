@@ -17,12 +17,13 @@ export const CHANGED = { added: 1, removed: 2, status: 4, seen: 8, text: 16 };
  *   tags?: string[]|null, status?: string, status_since?: string|null, last_seen?: string|null, position?:
  * Position|null,
  *   battery_pct?: number|null, odometer_km?: number|null, ignition?: boolean|null, offline_after_ms?: number|null,
- *   policy_source?: string|null, seq?: number|null}} VehicleRow  a whole vehicle, or the changed fields of one
+ *   policy_source?: string|null, seq?: number|null, clock_skew_ms?: number|null}} VehicleRow
+ *   a whole vehicle, or the changed fields of one
  */
 
 const FIRST_CAPACITY = 1024;
 const TIMES = /** @type {const} */ (["status_since", "last_seen"]);
-const NUMBERS = /** @type {const} */ (["battery_pct", "odometer_km", "offline_after_ms", "seq"]);
+const NUMBERS = /** @type {const} */ (["battery_pct", "odometer_km", "offline_after_ms", "seq", "clock_skew_ms"]);
 const TEXTS = /** @type {const} */ (["name", "registration", "vin"]);
 
 /** Customers cannot contain "/", so this key is unambiguous. @param {string} customer @param {string} vehicle */
@@ -59,6 +60,7 @@ export class Fleet {
       odometer_km: column(),
       offline_after_ms: column(),
       seq: column(),
+      clock_skew_ms: column(),
       lat: column(),
       lon: column(),
       at: column(),

@@ -157,3 +157,57 @@ export async function last_transitions(customer, vehicle, limit, signal) {
   if (!answer.ok) throw new Error(body.detail ?? body.title ?? `the server answered ${answer.status}`);
   return body.items;
 }
+
+/** Whether the fleet is simulated and takes orders. @returns {Promise<boolean>} */
+export async function is_demo() {
+  const answer = await fetch("/api/v1/status").catch(() => null);
+  return answer !== null && answer.ok && (await answer.json()).demo === true;
+}
+
+/**
+ * Gives a simulated vehicle an order.
+ * @param {string} customer @param {string} vehicle @param {"silence"|"wake"} order
+ * @returns {Promise<string>} why it was not taken; "" when it was
+ */
+export async function order_demo_vehicle(customer, vehicle, order) {
+  const path = `/api/v1/demo/${encodeURIComponent(customer)}/${encodeURIComponent(vehicle)}/${order}`;
+  try {
+    const answer = await fetch(path, { method: "POST", signal: AbortSignal.timeout(DEAD_AFTER_MS) });
+    return answer.ok ? "" : (await answer.json()).detail;
+  } catch (error) {
+    return `The order did not arrive: ${/** @type {Error} */ (error).message}`;
+  }
+}
+
+/**
+ * What the service's own test heartbeats prove; null when nobody can say.
+ * @returns {Promise<{state: string, board: {lag_ms: number}|null}|null>}
+ */
+export async function read_canary() {
+  try {
+    const answer = await fetch("/api/v1/status", { signal: AbortSignal.timeout(DEAD_AFTER_MS) });
+    return answer.ok ? ((await answer.json()).canary ?? null) : null;
+  } catch {
+    return null; // the banner says that the server cannot be reached
+  }
+}
+
+/**
+ * What somebody should mend about a vehicle; nothing when it cannot be read, for then the transitions say so.
+ * @param {string} customer @param {string} vehicle @param {AbortSignal} signal
+ * @returns {Promise<import("./words.js").Warning[]>}
+ */
+export async function warnings_of(customer, vehicle, signal) {
+  try {
+    const answer = await fetch("/api/v1/warnings", {
+      signal: AbortSignal.any([signal, AbortSignal.timeout(DEAD_AFTER_MS)]),
+    });
+    if (!answer.ok) return [];
+    const { items } = await answer.json();
+    return items.filter(
+      (/** @type {import("./words.js").Warning} */ each) => each.customer === customer && each.vehicle === vehicle,
+    );
+  } catch {
+    return [];
+  }
+}

@@ -13,7 +13,7 @@ import { CHANGED, Fleet, STATUSES, millis } from "./fleet.js";
  * @typedef {{type: "snapshot", version: number, part: number, parts: number, vehicles: VehicleRow[]}} Snapshot
  * @typedef {{type: "delta", from: number, version: number, changed?: VehicleRow[], removed?: VehicleRow[]}} Delta
  * @typedef {{type: "counts", online: number, offline: number, unobserved: number, never_seen: number}} Counts
- * @typedef {{type: "observation", listening: boolean, since: string, cause?: string}} Observation
+ * @typedef {{type: "observation", listening: boolean, since: string, scope?: string, cause?: string}} Observation
  * @typedef {{type: "gap", dropped: number}} Gap
  * @typedef {{type: "bye", reason: string}} Bye
  * @typedef {(Hello | Snapshot | Delta | Counts | Observation | Gap | Bye | ({type: "transition"} & Transition))

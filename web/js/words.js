@@ -37,8 +37,34 @@ const CAUSES = {
 /** @param {string} status a key, perhaps one we do not know */
 export const status_word = (status) => STATUS_WORDS.find((each) => each.key === status)?.word ?? status;
 
-/** A cause word of the server, readable. @param {string} cause */
-export const spaced = (cause) => cause.replaceAll("_", " ");
+/** A cause of the server, readable: one word is spaced, a sentence stays as it is. @param {string} cause */
+export const spaced = (cause) => (cause.includes(" ") ? cause : cause.replaceAll("_", " "));
+
+/** Which part of Rollcall cannot hear. @type {Record<string, string>} */
+const SCOPES = {
+  process: "it was not running",
+  link: "its connection to the broker",
+  intake: "its own test heartbeats are late",
+};
+
+/** Why Rollcall cannot hear, in brackets; empty when nobody says. @param {string} scope @param {string} cause */
+export function blind_words(scope, cause) {
+  const words = [SCOPES[scope] ?? "", spaced(cause)].filter((each) => each !== "");
+  return words.length === 0 ? "" : ` (${words.join(": ")})`;
+}
+
+/**
+ * What the test heartbeats prove, which Rollcall sends itself through the broker.
+ * @param {{state: string, board: {lag_ms: number}|null}|null} canary
+ */
+export function canary_words(canary) {
+  if (canary === null || canary.state === "off") return "";
+  if (canary.state === "refused") return "The broker refuses our test heartbeats";
+  if (canary.state !== "well") return "Test heartbeats do not come through";
+  const lag = canary.board?.lag_ms;
+  if (lag === undefined) return "";
+  return `Test heartbeats come through in ${lag < 1_000 ? `${lag} ms` : `${(lag / 1_000).toFixed(1)} s`}`;
+}
 
 /** The cause of a transition in words. @param {import("./state.js").Transition} transition */
 export function cause_in_words({ cause, at, evidence }) {
@@ -116,3 +142,9 @@ export const place = (lat, lon, decimals) =>
 
 /** @param {number} value @param {string} unit @param {number} [decimals] */
 export const measure = (value, unit, decimals = 0) => (Number.isNaN(value) ? "" : `${value.toFixed(decimals)} ${unit}`);
+
+/** @typedef {{ customer: string, vehicle: string, kind: string, detail: string, count: number }} Warning */
+
+/** One line for all warnings of a vehicle. @param {Warning[]} warnings */
+export const warnings_in_words = (warnings) =>
+  warnings.map(({ detail, count }) => `${detail} (${whole(count)} ${count === 1 ? "time" : "times"})`).join(". ");

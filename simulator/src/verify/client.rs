@@ -7,6 +7,8 @@ use chrono::{DateTime, Utc};
 use reqwest::Client;
 use serde::{Deserialize, de::DeserializeOwned};
 
+use crate::verify::{compare::Seen, shown};
+
 /// The largest page the service gives.
 const PAGE: &str = "1000";
 const READ_LIMIT: Duration = Duration::from_secs(10);
@@ -26,6 +28,38 @@ pub struct VehicleRow {
     pub customer: String,
     pub vehicle: String,
     pub status: String,
+    pub status_since: Option<DateTime<Utc>>,
+    #[serde(default)]
+    pub seq: u64,
+}
+
+/// What the service says about itself.
+#[derive(Debug, Clone, Deserialize)]
+pub struct ServiceStatus {
+    pub listening: bool,
+    pub vehicles: ServiceCounts,
+    pub store: StoreStatus,
+}
+
+/// Its vehicles by status, as far as somebody waits for them.
+#[derive(Debug, Clone, Deserialize)]
+pub struct ServiceCounts {
+    pub online: u64,
+    pub unobserved: u64,
+}
+
+/// How its store does.
+#[derive(Debug, Clone, Deserialize)]
+pub struct StoreStatus {
+    pub spool_rows: u64,
+}
+
+/// A time in which the service says it could not hear.
+#[derive(Debug, Clone, Deserialize)]
+pub struct GapRow {
+    pub scope: String,
+    pub from: DateTime<Utc>,
+    pub to: Option<DateTime<Utc>>,
 }
 
 /// A transition in the history.
@@ -43,6 +77,15 @@ pub struct TransitionRow {
 struct Page<T> {
     items: Vec<T>,
     next_cursor: Option<String>,
+}
+
+impl TransitionRow {
+    /// As the comparisons need it; nothing for a status that no transition leads to.
+    pub fn seen(&self) -> Option<Seen> {
+        let ms = |time: DateTime<Utc>| time.timestamp_millis().max(0) as u64;
+        let (at_ms, decided_at_ms) = (ms(self.at), ms(self.decided_at));
+        Some(Seen { seq: self.seq, to: shown(&self.to)?, at_ms, decided_at_ms })
+    }
 }
 
 impl Reader {
@@ -65,6 +108,22 @@ impl Reader {
     ) -> anyhow::Result<()> {
         let range = [("from", from_ms.to_string()), ("to", to_ms.to_string())];
         self.pages("/api/v1/transitions", &range, &mut each).await
+    }
+
+    pub async fn status(&self) -> anyhow::Result<ServiceStatus> {
+        self.read("/api/v1/status", &[]).await
+    }
+
+    /// Every time in which the service says it could not hear.
+    pub async fn gaps(&self) -> anyhow::Result<Vec<GapRow>> {
+        let (mut gaps, mut query) = (Vec::new(), Vec::new());
+        for _ in 0..PAGES_MAX {
+            let page: Page<GapRow> = self.read("/api/v1/observation-gaps", &query).await?;
+            gaps.extend(page.items);
+            let Some(cursor) = page.next_cursor else { break };
+            query = vec![("cursor", cursor)];
+        }
+        Ok(gaps)
     }
 
     async fn pages<T: DeserializeOwned>(
@@ -91,14 +150,18 @@ impl Reader {
         query: &[(&str, String)],
         cursor: Option<String>,
     ) -> anyhow::Result<Page<T>> {
-        let url = format!("{}{path}", self.base);
         let cursor = cursor.map(|cursor| ("cursor", cursor));
         let query: Vec<_> = query.iter().cloned().chain([("limit", PAGE.to_owned())]).chain(cursor).collect();
-        let answer = self.http.get(&url).query(&query).send().await.with_context(|| format!("cannot read {url}"))?;
+        self.read(path, &query).await
+    }
+
+    async fn read<T: DeserializeOwned>(&self, path: &str, query: &[(&str, String)]) -> anyhow::Result<T> {
+        let url = format!("{}{path}", self.base);
+        let answer = self.http.get(&url).query(query).send().await.with_context(|| format!("cannot read {url}"))?;
         let status = answer.status();
         if !status.is_success() {
             bail!("{url} answered {status}: {}", answer.text().await.unwrap_or_default());
         }
-        answer.json().await.with_context(|| format!("{url} did not answer with a page of the expected shape"))
+        answer.json().await.with_context(|| format!("{url} did not answer in the expected shape"))
     }
 }

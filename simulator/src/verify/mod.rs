@@ -145,14 +145,9 @@ impl Running {
         let from_ms = self.begun_ms.saturating_sub(self.tolerance_ms);
         let each = |rows: Vec<TransitionRow>| {
             for row in rows {
-                let Some(shown) = shown(&row.to) else { continue };
+                let Some(seen) = row.seen() else { continue };
                 let Some(&vehicle) = self.index.get(&(row.customer, row.vehicle)) else { continue };
-                history.entry(vehicle).or_default().push(Seen {
-                    seq: row.seq,
-                    to: shown,
-                    at_ms: row.at.timestamp_millis().max(0) as u64,
-                    decided_at_ms: row.decided_at.timestamp_millis().max(0) as u64,
-                });
+                history.entry(vehicle).or_default().push(seen);
             }
         };
         self.reader.transitions(from_ms, cut_ms + self.tolerance_ms, each).await?;
@@ -197,7 +192,8 @@ fn judge_row(verdict: &mut Verdict, row: &VehicleRow, truth: Status, at_ms: u64)
     }
 }
 
-fn shown(status: &str) -> Option<Shown> {
+/// The status of a transition, by its word.
+pub fn shown(status: &str) -> Option<Shown> {
     match status {
         "online" => Some(Shown::Online),
         "offline" => Some(Shown::Offline),

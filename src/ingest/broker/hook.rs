@@ -15,6 +15,7 @@ use mqtt5::broker::{BrokerEventHandler, ClientConnectEvent, ClientDisconnectEven
 use mqtt5::packet::publish::PublishPacket;
 use tokio::sync::{oneshot, watch};
 
+use super::entrance::Lobby;
 use super::sessions::{Session, Sessions};
 use crate::domain::heartbeat::{Refusal, Refused};
 use crate::fleet::token::Token;
@@ -43,6 +44,8 @@ type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 pub struct Hook {
     door: Arc<Door>,
     pub(super) sessions: Sessions,
+    /// Who is connected, and who of them has not said who it is.
+    pub(super) lobby: Arc<Lobby>,
     /// Set once the broker exists, which needs the hook first.
     pub(super) router: OnceLock<Arc<MessageRouter>>,
     pub(super) stopping: watch::Sender<bool>,
@@ -60,16 +63,22 @@ enum Offer {
 }
 
 impl Hook {
-    pub fn new(door: Arc<Door>, owns_status: bool, patience: Patience) -> Self {
+    pub fn new(door: Arc<Door>, owns_status: bool, patience: Patience, lobby: Arc<Lobby>) -> Self {
         Self {
             door,
             sessions: Sessions::default(),
+            lobby,
             router: OnceLock::new(),
             stopping: watch::Sender::new(false),
             owns_status,
             patience,
             given_up: AtomicU64::new(0),
         }
+    }
+
+    /// Whether statuses are Rollcall's alone.
+    pub(super) fn owns_status(&self) -> bool {
+        self.owns_status
     }
 
     /// Whether a client speaks where only Rollcall may; counts it. Our own statuses do not come this way.
@@ -88,8 +97,10 @@ impl Hook {
             topic: &event.topic,
             payload: &event.payload,
             retain: event.retain,
+            published_here: true,
             wants_ack: event.qos != QoS::AtMostOnce,
             session,
+            waited: false,
         };
         let taken = self.door.take(message, || {
             let (safe, wait) = oneshot::channel();
@@ -174,8 +185,17 @@ fn unacknowledged() -> PublishAction {
 impl BrokerEventHandler for Hook {
     fn on_client_connect<'a>(&'a self, event: ClientConnectEvent) -> Answer<'a, ()> {
         let forges = self.owns_status && event.will_topic.as_deref().is_some_and(is_status);
-        if let (Some(session), Some(topic)) = (self.sessions.open(event.client_id, forges), &event.will_topic) {
+        let Some((session, contested)) = self.sessions.open(event.client_id, forges) else {
+            return Box::pin(ready(()));
+        };
+        if let Some(topic) = &event.will_topic {
             session.hear(topic, &self.door);
+            if event.will_retain == Some(true) {
+                self.door.hear_of_retained_will(topic);
+            }
+        }
+        for (customer, vehicle) in &contested {
+            self.door.note_takeover(customer, vehicle);
         }
         Box::pin(ready(()))
     }

@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::time::{Duration, Instant};
 
 use foldhash::fast::RandomState;
 use parking_lot::Mutex;
@@ -19,6 +20,10 @@ use crate::ingest::door::Door;
 /// Vehicles remembered for one connection: a vehicle's own unit needs one, a depot's gateway some dozens. The
 /// vehicles of a larger gateway are found by their heartbeat deadline instead.
 pub const VEHICLES_MAX: usize = 64;
+/// So many takeovers of one client id ...
+const TAKEOVERS_MIN: u32 = 5;
+/// ... within this time are two devices.
+const CONTEST_SPAN: Duration = Duration::from_secs(60);
 /// Locks the sessions are spread over, so that connections on different cores seldom meet.
 const SHARDS: usize = 16;
 
@@ -36,7 +41,7 @@ pub struct Session {
 #[derive(Debug, Default)]
 struct Heard {
     last_topic: Option<Arc<str>>,
-    vehicles: Vec<(Box<str>, Box<str>)>,
+    vehicles: Vehicles,
 }
 
 impl Session {
@@ -59,7 +64,7 @@ impl Session {
     }
 
     /// Every vehicle heard on it, once: the session is over.
-    pub fn take_vehicles(&self) -> Vec<(Box<str>, Box<str>)> {
+    pub fn take_vehicles(&self) -> Vehicles {
         std::mem::take(&mut self.heard.lock().vehicles)
     }
 
@@ -79,29 +84,58 @@ impl Session {
     }
 }
 
+/// The newest session of a client id, and how it came to be that.
+#[derive(Debug)]
+struct Newest {
+    session: Arc<Session>,
+    /// How often it was taken over from an older one that was still open, since `counted_since`.
+    takeovers: u32,
+    counted_since: Instant,
+}
+
+type Vehicles = Vec<(Box<str>, Box<str>)>;
+
 /// All open connections.
 #[derive(Debug, Default)]
 pub struct Sessions {
     shards: [Mutex<HashMap<Id, Arc<Session>, RandomState>>; SHARDS],
-    /// The number of each client id's newest session; touched only when connections come and go.
-    newest: Mutex<HashMap<Arc<str>, u64, RandomState>>,
+    /// Each client id's newest session; touched only when connections come and go.
+    newest: Mutex<HashMap<Arc<str>, Newest, RandomState>>,
     hasher: RandomState,
     last_number: AtomicU64,
     open: AtomicUsize,
 }
 
 impl Sessions {
-    /// A session for the connection that the present task serves; `forges` when its will is a status.
-    pub fn open(&self, client: Arc<str>, forges: bool) -> Option<Arc<Session>> {
+    /// A session for the connection that the present task serves; `forges` when its will is a status. And the vehicles
+    /// of the connection it threw out, when its client id goes to and fro between two devices (R35).
+    pub fn open(&self, client: Arc<str>, forges: bool) -> Option<(Arc<Session>, Vehicles)> {
         let id = try_id()?;
         let number = self.last_number.fetch_add(1, Relaxed) + 1;
-        self.newest.lock().insert(Arc::clone(&client), number);
         let (muted, heard) = (AtomicBool::new(false), Mutex::default());
-        let session = Arc::new(Session { number, client, muted, forges, heard });
+        let session = Arc::new(Session { number, client: Arc::clone(&client), muted, forges, heard });
+        let contested = self.succeed(&session);
         if self.shard(id).lock().insert(id, Arc::clone(&session)).is_none() {
             self.open.fetch_add(1, Relaxed);
         }
-        Some(session)
+        Some((session, contested))
+    }
+
+    /// Makes a session the newest of its client id. A takeover now and then is a device that lost its network and came
+    /// back; two devices with one client id throw each other out every few seconds.
+    fn succeed(&self, session: &Arc<Session>) -> Vehicles {
+        let now = Instant::now();
+        let newest = Newest { session: Arc::clone(session), takeovers: 0, counted_since: now };
+        let mut all = self.newest.lock();
+        let Some(loser) = all.insert(Arc::clone(&session.client), newest) else { return Vec::new() };
+        let Some(winner) = all.get_mut(&session.client) else { return Vec::new() };
+        if now - loser.counted_since < CONTEST_SPAN {
+            (winner.takeovers, winner.counted_since) = (loser.takeovers, loser.counted_since);
+        }
+        winner.takeovers += 1;
+        let contested = winner.takeovers >= TAKEOVERS_MIN;
+        drop(all);
+        if contested { loser.session.heard.lock().vehicles.clone() } else { Vec::new() }
     }
 
     /// The session of the connection that the present task serves.
@@ -116,14 +150,19 @@ impl Sessions {
         let Some(session) = self.shard(id).lock().remove(&id) else { return };
         self.open.fetch_sub(1, Relaxed);
         let mut newest = self.newest.lock();
-        if newest.get(&session.client) == Some(&session.number) {
+        if newest.get(&session.client).is_some_and(|newest| newest.session.number == session.number) {
             newest.remove(&session.client);
         }
     }
 
     /// Whether no later connection has the client id of this session.
     pub fn is_newest(&self, session: &Session) -> bool {
-        self.newest.lock().get(&session.client) == Some(&session.number)
+        self.newest.lock().get(&session.client).is_some_and(|newest| newest.session.number == session.number)
+    }
+
+    /// Whether a client is connected.
+    pub fn has(&self, client: &str) -> bool {
+        self.newest.lock().contains_key(client)
     }
 
     /// How many are open.

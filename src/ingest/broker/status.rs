@@ -15,6 +15,7 @@ use mqtt5::broker::router::MessageRouter;
 use mqtt5::broker::{AllowAllAuthProvider, AuthProvider, AuthResult};
 use mqtt5::packet::connect::ConnectPacket;
 use mqtt5::packet::publish::PublishPacket;
+use mqtt5::types::ReasonCode;
 
 use super::hook::Hook;
 
@@ -30,7 +31,8 @@ impl Voice {
     }
 }
 
-/// Lets everybody in, as the broker's own rule does, and refuses wills that claim to be a status.
+/// Lets everybody in, as the broker's own rule does, notes that they said who they are, and refuses wills that claim
+/// to be a status.
 pub struct Guard(pub(super) Arc<Hook>);
 
 type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -41,13 +43,19 @@ impl AuthProvider for Guard {
         connect: &'a ConnectPacket,
         address: SocketAddr,
     ) -> Answer<'a, mqtt5::error::Result<AuthResult>> {
-        AllowAllAuthProvider.authenticate(connect, address)
+        if self.0.lobby.has_spoken() {
+            return AllowAllAuthProvider.authenticate(connect, address);
+        }
+        Box::pin(std::future::ready(Ok(AuthResult::fail(ReasonCode::ServerBusy))))
     }
 
     /// Asked for messages and for wills alike, without saying which. Messages come to the hook next, which refuses
     /// quietly, while a "no" here is a log line of the broker's. So only what may be a will is refused here: it comes
     /// from a session that has such a will, or, when it was delayed, from no session at all.
     fn authorize_publish<'a>(&'a self, _: &str, _: Option<&'a str>, topic: &'a str) -> Answer<'a, bool> {
+        if !self.0.owns_status() {
+            return Box::pin(std::future::ready(true));
+        }
         let may_be_will = || self.0.sessions.current().is_none_or(|session| session.forges());
         Box::pin(std::future::ready(!(may_be_will() && self.0.is_forged(topic, b""))))
     }

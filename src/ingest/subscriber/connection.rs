@@ -18,7 +18,10 @@ use tokio::time::Instant;
 
 use super::window::Window;
 use super::{Tuning, UNACKNOWLEDGED_BYTES_MAX, UNACKNOWLEDGED_MAX};
+use crate::domain::time::Millis;
+use crate::ingest::canary::{Canary, is_canary};
 use crate::ingest::door::{Door, Message, Taken};
+use crate::ingest::topics::Subscription;
 
 /// Requests the client's channel holds: every acknowledgement that can be open, the subscription and the goodbye.
 const REQUESTS_MAX: usize = UNACKNOWLEDGED_MAX + 2;
@@ -30,6 +33,8 @@ pub struct Pulse {
     pub heard: Instant,
     /// Since when every subscription is granted.
     pub up_since: Option<Instant>,
+    /// The canary has come back since: nothing that comes from now on has waited.
+    pub proved: bool,
 }
 
 /// An open connection.
@@ -55,15 +60,17 @@ impl Connection {
         let acknowledger = client.clone();
         let acknowledge = move |publish: &Publish| acknowledger.try_ack(publish).is_ok();
         let window = Window::new(UNACKNOWLEDGED_MAX, UNACKNOWLEDGED_BYTES_MAX, acknowledge);
-        let (pulse_in, pulse) = watch::channel(Pulse { heard: Instant::now(), up_since: None });
+        let (pulse_in, pulse) = watch::channel(Pulse { heard: Instant::now(), up_since: None, proved: false });
         let door = Arc::clone(door);
         let task = Poll {
             client: client.clone(),
             window: Arc::clone(&window),
             door: Arc::clone(&door),
             pulse: pulse_in,
-            filters: door.filters(),
+            subscriptions: door.subscriptions(),
             place: place.to_owned(),
+            waited: false,
+            granted_at: None,
         };
         Self { client, window, door, pulse, poll: tokio::spawn(task.run(eventloop)) }
     }
@@ -90,7 +97,7 @@ impl Connection {
 async fn watchdog(pulse: &watch::Receiver<Pulse>, tuning: &Tuning) -> String {
     let opened = Instant::now();
     loop {
-        let Pulse { heard, up_since } = *pulse.borrow();
+        let Pulse { heard, up_since, .. } = *pulse.borrow();
         let silent = heard + tuning.silence_max;
         let deadline = if up_since.is_none() { silent.min(opened + tuning.subscribe_max) } else { silent };
         if Instant::now() >= deadline {
@@ -104,9 +111,9 @@ async fn watchdog(pulse: &watch::Receiver<Pulse>, tuning: &Tuning) -> String {
 /// Offers again what found no room, in order, and what was dropped unaccepted, after a pause.
 async fn refill(window: &Arc<Window>, door: &Door, pause: Duration) -> String {
     loop {
-        while let Some((sequence, publish)) = window.first_waiting() {
+        while let Some((sequence, publish, waited)) = window.first_waiting() {
             door.room(&String::from_utf8_lossy(&publish.topic)).await;
-            if offer(window, door, sequence, &publish) != Taken::Full {
+            if offer(window, door, sequence, &publish, waited) != Taken::Full {
                 window.waited();
             }
         }
@@ -116,8 +123,8 @@ async fn refill(window: &Arc<Window>, door: &Door, pause: Duration) -> String {
             continue;
         }
         tokio::time::sleep(pause).await;
-        for (sequence, publish) in dropped {
-            if offer(window, door, sequence, &publish) == Taken::Full {
+        for (sequence, publish, waited) in dropped {
+            if offer(window, door, sequence, &publish, waited) == Taken::Full {
                 window.wait(sequence);
             }
         }
@@ -125,15 +132,20 @@ async fn refill(window: &Arc<Window>, door: &Door, pause: Duration) -> String {
 }
 
 /// Offers a message of the window to the door.
-fn offer(window: &Arc<Window>, door: &Door, sequence: u64, publish: &Publish) -> Taken {
+fn offer(window: &Arc<Window>, door: &Door, sequence: u64, publish: &Publish, waited: bool) -> Taken {
     let topic = String::from_utf8_lossy(&publish.topic);
-    let message =
-        Message { topic: &topic, payload: &publish.payload, retain: publish.retain, wants_ack: true, session: None };
+    let message = delivered(&topic, publish, true, waited);
     let taken = door.take(message, || window.token(sequence));
     if matches!(taken, Taken::Done | Taken::Unknown) {
         window.accept(sequence);
     }
     taken
+}
+
+/// A message as a broker outside gives it: whoever sent it, in whatever session.
+fn delivered<'a>(topic: &'a str, publish: &'a Publish, wants_ack: bool, waited: bool) -> Message<'a> {
+    let Publish { payload, retain, .. } = publish;
+    Message { topic, payload, retain: *retain, published_here: false, wants_ack, session: None, waited }
 }
 
 /// What the poll task needs.
@@ -142,12 +154,16 @@ struct Poll {
     window: Arc<Window>,
     door: Arc<Door>,
     pulse: watch::Sender<Pulse>,
-    filters: Vec<String>,
+    subscriptions: Vec<Subscription>,
     place: String,
+    /// What comes waited in the broker's queue: the session was there before us, and the canary is not back yet (R42).
+    waited: bool,
+    /// When every subscription was granted, on the canary's clock, until the canary is back.
+    granted_at: Option<Millis>,
 }
 
 impl Poll {
-    async fn run(self, mut eventloop: EventLoop) -> String {
+    async fn run(mut self, mut eventloop: EventLoop) -> String {
         loop {
             let fault = match eventloop.poll().await {
                 Ok(Event::Incoming(packet)) => self.incoming(packet),
@@ -166,11 +182,14 @@ impl Poll {
         }
     }
 
-    fn incoming(&self, packet: Incoming) -> Result<(), String> {
+    fn incoming(&mut self, packet: Incoming) -> Result<(), String> {
         self.pulse.send_modify(|pulse| pulse.heard = Instant::now());
         match packet {
             // Also when the session is still there: subscribing again is harmless, and the answer proves it (R39).
-            Incoming::ConnAck(_) => self.subscribe(),
+            Incoming::ConnAck(greeting) => {
+                self.waited = greeting.session_present && self.canary().is_some();
+                self.subscribe()
+            }
             Incoming::SubAck(suback) => self.subscribed(&suback),
             Incoming::Publish(publish) => self.message(publish),
             _ => Ok(()),
@@ -178,50 +197,83 @@ impl Poll {
     }
 
     fn subscribe(&self) -> Result<(), String> {
-        let filter = |path: &String| Filter {
-            path: path.clone(),
+        let filter = |asked: &Subscription| Filter {
+            path: asked.filter.clone(),
             qos: QoS::AtLeastOnce,
             nolocal: false,
             // The retain flag stays, so that the door has one rule for both intakes.
-            preserve_retain: true,
+            preserve_retain: asked.live_flag,
             // What is retained says nothing about now: do not even send it (R37).
             retain_forward_rule: RetainForwardRule::Never,
         };
-        let sent = self.client.try_subscribe_many(self.filters.iter().map(filter));
+        let sent = self.client.try_subscribe_many(self.subscriptions.iter().map(filter));
         sent.map_err(|error| format!("cannot subscribe at {}: {error}", self.place))
     }
 
-    fn subscribed(&self, suback: &SubAck) -> Result<(), String> {
+    fn subscribed(&mut self, suback: &SubAck) -> Result<(), String> {
         let codes = &suback.return_codes;
         let enough =
             |code: &SubscribeReasonCode| matches!(code, SubscribeReasonCode::Success(qos) if *qos != QoS::AtMostOnce);
-        for (filter, code) in self.filters.iter().zip(codes) {
+        for (asked, code) in self.subscriptions.iter().zip(codes) {
             if !enough(code) {
+                let filter = &asked.filter;
                 return Err(format!("{} does not grant the subscription {filter} with QoS 1: {code:?}", self.place));
             }
         }
-        if codes.len() != self.filters.len() {
-            return Err(format!("{} answered {} of {} subscriptions", self.place, codes.len(), self.filters.len()));
+        if codes.len() != self.subscriptions.len() {
+            return Err(format!(
+                "{} answered {} of {} subscriptions",
+                self.place,
+                codes.len(),
+                self.subscriptions.len()
+            ));
         }
-        self.pulse.send_modify(|pulse| pulse.up_since = Some(Instant::now()));
+        self.granted_at = self.canary().map(|_| self.door.clock().now());
+        let proved = self.granted_at.is_none();
+        self.pulse.send_modify(|pulse| (pulse.up_since, pulse.proved) = (Some(Instant::now()), proved));
+        if let Some(canary) = self.door.canary() {
+            canary.grant(true);
+        }
         Ok(())
     }
 
-    fn message(&self, publish: Publish) -> Result<(), String> {
+    /// The canary, as long as it can prove anything.
+    fn canary(&self) -> Option<&Arc<Canary>> {
+        self.door.canary().filter(|canary| canary.is_active())
+    }
+
+    /// The broker keeps the order of QoS 1, so behind the first canary that we published since the subscriptions were
+    /// granted, nothing has waited.
+    fn canary_came(&mut self) {
+        if let (Some(granted_at), Some(canary)) = (self.granted_at, self.door.canary())
+            && canary.is_back_since(granted_at)
+        {
+            (self.waited, self.granted_at) = (false, None);
+            self.pulse.send_modify(|pulse| pulse.proved = true);
+        }
+    }
+
+    fn message(&mut self, publish: Publish) -> Result<(), String> {
+        let canary = is_canary(&String::from_utf8_lossy(&publish.topic));
+        let waited = self.waited && self.canary().is_some();
         if publish.qos == QoS::AtMostOnce {
             let topic = String::from_utf8_lossy(&publish.topic);
-            let (payload, retain) = (&publish.payload, publish.retain);
-            let message = Message { topic: &topic, payload, retain, wants_ack: false, session: None };
+            let message = delivered(&topic, &publish, false, waited);
             // Nobody waits for it, so no token is made and what finds no room is dropped and counted by the door.
             self.door.take(message, || crate::fleet::token::Token::new(|| {}));
             return Ok(());
         }
         let kept = publish.clone(); // shares its bytes
-        let Some(sequence) = self.window.push(kept) else {
+        let Some(sequence) = self.window.push(kept, waited) else {
             return Err(format!("{} sent more than can be kept unacknowledged", self.place));
         };
-        if self.window.has_waiting() || offer(&self.window, &self.door, sequence, &publish) == Taken::Full {
+        // The canary waits for no room: how long what is before it takes to the board is measured by itself.
+        let behind = !canary && self.window.has_waiting();
+        if behind || offer(&self.window, &self.door, sequence, &publish, waited) == Taken::Full {
             self.window.wait(sequence);
+        }
+        if canary {
+            self.canary_came();
         }
         Ok(())
     }

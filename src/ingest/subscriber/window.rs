@@ -42,8 +42,13 @@ struct Inside {
 
 struct Slot {
     publish: Publish,
+    /// It waited in the broker's queue while we were away.
+    waited: bool,
     accepted: bool,
 }
+
+/// A message that is offered again: its sequence number, and whether it waited in the broker's queue.
+pub type Again = (u64, Publish, bool);
 
 impl Window {
     pub fn new(
@@ -55,14 +60,15 @@ impl Window {
         Arc::new(Self { inside, listed, count_max, bytes_max, acknowledge: Box::new(acknowledge) })
     }
 
-    /// Keeps a message that arrived; `None` when the broker sent more than can be kept.
-    pub fn push(&self, publish: Publish) -> Option<u64> {
+    /// Keeps a message that arrived, and whether it `waited` in the broker's queue; `None` when the broker sent more
+    /// than can be kept.
+    pub fn push(&self, publish: Publish, waited: bool) -> Option<u64> {
         let mut inside = self.inside.lock();
         let bytes = inside.bytes + publish.payload.len();
         let room = inside.slots.len() < self.count_max && bytes <= self.bytes_max;
         room.then(|| {
             inside.bytes = bytes;
-            inside.slots.push_back(Slot { publish, accepted: false });
+            inside.slots.push_back(Slot { publish, waited, accepted: false });
             inside.first + inside.slots.len() as u64 - 1
         })
     }
@@ -110,10 +116,10 @@ impl Window {
     }
 
     /// The first message that waits for room; it stays listed.
-    pub fn first_waiting(&self) -> Option<(u64, Publish)> {
+    pub fn first_waiting(&self) -> Option<Again> {
         let mut inside = self.inside.lock();
         let sequence = *inside.waiting.front()?;
-        inside.slot(sequence).map(|slot| (sequence, slot.publish.clone()))
+        inside.slot(sequence).map(|slot| (sequence, slot.publish.clone(), slot.waited))
     }
 
     /// The first message that waited was taken.
@@ -122,11 +128,11 @@ impl Window {
     }
 
     /// The messages whose tokens were dropped, in arrival order.
-    pub fn take_dropped(&self) -> Vec<(u64, Publish)> {
+    pub fn take_dropped(&self) -> Vec<Again> {
         let mut inside = self.inside.lock();
         let mut dropped = std::mem::take(&mut inside.dropped);
         dropped.sort_unstable();
-        let with_message = |sequence| inside.slot(sequence).map(|slot| (sequence, slot.publish.clone()));
+        let with_message = |sequence| inside.slot(sequence).map(|slot| (sequence, slot.publish.clone(), slot.waited));
         dropped.into_iter().filter_map(with_message).collect()
     }
 
@@ -198,25 +204,28 @@ mod tests {
     #[test]
     fn acknowledgements_leave_in_arrival_order() {
         let (window, sent) = window(3);
-        let sequences: Vec<_> = [7, 5, 9].map(|pkid| window.push(publish(pkid)).expect("room")).into();
-        assert_eq!(window.push(publish(1)), None, "the bound");
+        let sequences: Vec<_> = [7, 5, 9].map(|pkid| window.push(publish(pkid), false).expect("room")).into();
+        assert_eq!(window.push(publish(1), false), None, "the bound");
         window.token(sequences[2]).accept();
         window.token(sequences[1]).accept();
         assert!(sent.lock().is_empty());
         window.token(sequences[0]).accept();
         assert_eq!(*sent.lock(), [7, 5, 9]);
         let large = Publish::new("t", QoS::AtLeastOnce, "eleven byte", None);
-        assert_eq!(window.push(large), None, "the bound in bytes");
-        assert_eq!(window.push(publish(1)), Some(3));
+        assert_eq!(window.push(large, false), None, "the bound in bytes");
+        assert_eq!(window.push(publish(1), false), Some(3));
     }
 
     #[test]
     fn a_dropped_token_lists_its_message_again_and_a_late_one_does_nothing() {
         let (window, sent) = window(9);
-        let (first, second) = (window.push(publish(1)).expect("room"), window.push(publish(2)).expect("room"));
+        let (first, second) = (window.push(publish(1), true), window.push(publish(2), false));
+        let (first, second) = (first.expect("room"), second.expect("room"));
         let late = window.token(second);
         drop(window.token(first));
-        assert_eq!(window.take_dropped().iter().map(|(sequence, _)| *sequence).collect::<Vec<_>>(), [first]);
+        let dropped = window.take_dropped();
+        let dropped: Vec<_> = dropped.iter().map(|(sequence, _, waited)| (*sequence, *waited)).collect();
+        assert_eq!(dropped, [(first, true)], "and it is still one that waited");
         window.close();
         late.accept();
         drop(window.token(first));

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use crate::domain::ids::VehicleKey;
-use crate::domain::latest::{Latest, Position};
+use crate::domain::latest::{Fact, Latest, Position, Rank};
 use crate::domain::policy::PolicySource;
 use crate::domain::time::Millis;
 use crate::domain::transition::{Cause, Change, Evidence, Status, Transition};
@@ -43,16 +43,21 @@ pub fn position(at_ms: Millis, lat: f64) -> Position {
     Position { lat, lon: -2.965_432_1, at_ms, speed_kmh: Some(48.3), heading_deg: None }
 }
 
+pub fn fact<T>(value: T, at: Millis, seq: Option<u64>) -> Fact<T> {
+    Fact { value, at, rank: Rank::of(seq) }
+}
+
 /// What a vehicle with every gauge says.
 pub fn checkpoint(key: &Arc<VehicleKey>, last_seen: Millis) -> Checkpoint {
+    let metrics = vec![("oil \"hot\"".into(), 91.5), ("axle_1_t".into(), -0.25)];
     let latest = Latest {
         position: Some(position(last_seen, 54.5)),
-        battery_pct: Some(81.4),
-        odometer_km: Some(120_345.7),
-        ignition: Some(true),
-        metrics: Some(Arc::new(vec![("oil \"hot\"".into(), 91.5), ("axle_1_t".into(), -0.25)])),
-        as_of: last_seen,
-        clock_skew: Some(40),
+        position_rank: Rank::of(Some(7)),
+        battery_pct: Some(fact(81.4, last_seen - 1, Some(6))),
+        odometer_km: Some(fact(120_345.7, last_seen - 2, None)),
+        ignition: Some(fact(true, last_seen - 3, Some(0))),
+        metrics: Some(Arc::new(fact(metrics, last_seen - 4, Some(u64::MAX)))),
+        clock_skew: Some(fact(40, last_seen, Some(7))),
     };
     Checkpoint { key: Arc::clone(key), last_seen, latest }
 }

@@ -3,11 +3,12 @@
 
 use std::sync::Arc;
 
-use super::samples::{checkpoint, everything, key, position, transition};
+use super::samples::{checkpoint, everything, fact, key, position, transition};
 use super::{Database, vehicles};
-use crate::domain::latest::Latest;
+use crate::domain::board::Registered;
+use crate::domain::latest::{Latest, Rank};
 use crate::domain::transition::{Cause, Status, Transition};
-use crate::store::{Checkpoint, Store, StoredVehicle};
+use crate::store::{Checkpoint, NewVehicle, Store, StoredVehicle};
 
 async fn history(store: &dyn Store) -> Vec<Transition> {
     store.transitions(&everything()).await.unwrap()
@@ -157,15 +158,34 @@ pub async fn a_checkpoint_keeps_what_it_does_not_bring(database: Arc<Database>) 
     let key = key("acme", "1");
     store.commit(&[transition(&key, 1, 1_000)]).await.unwrap();
     store.checkpoint(&[checkpoint(&key, 2_000)], 2_000).await.unwrap();
-    let bare = |position| Latest { position, as_of: 1_500, ..Latest::default() };
-    for latest in [bare(None), bare(Some(position(1_999, 1.0)))] {
+    let bare = |position| Latest { position, ..Latest::default() };
+    let gauge = |at, seq| Latest { battery_pct: Some(fact(1.0, at, seq)), ..Latest::default() };
+    let old = [bare(None), bare(Some(position(1_999, 1.0))), gauge(1_998, Some(9)), gauge(1_999, Some(5))];
+    for latest in old.into_iter().chain([bare(Some(position(2_000, 1.0)))]) {
         store.checkpoint(&[Checkpoint { key: Arc::clone(&key), last_seen: 3_000, latest }], 3_000).await.unwrap();
         let vehicle = only_vehicle(&*store).await;
         assert_eq!((vehicle.last_seen, vehicle.latest), (Some(3_000), checkpoint(&key, 2_000).latest));
     }
-    let moved = bare(Some(position(2_000, 1.0)));
-    store.checkpoint(&[Checkpoint { key, last_seen: 3_000, latest: moved }], 3_000).await.unwrap();
-    assert_eq!(only_vehicle(&*store).await.latest.position, Some(position(2_000, 1.0)));
+    let moved = Latest { position: Some(position(2_001, 1.0)), ..gauge(1_999, Some(7)) };
+    store
+        .checkpoint(&[Checkpoint { key: Arc::clone(&key), last_seen: 3_000, latest: moved.clone() }], 3_000)
+        .await
+        .unwrap();
+    let known = checkpoint(&key, 2_000).latest;
+    let expected =
+        Latest { position_rank: Rank::NONE, battery_pct: moved.battery_pct, position: moved.position, ..known };
+    assert_eq!(only_vehicle(&*store).await.latest, expected);
+}
+
+pub async fn a_part_of_a_checkpoint_promises_nothing(database: Arc<Database>) {
+    let store = database.open().await;
+    let key = key("acme", "1");
+    store.commit(&[transition(&key, 1, 1_000)]).await.unwrap();
+    store.heard(&[checkpoint(&key, 2_000)]).await.unwrap();
+    let vehicle = only_vehicle(&*store).await;
+    assert_eq!((vehicle.last_seen, vehicle.latest), (Some(2_000), checkpoint(&key, 2_000).latest));
+    assert_eq!(store.alive_until().await.unwrap(), None);
+    store.heard(&[]).await.unwrap();
 }
 
 pub async fn a_transition_keeps_what_a_later_checkpoint_wrote(database: Arc<Database>) {
@@ -278,4 +298,53 @@ pub async fn a_closed_store_says_so(database: Arc<Database>) {
     assert!(store.ping().await.is_err());
     let error = store.commit(&[transition(&key("acme", "1"), 1, 10)]).await.unwrap_err();
     assert!(format!("{error:#}").contains("closed"), "{error:#}");
+}
+
+fn newcomer(customer: &str, vehicle: &str, name: Option<&str>) -> NewVehicle {
+    let registered = name.map(|name| {
+        let tags = ["electric", "north \u{1F69A}"].map(Box::from).into();
+        Box::new(Registered { name: Some(name.into()), registration: None, vin: Some("V1".into()), tags })
+    });
+    NewVehicle { key: key(customer, vehicle), registered, offline_after: name.map(|_| 5_000) }
+}
+
+/// Registered vehicles are never seen; what is stored already stays as it is, and the same again changes nothing.
+pub async fn vehicles_are_registered_once(database: Arc<Database>) {
+    let store = database.open().await;
+    store.commit(&[transition(&key("acme", "bus 1"), 1, 1_000)]).await.unwrap();
+    let before = vehicles(&*store).await;
+    let customer = before[0].key.customer.to_string();
+    let list = [
+        newcomer(&customer, "bus 1", Some("another")),
+        newcomer("zeta", "plain", None),
+        newcomer("zeta", "named", Some("Bus \"7\"")),
+        newcomer("zeta", "named", Some("comes second")),
+    ];
+    for _ in 0..2 {
+        store.register(&list).await.unwrap();
+        let all = vehicles(&*store).await;
+        let known: Vec<_> = all.iter().filter(|vehicle| *vehicle.key.customer == *customer).collect();
+        assert_eq!(known, before.iter().collect::<Vec<_>>());
+        let new: Vec<_> = all.iter().filter(|vehicle| &*vehicle.key.customer == "zeta").collect();
+        assert_eq!(new.len(), 2);
+        for (vehicle, wanted) in new.iter().zip([&list[2], &list[1]]) {
+            assert_eq!((&vehicle.key, &vehicle.registered), (&wanted.key, &wanted.registered));
+            assert_eq!(
+                (vehicle.offline_after, vehicle.status, vehicle.seq),
+                (wanted.offline_after, Status::NeverSeen, 0)
+            );
+            assert_eq!((vehicle.since, vehicle.last_seen), (None, None));
+        }
+    }
+    store.register(&[]).await.unwrap();
+    assert!(store.load_customers().await.unwrap().iter().any(|row| row.customer == "zeta"));
+}
+
+/// An import is many vehicles at once.
+pub async fn many_vehicles_are_registered_at_once(database: Arc<Database>) {
+    let store = database.open().await;
+    let many: Vec<NewVehicle> = (0..12_345).map(|i| newcomer("big", &format!("v{i:05}"), Some("name"))).collect();
+    store.register(&many).await.unwrap();
+    let all = vehicles(&*store).await;
+    assert_eq!((all.len(), &all[12_344].key), (12_345, &many[12_344].key));
 }

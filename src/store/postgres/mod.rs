@@ -3,6 +3,7 @@
 
 mod lane;
 mod read;
+mod repair;
 mod write;
 
 use std::sync::Arc;
@@ -18,8 +19,9 @@ use sqlx::{ConnectOptions, Connection};
 
 use self::lane::Lane;
 use super::owned::Owned;
-use super::rows::Page;
-use super::{Checkpoint, ObservationGap, Store, StoredCustomer, StoredVehicle, TransitionQuery};
+use super::rows::{Page, Slice};
+use super::{Checkpoint, NewVehicle, ObservationGap, Repair, Store, StoredCustomer, StoredVehicle, TransitionQuery};
+use crate::domain::ids::VehicleKey;
 use crate::domain::time::Millis;
 use crate::domain::transition::Transition;
 
@@ -27,8 +29,10 @@ static MIGRATIONS: Migrator = sqlx::migrate!("./migrations/postgres");
 
 /// Readers beside the writer: enough for REST, few enough for a server that others share.
 const READERS: u32 = 4;
-/// The server itself ends a statement that takes longer, and a transaction nobody goes on with.
-const SERVER_LIMITS: [(&str, &str); 2] = [("statement_timeout", "30s"), ("idle_in_transaction_session_timeout", "60s")];
+/// The server itself ends a statement that takes longer, and a transaction nobody goes on with. None of our statements
+/// is worth compiling: that alone took longer than most of them.
+const SERVER_LIMITS: [(&str, &str); 3] =
+    [("statement_timeout", "30s"), ("idle_in_transaction_session_timeout", "60s"), ("jit", "off")];
 /// Our own limits lie above the server's: they are for a server that is no longer there to keep its own.
 const READ_LIMIT: Duration = Duration::from_secs(35);
 /// A write is several statements; 50,000 transitions take 2 to 3 s on two busy cores.
@@ -81,23 +85,25 @@ impl Postgres {
     }
 
     /// Runs one write, all of it or nothing.
-    async fn write<F>(&self, write: F) -> anyhow::Result<()>
+    async fn write<T, F>(&self, write: F) -> anyhow::Result<T>
     where
-        F: for<'c> FnOnce(&'c mut PgConnection) -> BoxFuture<'c, anyhow::Result<()>> + Send + 'static,
+        T: Send + 'static,
+        F: for<'c> FnOnce(&'c mut PgConnection) -> BoxFuture<'c, anyhow::Result<T>> + Send + 'static,
     {
         let (writer, owner) = (Arc::clone(&self.writer), self.owner.load(Relaxed));
         self.owned.run(async move { writer.work(|connection| Box::pin(whole(connection, owner, write))).await }).await
     }
 }
 
-async fn whole<F>(connection: &mut PgConnection, owner: i64, write: F) -> anyhow::Result<()>
+async fn whole<T, F>(connection: &mut PgConnection, owner: i64, write: F) -> anyhow::Result<T>
 where
-    F: for<'c> FnOnce(&'c mut PgConnection) -> BoxFuture<'c, anyhow::Result<()>> + Send,
+    F: for<'c> FnOnce(&'c mut PgConnection) -> BoxFuture<'c, anyhow::Result<T>> + Send,
 {
     let mut transaction = connection.begin().await?;
     write::check_owner(&mut transaction, owner).await?;
-    write(&mut transaction).await?;
-    Ok(transaction.commit().await?)
+    let written = write(&mut transaction).await?;
+    transaction.commit().await?;
+    Ok(written)
 }
 
 #[async_trait]
@@ -139,9 +145,28 @@ impl Store for Postgres {
         self.write(|connection| Box::pin(write::commit(connection, transitions))).await
     }
 
+    async fn register(&self, vehicles: &[NewVehicle]) -> anyhow::Result<()> {
+        let vehicles = vehicles.to_vec();
+        self.write(|connection| Box::pin(write::register(connection, vehicles))).await
+    }
+
     async fn checkpoint(&self, rows: &[Checkpoint], alive_until: Millis) -> anyhow::Result<()> {
         let rows = rows.to_vec();
         self.write(move |connection| Box::pin(write::checkpoint(connection, rows, alive_until))).await
+    }
+
+    async fn heard(&self, rows: &[Checkpoint]) -> anyhow::Result<()> {
+        let heard = rows.to_vec();
+        self.write(move |connection| Box::pin(write::hear(connection, heard))).await
+    }
+
+    async fn repair(&self, after: Option<&VehicleKey>, rows: u32) -> anyhow::Result<Repair> {
+        let slice = Slice::after(after, rows);
+        let asked = slice.clone();
+        let (wrong, end) = self.read(|connection| Box::pin(repair::look(connection, asked))).await?;
+        let mended =
+            if wrong { self.write(|connection| Box::pin(repair::mend(connection, slice))).await? } else { Vec::new() };
+        Ok(Repair { mended, end })
     }
 
     async fn record_gap(&self, gap: &ObservationGap) -> anyhow::Result<()> {

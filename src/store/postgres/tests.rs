@@ -14,11 +14,11 @@ async fn every_statement_is_sound() {
     let Some(database) = Database::postgres().await else { return };
     database.open().await.close().await;
     let mut connection = PgConnection::connect(&database.url()).await.unwrap();
-    for statement in read::STATEMENTS.iter().chain(write::STATEMENTS) {
+    for statement in read::STATEMENTS.iter().chain(write::STATEMENTS).chain(repair::STATEMENTS) {
         connection.prepare((*statement).into_sql_str()).await.unwrap();
     }
-    let listed = read::STATEMENTS.len() + write::STATEMENTS.len();
-    let sources = [include_str!("read.rs"), include_str!("write.rs")];
+    let listed = read::STATEMENTS.len() + write::STATEMENTS.len() + repair::STATEMENTS.len();
+    let sources = [include_str!("read.rs"), include_str!("write.rs"), include_str!("repair.rs")];
     assert_eq!(sources.map(|source| source.matches(": &str = ").count()).iter().sum::<usize>(), listed);
     Arc::new(database).drop().await;
 }
@@ -54,6 +54,27 @@ async fn lists_are_read_from_their_index_without_sorting() {
         let plan = plan.join("\n");
         assert!(plan.contains(index) && !plan.contains("Sort"), "{statement}\n{plan}");
     }
+    Arc::new(database).drop().await;
+}
+
+/// R1: what it costs grows with the slice, not with the history.
+#[tokio::test]
+async fn a_repair_looks_at_the_last_transition_only() {
+    let Some(database) = Database::postgres().await else { return };
+    database.open().await.close().await;
+    let fill = "
+        INSERT INTO customer VALUES ('c');
+        INSERT INTO vehicle (customer, vehicle) SELECT 'c', 'v' || n FROM generate_series(1, 5000) AS n;
+        INSERT INTO transition SELECT 'c', 'v' || n % 5000, 1 + n / 5000, 'online', 'offline', n, n, 'silence', '{}'
+        FROM generate_series(1, 50000) AS n;
+        ANALYZE;";
+    sql(&database.url(), fill.into()).await;
+    let mut connection = PgConnection::connect(&database.url()).await.unwrap();
+    let statement = repair::FAULTY.replace("$1", "'c'").replace("$2", "''").replace("$3", "1000");
+    let explain = AssertSqlSafe(format!("EXPLAIN {statement}"));
+    let plan: Vec<String> = sqlx::query_scalar(explain).fetch_all(&mut connection).await.unwrap();
+    let plan = plan.join("\n");
+    assert!(plan.contains("transition_pkey") && !plan.contains("Seq Scan on transition"), "{plan}");
     Arc::new(database).drop().await;
 }
 

@@ -6,11 +6,14 @@ use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 
 use sqlx::postgres::PgConnection;
 
-use crate::domain::latest::Position;
+use crate::domain::board::Registered;
+use crate::domain::latest::Latest;
 use crate::domain::time::Millis;
 use crate::domain::transition::Transition;
-use crate::store::rows::{Folded, fold, newest_heard, signed};
-use crate::store::{Checkpoint, ObservationGap, TakenOver};
+use crate::store::rows::{
+    FactRow, Folded, fact_row, fold, metrics_row, newest_gauges, newest_heard, newest_position, rank_row, signed,
+};
+use crate::store::{Checkpoint, NewVehicle, ObservationGap, TakenOver};
 
 /// Rows a statement: a few megabytes of arrays, and well below the time limit of a statement.
 const CHUNK: usize = 5_000;
@@ -18,7 +21,7 @@ const CHUNK: usize = 5_000;
 /// Writes a batch.
 pub async fn commit(connection: &mut PgConnection, transitions: Vec<Transition>) -> anyhow::Result<()> {
     for rows in fold(&transitions).chunks(CHUNK) {
-        add_customers(connection, rows).await?;
+        add_customers(connection, column(rows, |row| row.last.key.customer.to_string())).await?;
         move_vehicles(connection, rows).await?;
     }
     for rows in transitions.chunks(CHUNK) {
@@ -36,32 +39,28 @@ const ADD_CUSTOMERS: &str = "
     INSERT INTO customer (customer) SELECT DISTINCT * FROM unnest($1::text[]) ORDER BY 1
     ON CONFLICT DO NOTHING";
 
-async fn add_customers(connection: &mut PgConnection, rows: &[Folded<'_>]) -> anyhow::Result<()> {
-    let customers = column(rows, |row| row.last.key.customer.to_string());
+async fn add_customers(connection: &mut PgConnection, customers: Vec<String>) -> anyhow::Result<()> {
     sqlx::query(ADD_CUSTOMERS).bind(customers).execute(connection).await?;
     Ok(())
 }
 
-const MOVE_VEHICLES: &str = "
+const MOVE_VEHICLES: &str = concat!(
+    "
     INSERT INTO vehicle (customer, vehicle, status, status_since_ms, seq, last_seen_ms,
-                         lat, lon, position_at_ms, speed_kmh, heading_deg, as_of_ms)
-    SELECT *, coalesce(position_at_ms, 0) FROM unnest(
+                         lat, lon, position_at_ms, speed_kmh, heading_deg)
+    SELECT * FROM unnest(
         $1::text[], $2::text[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[],
         $7::double precision[], $8::double precision[], $9::bigint[], $10::real[], $11::real[]
-    ) AS row (customer, vehicle, status, at_ms, seq, last_seen_ms, lat, lon, position_at_ms, speed_kmh, heading_deg)
+    )
     ON CONFLICT (customer, vehicle) DO UPDATE SET
         status = excluded.status,
         status_since_ms = excluded.status_since_ms,
-        seq = excluded.seq,
-        last_seen_ms = greatest(vehicle.last_seen_ms, excluded.last_seen_ms),
-        (lat, lon, position_at_ms, speed_kmh, heading_deg) = (
-            SELECT excluded.lat, excluded.lon, excluded.position_at_ms, excluded.speed_kmh, excluded.heading_deg
-            WHERE (excluded.position_at_ms >= coalesce(vehicle.position_at_ms, excluded.position_at_ms)) IS TRUE
-            UNION ALL
-            SELECT vehicle.lat, vehicle.lon, vehicle.position_at_ms, vehicle.speed_kmh, vehicle.heading_deg
-            WHERE (excluded.position_at_ms >= coalesce(vehicle.position_at_ms, excluded.position_at_ms)) IS NOT TRUE),
-        as_of_ms = greatest(vehicle.as_of_ms, excluded.as_of_ms)
-    WHERE vehicle.seq < excluded.seq";
+        seq = excluded.seq, ",
+    newest_position!("excluded"),
+    "
+        last_seen_ms = greatest(vehicle.last_seen_ms, excluded.last_seen_ms)
+    WHERE vehicle.seq < excluded.seq"
+);
 
 /// A vehicle's row moves forward only: in seq as a whole, and in time where a checkpoint may have come first.
 async fn move_vehicles(connection: &mut PgConnection, rows: &[Folded<'_>]) -> anyhow::Result<()> {
@@ -108,61 +107,112 @@ async fn add_transitions(connection: &mut PgConnection, rows: &[Transition]) -> 
     Ok(())
 }
 
+const REGISTER: &str = "
+    INSERT INTO vehicle (customer, vehicle, name, registration, vin, tags, offline_after_ms)
+    SELECT customer, vehicle, name, registration, vin, tags::json, offline_after_ms FROM unnest(
+        $1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::bigint[]
+    ) AS row (customer, vehicle, name, registration, vin, tags, offline_after_ms)
+    ON CONFLICT DO NOTHING";
+
+/// Registers vehicles that are not stored yet.
+pub async fn register(connection: &mut PgConnection, vehicles: Vec<NewVehicle>) -> anyhow::Result<()> {
+    for rows in vehicles.chunks(CHUNK) {
+        add_customers(connection, column(rows, |row| row.key.customer.to_string())).await?;
+        let text = |of: fn(&Registered) -> &Option<Box<str>>| {
+            column(rows, |row| row.registered.as_deref().and_then(|names| of(names).as_deref().map(str::to_owned)))
+        };
+        let tags = rows
+            .iter()
+            .map(|row| serde_json::to_string(row.registered.as_deref().map_or(&[][..], |names| &names.tags)));
+        let tags = tags.collect::<Result<Vec<_>, _>>()?;
+        sqlx::query(REGISTER)
+            .bind(column(rows, |row| row.key.customer.to_string()))
+            .bind(column(rows, |row| row.key.vehicle.to_string()))
+            .bind(text(|names| &names.name))
+            .bind(text(|names| &names.registration))
+            .bind(text(|names| &names.vin))
+            .bind(tags)
+            .bind(column(rows, |row| row.offline_after))
+            .execute(&mut *connection)
+            .await?;
+    }
+    Ok(())
+}
+
+/// Writes what was last heard of vehicles.
+pub async fn hear(connection: &mut PgConnection, rows: Vec<Checkpoint>) -> anyhow::Result<()> {
+    for rows in newest_heard(&rows).chunks(CHUNK) {
+        hear_some(connection, rows).await?;
+    }
+    Ok(())
+}
+
 /// Writes what was last heard of vehicles, and until when we listened.
 pub async fn checkpoint(connection: &mut PgConnection, rows: Vec<Checkpoint>, until: Millis) -> anyhow::Result<()> {
-    for rows in newest_heard(&rows).chunks(CHUNK) {
-        hear(connection, rows).await?;
-    }
+    hear(connection, rows).await?;
     sqlx::query(LISTENED).bind(until).execute(connection).await?;
     Ok(())
 }
 
-const HEARD: &str = "
-    UPDATE vehicle SET
-        last_seen_ms = heard.last_seen_ms,
-        (lat, lon, position_at_ms, speed_kmh, heading_deg) = (
-            SELECT heard.lat, heard.lon, heard.position_at_ms, heard.speed_kmh, heard.heading_deg
-            WHERE (heard.position_at_ms >= coalesce(vehicle.position_at_ms, heard.position_at_ms)) IS TRUE
-            UNION ALL
-            SELECT vehicle.lat, vehicle.lon, vehicle.position_at_ms, vehicle.speed_kmh, vehicle.heading_deg
-            WHERE (heard.position_at_ms >= coalesce(vehicle.position_at_ms, heard.position_at_ms)) IS NOT TRUE),
-        battery_pct = coalesce(heard.battery_pct, vehicle.battery_pct),
-        odometer_km = coalesce(heard.odometer_km, vehicle.odometer_km),
-        ignition = coalesce(heard.ignition, vehicle.ignition),
-        metrics = coalesce(heard.metrics::json, vehicle.metrics),
-        as_of_ms = greatest(heard.as_of_ms, vehicle.as_of_ms),
-        clock_skew_ms = coalesce(heard.clock_skew_ms, vehicle.clock_skew_ms)
-    FROM unnest(
-        $1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[],
-        $6::double precision[], $7::double precision[], $8::bigint[], $9::real[], $10::real[],
-        $11::real[], $12::double precision[], $13::boolean[], $14::text[]
-    ) AS heard (customer, vehicle, last_seen_ms, as_of_ms, clock_skew_ms, lat, lon, position_at_ms, speed_kmh,
-                heading_deg, battery_pct, odometer_km, ignition, metrics)
+const HEARD: &str = concat!(
+    "
+    UPDATE vehicle SET ",
+    newest_position!("heard"),
+    newest_gauges!("heard"),
+    "
+        last_seen_ms = heard.last_seen_ms
+    FROM (
+        SELECT customer, vehicle, last_seen_ms, lat, lon, position_at_ms, speed_kmh, heading_deg, position_seq,
+               battery_pct, battery_at_ms, battery_seq, odometer_km, odometer_at_ms, odometer_seq,
+               ignition, ignition_at_ms, ignition_seq, metrics::json, metrics_at_ms, metrics_seq,
+               clock_skew_ms, clock_skew_at_ms, clock_skew_seq
+        FROM unnest(
+            $1::text[], $2::text[], $3::bigint[],
+            $4::double precision[], $5::double precision[], $6::bigint[], $7::real[], $8::real[], $9::bigint[],
+            $10::real[], $11::bigint[], $12::bigint[], $13::double precision[], $14::bigint[], $15::bigint[],
+            $16::boolean[], $17::bigint[], $18::bigint[], $19::text[], $20::bigint[], $21::bigint[],
+            $22::bigint[], $23::bigint[], $24::bigint[]
+        ) AS row (customer, vehicle, last_seen_ms, lat, lon, position_at_ms, speed_kmh, heading_deg, position_seq,
+                  battery_pct, battery_at_ms, battery_seq, odometer_km, odometer_at_ms, odometer_seq,
+                  ignition, ignition_at_ms, ignition_seq, metrics, metrics_at_ms, metrics_seq,
+                  clock_skew_ms, clock_skew_at_ms, clock_skew_seq)
+    ) AS heard
     WHERE vehicle.customer = heard.customer AND vehicle.vehicle = heard.vehicle
-      AND coalesce(vehicle.last_seen_ms, heard.last_seen_ms) <= heard.last_seen_ms";
+      AND coalesce(vehicle.last_seen_ms, heard.last_seen_ms) <= heard.last_seen_ms"
+);
 
-async fn hear(connection: &mut PgConnection, rows: &[&Checkpoint]) -> anyhow::Result<()> {
-    let place = |row: &&Checkpoint| -> Option<Position> { row.latest.position };
-    let metrics = rows.iter().map(|row| row.latest.metrics.as_deref().map(serde_json::to_string).transpose());
-    let metrics = metrics.collect::<Result<Vec<_>, _>>()?;
-    sqlx::query(HEARD)
+type Bound<'q> = sqlx::query::Query<'q, sqlx::Postgres, sqlx::postgres::PgArguments>;
+
+async fn hear_some(connection: &mut PgConnection, rows: &[&Checkpoint]) -> anyhow::Result<()> {
+    let latest: Vec<&Latest> = column(rows, |row| &row.latest);
+    let seq = |latest: &&Latest| latest.position.and(rank_row(latest.position_rank));
+    let query = sqlx::query(HEARD)
         .bind(column(rows, |row| row.key.customer.to_string()))
         .bind(column(rows, |row| row.key.vehicle.to_string()))
         .bind(column(rows, |row| row.last_seen))
-        .bind(column(rows, |row| row.latest.as_of))
-        .bind(column(rows, |row| row.latest.clock_skew))
-        .bind(column(rows, |row| place(row).map(|position| position.lat)))
-        .bind(column(rows, |row| place(row).map(|position| position.lon)))
-        .bind(column(rows, |row| place(row).map(|position| position.at_ms)))
-        .bind(column(rows, |row| place(row).and_then(|position| position.speed_kmh)))
-        .bind(column(rows, |row| place(row).and_then(|position| position.heading_deg)))
-        .bind(column(rows, |row| row.latest.battery_pct))
-        .bind(column(rows, |row| row.latest.odometer_km))
-        .bind(column(rows, |row| row.latest.ignition))
-        .bind(metrics)
-        .execute(connection)
-        .await?;
+        .bind(column(&latest, |latest| latest.position.map(|position| position.lat)))
+        .bind(column(&latest, |latest| latest.position.map(|position| position.lon)))
+        .bind(column(&latest, |latest| latest.position.map(|position| position.at_ms)))
+        .bind(column(&latest, |latest| latest.position.and_then(|position| position.speed_kmh)))
+        .bind(column(&latest, |latest| latest.position.and_then(|position| position.heading_deg)))
+        .bind(column(&latest, seq));
+    let query = bind_facts(query, column(&latest, |latest| fact_row(latest.battery_pct)));
+    let query = bind_facts(query, column(&latest, |latest| fact_row(latest.odometer_km)));
+    let query = bind_facts(query, column(&latest, |latest| fact_row(latest.ignition)));
+    let query = bind_facts(query, latest.iter().map(|latest| metrics_row(latest)).collect::<anyhow::Result<_>>()?);
+    let query = bind_facts(query, column(&latest, |latest| fact_row(latest.clock_skew)));
+    query.execute(connection).await?;
     Ok(())
+}
+
+/// The three columns of a fact.
+fn bind_facts<T>(query: Bound<'_>, facts: Vec<FactRow<T>>) -> Bound<'_>
+where
+    Vec<Option<T>>: for<'q> sqlx::Encode<'q, sqlx::Postgres> + sqlx::Type<sqlx::Postgres> + 'static,
+{
+    let (times, seqs) = (column(&facts, |fact| fact.1), column(&facts, |fact| fact.2));
+    let values: Vec<Option<T>> = facts.into_iter().map(|fact| fact.0).collect();
+    query.bind(values).bind(times).bind(seqs)
 }
 
 const LISTENED: &str = "
@@ -208,5 +258,15 @@ pub async fn check_owner(connection: &mut PgConnection, owner: i64) -> anyhow::R
 
 /// Every statement of this file.
 #[cfg(test)]
-pub const STATEMENTS: &[&str] =
-    &[ADD_CUSTOMERS, MOVE_VEHICLES, ADD_TRANSITIONS, HEARD, LISTENED, RECORD_GAP, CLOSE_OPEN_GAPS, TAKE_OVER, OWNER];
+pub const STATEMENTS: &[&str] = &[
+    ADD_CUSTOMERS,
+    MOVE_VEHICLES,
+    ADD_TRANSITIONS,
+    REGISTER,
+    HEARD,
+    LISTENED,
+    RECORD_GAP,
+    CLOSE_OPEN_GAPS,
+    TAKE_OVER,
+    OWNER,
+];

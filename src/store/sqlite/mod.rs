@@ -2,6 +2,7 @@
 //! Fed by the persister through the one writing connection; read at start and by REST through a few reading ones.
 
 mod read;
+mod repair;
 mod write;
 
 use std::path::Path;
@@ -20,8 +21,9 @@ use tokio::sync::Mutex;
 
 use super::local;
 use super::owned::Owned;
-use super::rows::Page;
-use super::{Checkpoint, ObservationGap, Store, StoredCustomer, StoredVehicle, TransitionQuery};
+use super::rows::{Page, Slice};
+use super::{Checkpoint, NewVehicle, ObservationGap, Repair, Store, StoredCustomer, StoredVehicle, TransitionQuery};
+use crate::domain::ids::VehicleKey;
 use crate::domain::time::Millis;
 use crate::domain::transition::Transition;
 
@@ -49,8 +51,59 @@ pub struct Sqlite {
 /// answers "table is locked" at once where a file lets the reader through.
 #[derive(Debug)]
 struct Connections {
-    writer: Mutex<Option<SqliteConnection>>,
+    writer: Mutex<Seat>,
     readers: Option<SqlitePool>,
+    /// How the writing connection is opened anew; none in memory, where a new one would find nothing.
+    again: Option<SqliteConnectOptions>,
+}
+
+/// The place of the writing connection.
+#[derive(Debug)]
+enum Seat {
+    Open(Box<SqliteConnection>),
+    /// A write failed on it. SQLite itself ends a transaction on a full disk or a failing one, sqlx then believes that
+    /// it is still inside one, and every later write would fail: so the connection goes.
+    Lost,
+    Closed,
+}
+
+impl Connections {
+    fn new(writer: SqliteConnection, readers: Option<SqlitePool>, again: Option<SqliteConnectOptions>) -> Self {
+        Self { writer: Mutex::new(Seat::Open(Box::new(writer))), readers, again }
+    }
+
+    /// Runs one write, all of it or nothing, on the writing connection.
+    async fn write<T, F>(&self, owner: i64, write: F) -> anyhow::Result<T>
+    where
+        F: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, anyhow::Result<T>> + Send + 'static,
+    {
+        let mut seat = self.writer.lock().await;
+        let mut writer = match (std::mem::replace(&mut *seat, Seat::Lost), &self.again) {
+            (Seat::Open(writer), _) => writer,
+            (Seat::Lost, Some(again)) => Box::new(again.connect().await?),
+            (Seat::Lost | Seat::Closed, _) => {
+                *seat = Seat::Closed;
+                anyhow::bail!("the store is closed");
+            }
+        };
+        let outcome = whole(&mut writer, owner, write).await;
+        if outcome.is_ok() || self.again.is_none() {
+            *seat = Seat::Open(writer);
+        }
+        outcome
+    }
+}
+
+async fn whole<T, F>(writer: &mut SqliteConnection, owner: i64, write: F) -> anyhow::Result<T>
+where
+    F: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, anyhow::Result<T>> + Send + 'static,
+{
+    // Takes the write lock at once: a lock taken halfway fails instead of waiting if another writer came first.
+    let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await?;
+    write::check_owner(&mut transaction, owner).await?;
+    let written = write(&mut transaction).await?;
+    transaction.commit().await?;
+    Ok(written)
 }
 
 /// The file that the rest of a URL names; none for memory.
@@ -95,28 +148,22 @@ impl Sqlite {
             if let Some(readers) = &connections.readers {
                 return read(&mut *readers.acquire().await?).await;
             }
-            let mut only = connections.writer.lock().await;
-            read(only.as_mut().context("the store is closed")?).await
+            match &mut *connections.writer.lock().await {
+                Seat::Open(only) => read(only).await,
+                Seat::Lost | Seat::Closed => anyhow::bail!("the store is closed"),
+            }
         };
         self.owned.run(work).await
     }
 
     /// Runs one write, all of it or nothing.
-    async fn write<F>(&self, write: F) -> anyhow::Result<()>
+    async fn write<T, F>(&self, write: F) -> anyhow::Result<T>
     where
-        F: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, anyhow::Result<()>> + Send + 'static,
+        T: Send + 'static,
+        F: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, anyhow::Result<T>> + Send + 'static,
     {
         let (connections, owner) = (Arc::clone(&self.connections), self.owner.load(Relaxed));
-        let work = async move {
-            let mut writer = connections.writer.lock().await;
-            let writer = writer.as_mut().context("the store is closed")?;
-            // Takes the write lock at once: a lock taken halfway fails instead of waiting if another writer came first.
-            let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await?;
-            write::check_owner(&mut transaction, owner).await?;
-            write(&mut transaction).await?;
-            Ok(transaction.commit().await?)
-        };
-        self.owned.run(work).await
+        self.owned.run(async move { connections.write(owner, write).await }).await
     }
 }
 
@@ -128,7 +175,7 @@ fn options(path: &str) -> SqliteConnectOptions {
 async fn open_memory() -> anyhow::Result<Connections> {
     let mut only = options(":memory:").connect().await?;
     migrate(&mut only).await?;
-    Ok(Connections { writer: Mutex::new(Some(only)), readers: None })
+    Ok(Connections::new(only, None, None))
 }
 
 async fn open_file(path: &str) -> anyhow::Result<Connections> {
@@ -141,8 +188,8 @@ async fn open_file(path: &str) -> anyhow::Result<Connections> {
     let mut writer = connect(&options.clone().journal_mode(SqliteJournalMode::Wal)).await?;
     migrate(&mut writer).await?;
     let readers = SqlitePoolOptions::new().max_connections(READERS).acquire_timeout(BUSY);
-    let readers = readers.connect_lazy_with(options.pragma("query_only", "on"));
-    Ok(Connections { writer: Mutex::new(Some(writer)), readers: Some(readers) })
+    let readers = readers.connect_lazy_with(options.clone().pragma("query_only", "on"));
+    Ok(Connections::new(writer, Some(readers), Some(options)))
 }
 
 /// The switch to WAL fails at once while another process makes it, whatever the busy timeout; so the waiting is done
@@ -207,9 +254,28 @@ impl Store for Sqlite {
         self.write(|connection| Box::pin(write::commit(connection, batch))).await
     }
 
+    async fn register(&self, vehicles: &[NewVehicle]) -> anyhow::Result<()> {
+        let newcomers = write::newcomers(vehicles)?;
+        self.write(|connection| Box::pin(write::register(connection, newcomers))).await
+    }
+
     async fn checkpoint(&self, rows: &[Checkpoint], alive_until: Millis) -> anyhow::Result<()> {
         let heard = write::heard(rows)?;
         self.write(move |connection| Box::pin(write::checkpoint(connection, heard, alive_until))).await
+    }
+
+    async fn heard(&self, rows: &[Checkpoint]) -> anyhow::Result<()> {
+        let heard = write::heard(rows)?;
+        self.write(move |connection| Box::pin(write::hear(connection, heard))).await
+    }
+
+    async fn repair(&self, after: Option<&VehicleKey>, rows: u32) -> anyhow::Result<Repair> {
+        let slice = Slice::after(after, rows);
+        let asked = slice.clone();
+        let (wrong, end) = self.read(|connection| Box::pin(repair::look(connection, asked))).await?;
+        let mended =
+            if wrong { self.write(|connection| Box::pin(repair::mend(connection, slice))).await? } else { Vec::new() };
+        Ok(Repair { mended, end })
     }
 
     async fn record_gap(&self, gap: &ObservationGap) -> anyhow::Result<()> {
@@ -240,9 +306,9 @@ impl Store for Sqlite {
             if let Some(readers) = &connections.readers {
                 readers.close().await;
             }
-            match connections.writer.lock().await.take() {
-                Some(writer) => Ok(writer.close().await?),
-                None => Ok(()),
+            match std::mem::replace(&mut *connections.writer.lock().await, Seat::Closed) {
+                Seat::Open(writer) => Ok(writer.close().await?),
+                Seat::Lost | Seat::Closed => Ok(()),
             }
         };
         if let Err(error) = self.owned.run(work).await {

@@ -6,20 +6,24 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::domain::board::Registered;
+use crate::store::contract_tests::samples::{key, transition};
 
 async fn memory() -> SqliteConnection {
     let connections = open_memory().await.unwrap();
-    connections.writer.lock().await.take().unwrap()
+    match connections.writer.into_inner() {
+        Seat::Open(writer) => *writer,
+        seat => panic!("{seat:?}"),
+    }
 }
 
 #[tokio::test]
 async fn every_statement_is_sound() {
     let mut connection = memory().await;
-    for statement in read::STATEMENTS.iter().chain(write::STATEMENTS) {
+    for statement in read::STATEMENTS.iter().chain(write::STATEMENTS).chain(repair::STATEMENTS) {
         connection.prepare((*statement).into_sql_str()).await.unwrap();
     }
-    let listed = read::STATEMENTS.len() + write::STATEMENTS.len();
-    let sources = [include_str!("read.rs"), include_str!("write.rs")];
+    let listed = read::STATEMENTS.len() + write::STATEMENTS.len() + repair::STATEMENTS.len();
+    let sources = [include_str!("read.rs"), include_str!("write.rs"), include_str!("repair.rs")];
     assert_eq!(sources.map(|source| source.matches(": &str = ").count()).iter().sum::<usize>(), listed);
 }
 
@@ -39,6 +43,17 @@ async fn lists_are_read_from_their_index_without_sorting() {
         let plan = rows.iter().map(|row| row.get::<String, _>("detail")).collect::<Vec<_>>().join("; ");
         assert!(plan.contains(index) && !plan.contains("TEMP B-TREE"), "{statement}\n{plan}");
     }
+}
+
+/// R1: what it costs grows with the slice, not with the history.
+#[tokio::test]
+async fn a_repair_looks_at_the_last_transition_only() {
+    let mut connection = memory().await;
+    let explain = AssertSqlSafe(format!("EXPLAIN QUERY PLAN {}", repair::FAULTY));
+    let rows = sqlx::query(explain).fetch_all(&mut connection).await.unwrap();
+    let plan = rows.iter().map(|row| row.get::<String, _>("detail")).collect::<Vec<_>>().join("; ");
+    assert!(plan.contains("SEARCH last") && plan.contains("SEARCH transition"), "{plan}");
+    assert!(!plan.contains("SCAN transition") && !plan.contains("SCAN last"), "{plan}");
 }
 
 #[tokio::test]
@@ -106,4 +121,28 @@ async fn what_the_registry_knows_is_loaded() {
     assert_eq!((&all[1].registered, all[1].seq, all[1].since), (&None, 0, None));
     let customer = &store.load_customers().await.unwrap()[0];
     assert_eq!((customer.name.as_deref(), customer.offline_after), (Some("Acme Ltd"), Some(60_000)));
+}
+
+/// SQLite ends the transaction by itself then; the connection must not go on as if it were inside one.
+#[tokio::test]
+async fn a_write_that_failed_on_a_full_disk_is_written_when_there_is_room() {
+    let folder = TempDir::new().unwrap();
+    let store = Sqlite::open(&folder.path().join("r.db").display().to_string()).await.unwrap();
+    let key = key("acme", "TRK-1");
+    let many: Vec<Transition> = (1..=5_000).map(|seq| transition(&key, seq, 1_000 * seq as Millis)).collect();
+    // As many pages as there are: no room for another one.
+    const FULL: &str = "PRAGMA max_page_count = 1";
+    let limit =
+        store.write(|connection| Box::pin(async { Ok(sqlx::query(FULL).execute(connection).await.map(drop)?) }));
+    limit.await.unwrap();
+    let error = store.commit(&many).await.unwrap_err().to_string();
+    assert!(error.contains("full"), "{error}");
+    for _ in 0..2 {
+        store.commit(&many).await.unwrap();
+    }
+    let mut seqs = Vec::new();
+    store.load_vehicles(&mut |vehicle| seqs.push(vehicle.seq)).await.unwrap();
+    assert_eq!(seqs, [5_000]);
+    store.close().await;
+    assert!(store.commit(&many).await.unwrap_err().to_string().contains("closed"));
 }

@@ -9,8 +9,8 @@ use sqlx::sqlite::SqliteConnection;
 
 use crate::domain::time::Millis;
 use crate::domain::transition::Transition;
-use crate::store::rows::{fold, newest_heard, signed};
-use crate::store::{Checkpoint, ObservationGap, TakenOver};
+use crate::store::rows::{fact_row, fold, metrics_row, newest_gauges, newest_heard, newest_position, rank_row, signed};
+use crate::store::{Checkpoint, NewVehicle, ObservationGap, TakenOver};
 
 /// Rows a statement. They travel as one JSON parameter: one statement a row costs a hop to SQLite's thread each.
 const CHUNK: usize = 1_000;
@@ -69,26 +69,22 @@ async fn add_customers(connection: &mut SqliteConnection, rows: &str) -> anyhow:
     Ok(())
 }
 
-const MOVE_VEHICLES: &str = "
+const MOVE_VEHICLES: &str = concat!(
+    "
     INSERT INTO vehicle (customer, vehicle, status, status_since_ms, seq, last_seen_ms,
-                         lat, lon, position_at_ms, speed_kmh, heading_deg, as_of_ms)
+                         lat, lon, position_at_ms, speed_kmh, heading_deg)
     SELECT value ->> 0, value ->> 1, value ->> '$[2][0]', value ->> '$[2][1]', value ->> '$[2][2]', value ->> '$[2][3]',
-           value ->> '$[3][0]', value ->> '$[3][1]', value ->> '$[3][2]', value ->> '$[3][3]', value ->> '$[3][4]',
-           coalesce(value ->> '$[3][2]', 0)
+           value ->> '$[3][0]', value ->> '$[3][1]', value ->> '$[3][2]', value ->> '$[3][3]', value ->> '$[3][4]'
     FROM json_each(?1) WHERE true
     ON CONFLICT (customer, vehicle) DO UPDATE SET
         status = excluded.status,
         status_since_ms = excluded.status_since_ms,
-        seq = excluded.seq,
-        last_seen_ms = coalesce(max(excluded.last_seen_ms, last_seen_ms), excluded.last_seen_ms, last_seen_ms),
-        (lat, lon, position_at_ms, speed_kmh, heading_deg) = (
-            SELECT excluded.lat, excluded.lon, excluded.position_at_ms, excluded.speed_kmh, excluded.heading_deg
-            WHERE (excluded.position_at_ms >= coalesce(vehicle.position_at_ms, excluded.position_at_ms)) IS TRUE
-            UNION ALL
-            SELECT vehicle.lat, vehicle.lon, vehicle.position_at_ms, vehicle.speed_kmh, vehicle.heading_deg
-            WHERE (excluded.position_at_ms >= coalesce(vehicle.position_at_ms, excluded.position_at_ms)) IS NOT TRUE),
-        as_of_ms = max(excluded.as_of_ms, as_of_ms)
-    WHERE vehicle.seq < excluded.seq";
+        seq = excluded.seq, ",
+    newest_position!("excluded"),
+    "
+        last_seen_ms = coalesce(max(excluded.last_seen_ms, last_seen_ms), excluded.last_seen_ms, last_seen_ms)
+    WHERE vehicle.seq < excluded.seq"
+);
 
 /// A vehicle's row moves forward only: in seq as a whole, and in time where a checkpoint may have come first.
 async fn move_vehicles(connection: &mut SqliteConnection, rows: &str) -> anyhow::Result<()> {
@@ -108,54 +104,88 @@ async fn add_transitions(connection: &mut SqliteConnection, rows: &str) -> anyho
     Ok(())
 }
 
+/// New vehicles as their statement takes them: chunks of JSON arrays.
+pub fn newcomers(vehicles: &[NewVehicle]) -> anyhow::Result<Vec<String>> {
+    chunks(vehicles.iter().map(|vehicle| {
+        let names = vehicle.registered.as_deref();
+        let tags = serde_json::to_string(names.map_or(&[][..], |names| &names.tags))?;
+        let texts = names.map(|names| (&names.name, &names.registration, &names.vin));
+        Ok((&*vehicle.key.customer, &*vehicle.key.vehicle, texts, tags, vehicle.offline_after))
+    }))
+}
+
+const REGISTER: &str = "
+    INSERT INTO vehicle (customer, vehicle, name, registration, vin, tags, offline_after_ms)
+    SELECT value ->> 0, value ->> 1, value ->> '$[2][0]', value ->> '$[2][1]', value ->> '$[2][2]', value ->> 3,
+           value ->> 4
+    FROM json_each(?1) WHERE true
+    ON CONFLICT DO NOTHING";
+
+/// Registers vehicles that are not stored yet.
+pub async fn register(connection: &mut SqliteConnection, newcomers: Vec<String>) -> anyhow::Result<()> {
+    for rows in &newcomers {
+        add_customers(connection, rows).await?;
+        sqlx::query(REGISTER).bind(rows).execute(&mut *connection).await?;
+    }
+    Ok(())
+}
+
 /// A checkpoint as its statement takes it: chunks of JSON arrays.
 pub fn heard(rows: &[Checkpoint]) -> anyhow::Result<Vec<String>> {
     let rows = newest_heard(rows).into_iter().map(|row| {
         let latest = &row.latest;
-        let place = latest.position.map(|p| (p.lat, p.lon, p.at_ms, p.speed_kmh, p.heading_deg));
-        let metrics = latest.metrics.as_deref().map(serde_json::to_string).transpose()?;
-        let gauges = (latest.battery_pct, latest.odometer_km, latest.ignition, metrics);
-        let times = (row.last_seen, latest.as_of, latest.clock_skew);
-        Ok((&*row.key.customer, &*row.key.vehicle, times, place, gauges))
+        let seq = rank_row(latest.position_rank);
+        let place = latest.position.map(|p| (p.lat, p.lon, p.at_ms, p.speed_kmh, p.heading_deg, seq));
+        let (battery, odometer) = (fact_row(latest.battery_pct), fact_row(latest.odometer_km));
+        let (ignition, metrics) = (fact_row(latest.ignition), metrics_row(latest)?);
+        let gauges = (battery, odometer, ignition, metrics, fact_row(latest.clock_skew));
+        Ok((&*row.key.customer, &*row.key.vehicle, row.last_seen, place, gauges))
     });
     chunks(rows)
 }
 
-/// Writes what was last heard of vehicles, and until when we listened.
-pub async fn checkpoint(connection: &mut SqliteConnection, heard: Vec<String>, until: Millis) -> anyhow::Result<()> {
+/// Writes what was last heard of vehicles.
+pub async fn hear(connection: &mut SqliteConnection, heard: Vec<String>) -> anyhow::Result<()> {
     for rows in &heard {
         sqlx::query(HEARD).bind(rows).execute(&mut *connection).await?;
     }
+    Ok(())
+}
+
+/// Writes what was last heard of vehicles, and until when we listened.
+pub async fn checkpoint(connection: &mut SqliteConnection, heard: Vec<String>, until: Millis) -> anyhow::Result<()> {
+    hear(connection, heard).await?;
     sqlx::query(LISTENED).bind(until).execute(connection).await?;
     Ok(())
 }
 
-pub(super) const HEARD: &str = "
-    UPDATE vehicle SET
-        last_seen_ms = heard.last_seen_ms,
-        (lat, lon, position_at_ms, speed_kmh, heading_deg) = (
-            SELECT heard.lat, heard.lon, heard.position_at_ms, heard.speed_kmh, heard.heading_deg
-            WHERE (heard.position_at_ms >= coalesce(vehicle.position_at_ms, heard.position_at_ms)) IS TRUE
-            UNION ALL
-            SELECT vehicle.lat, vehicle.lon, vehicle.position_at_ms, vehicle.speed_kmh, vehicle.heading_deg
-            WHERE (heard.position_at_ms >= coalesce(vehicle.position_at_ms, heard.position_at_ms)) IS NOT TRUE),
-        battery_pct = coalesce(heard.battery_pct, vehicle.battery_pct),
-        odometer_km = coalesce(heard.odometer_km, vehicle.odometer_km),
-        ignition = coalesce(heard.ignition, vehicle.ignition),
-        metrics = coalesce(heard.metrics, vehicle.metrics),
-        as_of_ms = max(heard.as_of_ms, vehicle.as_of_ms),
-        clock_skew_ms = coalesce(heard.clock_skew_ms, vehicle.clock_skew_ms)
+pub(super) const HEARD: &str = concat!(
+    "
+    UPDATE vehicle SET ",
+    newest_position!("heard"),
+    newest_gauges!("heard"),
+    "
+        last_seen_ms = heard.last_seen_ms
     FROM (
-        SELECT value ->> 0 AS customer, value ->> 1 AS vehicle, value ->> '$[2][0]' AS last_seen_ms,
-               value ->> '$[2][1]' AS as_of_ms, value ->> '$[2][2]' AS clock_skew_ms,
+        SELECT value ->> 0 AS customer, value ->> 1 AS vehicle, value ->> 2 AS last_seen_ms,
                value ->> '$[3][0]' AS lat, value ->> '$[3][1]' AS lon, value ->> '$[3][2]' AS position_at_ms,
                value ->> '$[3][3]' AS speed_kmh, value ->> '$[3][4]' AS heading_deg,
-               value ->> '$[4][0]' AS battery_pct, value ->> '$[4][1]' AS odometer_km,
-               value ->> '$[4][2]' AS ignition, value ->> '$[4][3]' AS metrics
+               value ->> '$[3][5]' AS position_seq,
+               value ->> '$[4][0][0]' AS battery_pct, value ->> '$[4][0][1]' AS battery_at_ms,
+               value ->> '$[4][0][2]' AS battery_seq,
+               value ->> '$[4][1][0]' AS odometer_km, value ->> '$[4][1][1]' AS odometer_at_ms,
+               value ->> '$[4][1][2]' AS odometer_seq,
+               value ->> '$[4][2][0]' AS ignition, value ->> '$[4][2][1]' AS ignition_at_ms,
+               value ->> '$[4][2][2]' AS ignition_seq,
+               value ->> '$[4][3][0]' AS metrics, value ->> '$[4][3][1]' AS metrics_at_ms,
+               value ->> '$[4][3][2]' AS metrics_seq,
+               value ->> '$[4][4][0]' AS clock_skew_ms, value ->> '$[4][4][1]' AS clock_skew_at_ms,
+               value ->> '$[4][4][2]' AS clock_skew_seq
         FROM json_each(?1)
     ) AS heard
     WHERE vehicle.customer = heard.customer AND vehicle.vehicle = heard.vehicle
-      AND coalesce(vehicle.last_seen_ms, heard.last_seen_ms) <= heard.last_seen_ms";
+      AND coalesce(vehicle.last_seen_ms, heard.last_seen_ms) <= heard.last_seen_ms"
+);
 
 const LISTENED: &str = "
     INSERT INTO listening (alive_until_ms) VALUES (?1)
@@ -200,5 +230,15 @@ pub async fn check_owner(connection: &mut SqliteConnection, owner: i64) -> anyho
 
 /// Every statement of this file.
 #[cfg(test)]
-pub const STATEMENTS: &[&str] =
-    &[ADD_CUSTOMERS, MOVE_VEHICLES, ADD_TRANSITIONS, HEARD, LISTENED, RECORD_GAP, CLOSE_OPEN_GAPS, TAKE_OVER, OWNER];
+pub const STATEMENTS: &[&str] = &[
+    ADD_CUSTOMERS,
+    MOVE_VEHICLES,
+    ADD_TRANSITIONS,
+    REGISTER,
+    HEARD,
+    LISTENED,
+    RECORD_GAP,
+    CLOSE_OPEN_GAPS,
+    TAKE_OVER,
+    OWNER,
+];

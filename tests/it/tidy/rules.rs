@@ -47,6 +47,7 @@ const CRATE_HOMES: [(&str, &[&str]); 3] = [
     (
         "rumqttc",
         &[
+            "src/ingest/canary/line.rs",
             "src/ingest/publisher/",
             "src/ingest/subscriber.rs",
             "src/ingest/subscriber/",

@@ -1,0 +1,132 @@
+//! `/quarantine`: vehicles that nobody registered and that send heartbeats: see them, take them in, or dismiss them.
+//! Fed by the door's list; feeds the supervisor, which stores a vehicle before it lives.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde::{Deserialize, Serialize};
+
+use super::Service;
+use super::error::Problem;
+use super::params::{Params, cursor};
+use crate::domain::ids::{self, VehicleKey};
+use crate::domain::time::{self, Millis};
+use crate::fleet::supervisor::Enroll;
+use crate::live::protocol::VehicleView;
+use crate::store::NewVehicle;
+
+/// How long a vehicle may take from its shard to the board: shards tell every 50 ms.
+const BOARD_MAX: Duration = Duration::from_secs(5);
+/// How often to look whether it is there.
+const BOARD_AGAIN: Duration = Duration::from_millis(5);
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Place {
+    customer: String,
+    vehicle: String,
+}
+
+#[derive(Serialize)]
+struct Item {
+    customer: Arc<str>,
+    vehicle: Box<str>,
+    #[serde(serialize_with = "time::as_text::serialize")]
+    first_seen: Millis,
+    #[serde(serialize_with = "time::as_text::serialize")]
+    last_seen: Millis,
+    heartbeats: u64,
+}
+
+#[derive(Serialize)]
+struct Page {
+    items: Vec<Item>,
+    next_cursor: Option<String>,
+    total: usize,
+    dropped: u64,
+}
+
+/// A page of the strangers, by customer and vehicle.
+pub async fn list(request: HttpRequest, service: web::Data<Service>) -> Result<HttpResponse, Problem> {
+    let params = Params::read(&request, &["customer", "limit", "cursor"])?;
+    let customer = params
+        .parsed("customer", |text| ids::check_customer(text).map(str::to_owned).map_err(|bad| bad.to_string()))?;
+    let place = params.cursor::<Place>()?;
+    let after = place.map(|place| VehicleKey { customer: place.customer.into(), vehicle: place.vehicle.into() });
+    let found = service.door.quarantine().page(customer.as_deref(), after, params.limit()?);
+    let last = found.items.last().filter(|_| found.more);
+    let next_cursor =
+        last.map(|(key, _)| cursor(&Place { customer: key.customer.to_string(), vehicle: key.vehicle.to_string() }));
+    let items = found.items.iter().map(|(key, stranger)| Item {
+        customer: Arc::clone(&key.customer),
+        vehicle: key.vehicle.clone(),
+        first_seen: stranger.first_seen,
+        last_seen: stranger.last_seen,
+        heartbeats: stranger.heartbeats,
+    });
+    let (total, dropped) = (found.total, found.dropped);
+    Ok(HttpResponse::Ok().json(Page { items: items.collect(), next_cursor, total, dropped }))
+}
+
+/// Registers a stranger: durable first, then on the board as never seen, so that its next heartbeat brings it online.
+pub async fn accept(
+    request: HttpRequest,
+    path: web::Path<(String, String)>,
+    service: web::Data<Service>,
+) -> Result<HttpResponse, Problem> {
+    Params::read(&request, &[])?;
+    let key = Arc::new(stranger(&path)?);
+    let known = || Problem::conflict(format!("{key} is registered already"));
+    let list = service.door.quarantine();
+    if service.registry.knows(&key.customer, &key.vehicle) {
+        list.remove(&key);
+        return Err(known());
+    }
+    if !list.holds(&key) {
+        return Err(nobody(&path));
+    }
+    let full = |reason: crate::domain::heartbeat::Refusal| {
+        Problem::conflict(format!("there is no room for {key}: {}; raise the cap in the settings", reason.word()))
+    };
+    service.registry.has_room_for(&key.customer).map_err(full)?;
+    let new = NewVehicle { key: Arc::clone(&key), registered: None, offline_after: None };
+    let outcome = service.supervisor.send(Enroll(vec![new])).await.map_err(anyhow::Error::from).and_then(|done| done);
+    let new = outcome.map_err(|error| Problem::store(&error))?;
+    list.remove(&key);
+    if new != [true] {
+        return Err(known());
+    }
+    let shown = async {
+        while service.feed.board().find(&key.customer, &key.vehicle).is_none() {
+            actix::clock::sleep(BOARD_AGAIN).await;
+        }
+    };
+    let _ = actix::clock::timeout(BOARD_MAX, shown).await;
+    let board = service.feed.board();
+    let row = board.find(&key.customer, &key.vehicle);
+    let row = row.ok_or_else(|| Problem::store(&anyhow::anyhow!("{key} is stored but not on the board yet")))?;
+    Ok(HttpResponse::Created().json(VehicleView::whole(row)))
+}
+
+/// Takes a stranger from the list; it comes back with its next heartbeat.
+pub async fn dismiss(
+    request: HttpRequest,
+    path: web::Path<(String, String)>,
+    service: web::Data<Service>,
+) -> Result<HttpResponse, Problem> {
+    Params::read(&request, &[])?;
+    if service.door.quarantine().remove(&stranger(&path)?) {
+        Ok(HttpResponse::NoContent().finish())
+    } else {
+        Err(nobody(&path))
+    }
+}
+
+fn stranger(path: &(String, String)) -> Result<VehicleKey, Problem> {
+    VehicleKey::parse(&path.0, &path.1).map_err(|_| nobody(path))
+}
+
+fn nobody(path: &(String, String)) -> Problem {
+    Problem::not_found(format!("no vehicle '{}' of customer '{}' is in quarantine", path.1, path.0))
+}

@@ -1,0 +1,113 @@
+//! The fast checkpoint: writes the file `last_seen` every few seconds, so that a process that is killed forgets no more
+//! than that. Reads the board a slice at a time, on a thread of its own; the persister never waits for it.
+//!
+//! Bound: one file is in the making at a time; when that takes longer than the interval, the next one begins later.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::time::{MissedTickBehavior, interval, timeout};
+
+use super::checkpoint::alive_until;
+use super::registry::Registry;
+use crate::live::feed::Feed;
+use crate::store::last_seen::SeenFile;
+
+/// Slots read while the board is held: well under a millisecond, for its writer waits meanwhile.
+const SLICE_SLOTS: u32 = 4_000;
+/// How long the last file may take when the service stops: a million vehicles take a second.
+const STOP_MAX: Duration = Duration::from_secs(3);
+
+/// What a file is made from, and where it goes.
+pub struct Source {
+    file: SeenFile,
+    feed: Arc<Feed>,
+    registry: Arc<Registry>,
+}
+
+/// The task that writes the file.
+pub struct LastSeen {
+    stop: Arc<Notify>,
+    task: JoinHandle<()>,
+}
+
+impl LastSeen {
+    /// Starts to write; only once the fleet is on the board, for a file says what is there and nothing else.
+    pub fn start(file: SeenFile, feed: Arc<Feed>, registry: Arc<Registry>, every: Duration) -> Self {
+        let stop = Arc::<Notify>::default();
+        let source = Arc::new(Source::new(file, feed, registry));
+        let task = tokio::spawn(run(source, every, Arc::clone(&stop)));
+        Self { stop, task }
+    }
+
+    /// Writes a last one; returns when done.
+    pub async fn stop(self) {
+        self.stop.notify_one();
+        let _late = timeout(STOP_MAX, self.task).await;
+    }
+}
+
+async fn run(source: Arc<Source>, every: Duration, stop: Arc<Notify>) {
+    let mut tick = interval(every);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let (mut used, mut failing, mut stopping) = (Vec::new(), false, false);
+    while !stopping {
+        stopping = tokio::select! {
+            () = stop.notified() => true,
+            _ = tick.tick() => false,
+        };
+        let (source, memory) = (Arc::clone(&source), std::mem::take(&mut used));
+        let written = spawn_blocking(move || source.write(memory)).await;
+        match written.map_err(anyhow::Error::from).flatten() {
+            Ok(memory) => {
+                used = memory;
+                if std::mem::take(&mut failing) {
+                    tracing::info!("the file last_seen is written again");
+                }
+            }
+            Err(error) if !failing => {
+                failing = true;
+                tracing::error!("the file last_seen cannot be written: {error:#}; a crash now forgets up to a minute");
+            }
+            Err(_) => {}
+        }
+    }
+}
+
+impl Source {
+    /// Files of this board.
+    pub fn new(file: SeenFile, feed: Arc<Feed>, registry: Arc<Registry>) -> Self {
+        Self { file, feed, registry }
+    }
+
+    /// Collects and writes one file, in memory that may have been used for an earlier one; gives it back for the next.
+    ///
+    /// # Errors
+    /// The file cannot be written; the old one is as it was.
+    pub fn write(&self, used: Vec<u8>) -> anyhow::Result<Vec<u8>> {
+        // In this order: everything said until then is on the board that is read from now on.
+        let alive_until = alive_until(&self.registry, &self.feed);
+        if alive_until == 0 {
+            // Not every shard has looked around yet: the file of the last run knows more.
+            return Ok(used);
+        }
+        let mut image = self.file.begin(used, alive_until);
+        let mut from = 0;
+        loop {
+            let board = self.feed.board();
+            let slots = from..board.slots().min(from + SLICE_SLOTS);
+            if slots.is_empty() {
+                break;
+            }
+            from = slots.end;
+            for row in slots.filter_map(|slot| board.row(slot)) {
+                if let Some(last_seen) = row.state.last_seen {
+                    image.add(&row.key, last_seen);
+                }
+            }
+        }
+        self.file.write(image)
+    }
+}

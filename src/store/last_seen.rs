@@ -1,0 +1,240 @@
+//! The file `last_seen` beside the store: when each vehicle was last heard, and until when we listened, a few seconds
+//! old at most. Written by the fleet every few seconds, as a whole; read once at start, after a crash above all.
+//!
+//! 16 bytes a vehicle: a hash of its two names, and the time. A new file takes the place of the old one in one step,
+//! so a process that is killed leaves one or the other, whole. It is not forced onto the disk: a power cut may leave a
+//! torn one, which its checksum tells, and then the store's own checkpoint is what there is.
+//!
+//! ```text
+//! magic 8 | crc32 of the rest 4 | length of the identity 4 | identity | alive_until 8 | (hash 8, last_seen 8) ...
+//! ```
+
+use std::fs;
+use std::hash::Hasher;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, ensure};
+use siphasher::sip::SipHasher13;
+
+use crate::domain::ids::VehicleKey;
+use crate::domain::time::Millis;
+
+/// The file's name in the local folder.
+pub const FILE: &str = "last_seen";
+/// Names the form, with its number: a file of another form is not read.
+const MAGIC: &[u8; 8] = b"rcseen01";
+/// Before what the checksum is over.
+const HEAD_BYTES: usize = 12;
+const ROW_BYTES: usize = 16;
+
+/// Where the file lies, and whose it is.
+#[derive(Debug, Clone)]
+pub struct SeenFile {
+    path: PathBuf,
+    identity: String,
+    names: Names,
+}
+
+/// What a file says.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// Until when everything that was said is in it.
+    pub alive_until: Millis,
+    names: Names,
+    /// By hash, ascending.
+    rows: Vec<(u64, Millis)>,
+}
+
+/// A file in the making.
+#[derive(Debug)]
+pub struct Image {
+    bytes: Vec<u8>,
+    names: Names,
+}
+
+/// Hashes the names of vehicles: the same in every run and release, and by the store's identity, so that nobody can
+/// choose names that collide. Of a million vehicles two share a hash once in 37 million fleets; the younger time then
+/// counts for both.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Names(u64, u64);
+
+impl Names {
+    fn of(identity: &str) -> Self {
+        let half = |key| {
+            let mut hasher = SipHasher13::new_with_keys(key, 0);
+            hasher.write(identity.as_bytes());
+            hasher.finish()
+        };
+        Self(half(1), half(2))
+    }
+
+    fn hash(self, key: &VehicleKey) -> u64 {
+        let mut hasher = SipHasher13::new_with_keys(self.0, self.1);
+        hasher.write(key.customer.as_bytes());
+        // No customer's name holds a slash.
+        hasher.write(b"/");
+        hasher.write(key.vehicle.as_bytes());
+        hasher.finish()
+    }
+}
+
+impl SeenFile {
+    /// The file at this place, of the store with this identity.
+    pub fn new(path: PathBuf, identity: String) -> Self {
+        Self { path, names: Names::of(&identity), identity }
+    }
+
+    /// Where it lies.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Reads it; nothing when there is none.
+    ///
+    /// # Errors
+    /// Why it cannot be used: damaged, of another store, of another form, or unreadable.
+    pub fn read(&self) -> anyhow::Result<Option<Seen>> {
+        match fs::read(&self.path) {
+            Ok(bytes) => self.decode(&bytes).map(Some),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Begins a new content, in memory that may have been used for an earlier one.
+    pub fn begin(&self, used: Vec<u8>, alive_until: Millis) -> Image {
+        let mut bytes = used;
+        bytes.clear();
+        bytes.extend_from_slice(MAGIC);
+        bytes.extend_from_slice(&[0; 4]);
+        bytes.extend_from_slice(&(self.identity.len() as u32).to_le_bytes());
+        bytes.extend_from_slice(self.identity.as_bytes());
+        bytes.extend_from_slice(&alive_until.to_le_bytes());
+        Image { bytes, names: self.names }
+    }
+
+    /// Puts the new content in the place of the old one, in one step; gives the memory back.
+    ///
+    /// # Errors
+    /// The folder cannot be written, or the disk is full; the old file is as it was.
+    pub fn write(&self, image: Image) -> anyhow::Result<Vec<u8>> {
+        let mut bytes = image.bytes;
+        let sum = crc32fast::hash(&bytes[HEAD_BYTES..]);
+        bytes[MAGIC.len()..HEAD_BYTES].copy_from_slice(&sum.to_le_bytes());
+        let new = self.path.with_extension("new");
+        fs::write(&new, &bytes).and_then(|()| fs::rename(&new, &self.path))?;
+        Ok(bytes)
+    }
+
+    fn decode(&self, bytes: &[u8]) -> anyhow::Result<Seen> {
+        ensure!(bytes.starts_with(MAGIC), "it is of another form");
+        let (head, rest) = bytes.split_at_checked(HEAD_BYTES).context("it is cut off")?;
+        ensure!(head[MAGIC.len()..] == crc32fast::hash(rest).to_le_bytes(), "its checksum is wrong");
+        let (length, rest) = rest.split_first_chunk().context("it is cut off")?;
+        let (identity, rest) = rest.split_at_checked(u32::from_le_bytes(*length) as usize).context("it is cut off")?;
+        ensure!(identity == self.identity.as_bytes(), "it belongs to another store");
+        let (alive_until, rows) = rest.split_first_chunk().context("it is cut off")?;
+        ensure!(rows.len() % ROW_BYTES == 0, "it is cut off");
+        let words = rows.chunks_exact(8).map(|word| word.try_into().map(u64::from_le_bytes).unwrap_or_default());
+        let words: Vec<u64> = words.collect();
+        let mut rows: Vec<(u64, Millis)> = words.chunks_exact(2).map(|row| (row[0], row[1].cast_signed())).collect();
+        rows.sort_unstable();
+        Ok(Seen { alive_until: Millis::from_le_bytes(*alive_until), names: self.names, rows })
+    }
+}
+
+impl Seen {
+    /// When this vehicle was last heard, if it is in the file.
+    pub fn of(&self, key: &VehicleKey) -> Option<Millis> {
+        let hash = self.names.hash(key);
+        let end = self.rows.partition_point(|row| row.0 <= hash);
+        self.rows[..end].last().filter(|row| row.0 == hash).map(|row| row.1)
+    }
+
+    /// How many vehicles it holds.
+    pub fn vehicles(&self) -> usize {
+        self.rows.len()
+    }
+}
+
+impl Image {
+    /// A vehicle that was heard.
+    pub fn add(&mut self, key: &VehicleKey, last_seen: Millis) {
+        self.bytes.extend_from_slice(&self.names.hash(key).to_le_bytes());
+        self.bytes.extend_from_slice(&last_seen.to_le_bytes());
+    }
+
+    /// How long it is by now, in bytes.
+    pub fn bytes(&self) -> usize {
+        self.bytes.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tempfile::TempDir;
+
+    fn key(vehicle: &str) -> VehicleKey {
+        VehicleKey::parse("acme", vehicle).unwrap()
+    }
+
+    fn file(folder: &TempDir) -> SeenFile {
+        SeenFile::new(folder.path().join(FILE), "9f8e".repeat(8))
+    }
+
+    fn written(file: &SeenFile, vehicles: i64) -> Vec<u8> {
+        let mut image = file.begin(vec![1; 99], 7_000);
+        (0..vehicles).for_each(|n| image.add(&key(&format!("v{n}")), n * 10));
+        file.write(image).unwrap()
+    }
+
+    /// R23.
+    #[test]
+    fn what_was_written_is_read_back() {
+        let folder = TempDir::new().unwrap();
+        let file = file(&folder);
+        assert_eq!(file.read().unwrap(), None, "absent is no fault");
+        for vehicles in [1_000, 0, 3] {
+            let bytes = written(&file, vehicles);
+            assert_eq!(bytes.len(), 56 + 16 * vehicles as usize);
+            let seen = file.read().unwrap().unwrap();
+            assert_eq!((seen.alive_until, seen.vehicles()), (7_000, vehicles as usize));
+            assert!((0..vehicles).all(|n| seen.of(&key(&format!("v{n}"))) == Some(n * 10)));
+            assert_eq!(seen.of(&key("stranger")), None);
+        }
+        let names: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(names, [FILE], "nothing else is left");
+    }
+
+    #[test]
+    fn a_torn_damaged_or_foreign_file_is_refused() {
+        let folder = TempDir::new().unwrap();
+        let file = file(&folder);
+        let whole = written(&file, 20);
+        for cut in 0..whole.len() {
+            fs::write(file.path(), &whole[..cut]).unwrap();
+            assert!(file.read().is_err(), "cut at {cut}");
+        }
+        for place in 0..whole.len() {
+            let mut damaged = whole.clone();
+            damaged[place] ^= 1;
+            fs::write(file.path(), damaged).unwrap();
+            assert!(file.read().is_err(), "damaged at {place}");
+        }
+        fs::write(file.path(), &whole).unwrap();
+        let other = SeenFile::new(file.path().to_owned(), "another".into());
+        assert!(other.read().unwrap_err().to_string().contains("another store"));
+        assert!(file.read().unwrap().is_some());
+    }
+
+    /// The file outlives the release that wrote it: a change of the hash would lose every row without a word.
+    #[test]
+    fn the_hash_is_the_same_in_every_release() {
+        let names = Names::of("0123456789abcdef0123456789abcdef");
+        assert_eq!(names.hash(&key("MTA NYCT_7326")), 1_031_443_543_098_181_676);
+        let split = |customer: &str, vehicle: &str| names.hash(&VehicleKey::parse(customer, vehicle).unwrap());
+        assert_ne!(split("ab", "c"), split("a", "bc"));
+    }
+}
