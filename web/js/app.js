@@ -6,7 +6,7 @@
 import { Banner, message } from "./banner.js";
 import { Counts } from "./counts.js";
 import { Drawer } from "./drawer.js";
-import { FilterRow } from "./filters.js";
+import { FilterRow, ViewTabs } from "./filters.js";
 import { CHANGED } from "./fleet.js";
 import { LiveLink, live_url } from "./live.js";
 import { affects_order, same_order, select } from "./order.js";
@@ -36,6 +36,7 @@ const table = new VehicleTable(find("grid"), find("rows"), (key) => change({ v: 
 const counts = new Counts(find("counts"), (status) =>
   change({ status: status === "" ? [] : toggled(filters.status, status) }, false),
 );
+const tabs = new ViewTabs(document, change);
 const filter_row = new FilterRow(document, change, clear);
 const drawer = new Drawer(document, () => change({ v: "" }, false));
 /** @type {import("./demo.js").DemoButtons|null} */ let demo = null;
@@ -168,16 +169,8 @@ function draw() {
   demo?.show(drawer.customer, drawer.vehicle, drawer.detail?.offline_after_ms ?? NaN);
   map?.draw({ fleet, open: filters.v, camera: filters });
   draw_hints();
-  draw_tabs();
+  tabs.draw(filters.view);
   if (state.loaded && !map_asked) load_map();
-}
-
-/** On a narrow page list and map take turns. */
-function draw_tabs() {
-  document.body.dataset.view = filters.view === "map" ? "map" : "list";
-  for (const name of ["list", "map"]) {
-    find(`view-${name}`).ariaPressed = String(document.body.dataset.view === name);
-  }
 }
 
 /** The first vehicles of an empty fleet are shown at once: nobody is reading rows yet. */
@@ -226,8 +219,6 @@ function start() {
     show_filters(true);
   });
   setInterval(draw_soon, TICK_MS);
-  find("view-list").addEventListener("click", () => change({ view: "" }, false));
-  find("view-map").addEventListener("click", () => change({ view: "map" }, false));
   if (filters.v !== "") show_vehicle();
   link.connect();
   show_demo();

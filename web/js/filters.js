@@ -1,5 +1,6 @@
 /**
- * The filter row: text, customer, sort, how many of how many, clear; and the order in the grid's header.
+ * The filter row: text, customer, sort, how many of how many, clear; the order in the grid's header; and on a narrow
+ * page the choice of list or map.
  * Fed by app.js with the filters and the fleet; tells app.js what the user chose.
  */
 import { narrowed } from "./url.js";
@@ -76,4 +77,25 @@ function turned(head, sort) {
   const first = name === "vehicle" ? name : `-${name}`;
   if (sort !== name && sort !== `-${name}`) return first;
   return sort === name ? `-${name}` : name;
+}
+
+/** On a narrow page list and map take turns; the style sheet knows what is narrow. */
+export class ViewTabs {
+  /** @param {Document} page @param {OnChange} on_change */
+  constructor(page, on_change) {
+    this.body = page.body;
+    this.list = /** @type {HTMLElement} */ (page.getElementById("view-list"));
+    this.map = /** @type {HTMLElement} */ (page.getElementById("view-map"));
+    this.list.addEventListener("click", () => on_change({ view: "" }, false));
+    this.map.addEventListener("click", () => on_change({ view: "map" }, false));
+  }
+
+  /** @param {string} view */
+  draw(view) {
+    const shown = view === "map" ? "map" : "list";
+    if (this.body.dataset.view === shown) return;
+    this.body.dataset.view = shown;
+    this.list.ariaPressed = String(shown === "list");
+    this.map.ariaPressed = String(shown === "map");
+  }
 }
