@@ -83,16 +83,11 @@ impl Checkpoints {
     /// Sweeps until it is told to stop; then a last sweep, and the store is closed.
     pub async fn run(mut self, mut stop: mpsc::UnboundedReceiver<oneshot::Sender<()>>) {
         let done = loop {
+            // A step that is cut off here is made anew at the end, and what it has asked of the store runs on.
             tokio::select! {
                 biased;
                 done = stop.recv() => break done,
-                () = self.due() => {}
-            }
-            // A store that does not even take transitions is not asked to take more.
-            if self.health.draining() {
-                self.due = Instant::now() + PUT_OFF;
-            } else {
-                self.step().await;
+                () = self.step_when_due() => {}
             }
         };
         if !self.health.draining() {
@@ -107,6 +102,16 @@ impl Checkpoints {
     /// Whether a sweep has begun and is not whole yet.
     pub fn is_under_way(&self) -> bool {
         self.sweep.is_some()
+    }
+
+    async fn step_when_due(&mut self) {
+        self.due().await;
+        // A store that does not even take transitions is not asked to take more.
+        if self.health.draining() {
+            self.due = Instant::now() + PUT_OFF;
+        } else {
+            self.step().await;
+        }
     }
 
     /// Returns when there is something to do; may be dropped at any moment.

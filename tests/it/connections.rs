@@ -89,7 +89,8 @@ async fn a_packet_over_the_limit_closes_its_connection_alone() {
 
 #[tokio::test]
 async fn an_address_has_its_share_and_gets_it_back() {
-    let service = service(&[("CONNECTIONS_PER_ADDRESS_MAX", "3")]);
+    // The canary would be a fourth from this address.
+    let service = service(&[("CONNECTIONS_PER_ADDRESS_MAX", "3"), ("CANARY_INTERVAL", "0s")]);
     let mut inside = Vec::new();
     for number in 0..3 {
         inside.push(Raw::connect(&service, &format!("unit{number}")).await);

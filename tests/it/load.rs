@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 
 use crate::history::{History, Step};
 use crate::radio::{Beat, Radio};
-use crate::stacks::{CUSTOMER, Kind, Stack};
+use crate::stacks::{CUSTOMER, Kind, Stack, wall_ms};
 use crate::support::{PATIENCE, Service, until};
 
 /// Two clocks cut to milliseconds.
@@ -82,6 +82,8 @@ impl Load {
         self.tasks.iter().for_each(JoinHandle::abort);
         until("nothing is under way", || async { self.radios.iter().all(|radio| radio.is_settled()) }).await;
         until("the radio is back", || async { self.marker.is_connected() }).await;
+        let settled = wall_ms();
+        until("the next millisecond", || async { wall_ms() > settled }).await;
         self.marker.beat_acked("marker-last").await;
         until("the last marker arrived", || async { service.status_of(CUSTOMER, "marker-last").await.is_some() }).await;
     }

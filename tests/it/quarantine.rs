@@ -105,7 +105,7 @@ async fn caps_hold_for_the_accepted_too_and_fill_no_list() {
     assert_eq!((refused(&open, "fleet_full").await, &open.get(LIST).await["total"]), (1, &json!(0)));
 }
 
-/// R46: half a million names that may not come cost no memory that stays.
+/// R46: 150,000 names that may not come cost no memory that stays.
 #[tokio::test]
 async fn ever_new_names_do_not_grow_memory() {
     let service = Service::with_settings(&[("ROLLCALL__FLEET__AUTO_REGISTER", "false")]);

@@ -74,7 +74,8 @@ impl History {
     }
 }
 
-fn unstep(at_ms: u64, (from_ms, to_ms): (u64, u64), steps_ms: &[i64]) -> u64 {
+/// The true time of an instant that the product dated while its wall clock may have been moved.
+pub fn unstep(at_ms: u64, (from_ms, to_ms): (u64, u64), steps_ms: &[i64]) -> u64 {
     let fits = |ms: &u64| (from_ms..=to_ms).contains(ms);
     let moved = steps_ms.iter().map(|step_ms| at_ms.saturating_add_signed(-step_ms));
     std::iter::once(at_ms).chain(moved).find(fits).unwrap_or(at_ms)

@@ -43,7 +43,7 @@ use tokio::{
 use self::{
     bystander::{Bystander, Stall},
     director::Director,
-    doors::{Doors, History},
+    doors::{Doors, History, unstep},
     follower::Follower,
     incident::{Effect, Excuses, Incident, Window},
     judge::{Case, Court, judge},
@@ -194,7 +194,8 @@ impl Run {
         doors.check_strangers(&mut tallies);
 
         let gaps = self.reader.gaps().await?;
-        let gaps = gaps.iter().map(|gap| (epoch_ms(gap.from), gap.to.map_or(cut_ms, epoch_ms), gap.scope.as_str()));
+        let at = |time| unstep(epoch_ms(time), run_ms, &steps_ms);
+        let gaps = gaps.iter().map(|gap| (at(gap.from), gap.to.map_or(cut_ms, at), gap.scope.as_str()));
         let forgotten_ms = (scenario.checkpoint.as_millis() as u64).saturating_sub(rules.offline_after_ms);
         let excuses =
             excuses(&incidents, gaps.collect(), &stalls, (self.begun_ms, cut_ms, after_ms), forgotten_ms, &mut tallies);

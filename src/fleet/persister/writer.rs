@@ -28,9 +28,11 @@ use crate::store::{ObservationGap, Store};
 
 /// Transitions in one transaction: large enough that a commit's cost is shared, small enough for a second at most.
 const GROUP_ROWS_MAX: usize = 10_000;
-/// A store that has not answered by then is slow: senders wait for this, so what it was asked to keep goes to the spool
-/// too. Its answer is not cut off; the store takes each transition once.
-const STORE_PATIENCE: Duration = Duration::from_secs(2);
+/// A store that has not answered by then is slow: senders wait for this, and behind them whoever shares their
+/// connection, so what it was asked to keep goes to the spool too. Its answer is not cut off; the store takes each
+/// transition once. For each transition 100 us more, five times what either store needs.
+const STORE_PATIENCE: Duration = Duration::from_millis(500);
+const STORE_PATIENCE_A_ROW: Duration = Duration::from_micros(100);
 const PAUSE_FIRST: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 /// How often a full spool is asked again, and how often one with `spool_sync = "interval"` is synced.
@@ -159,8 +161,9 @@ impl Writer {
         }
         if self.attempt.is_none() {
             let Entry { transitions, gaps } = group.copy();
-            let late = |_| Err(anyhow::anyhow!("the store did not answer within {STORE_PATIENCE:?}"));
-            let written = timeout(STORE_PATIENCE, bring(Arc::clone(&self.store), transitions, gaps)).await;
+            let patience = STORE_PATIENCE + STORE_PATIENCE_A_ROW * transitions.len() as u32;
+            let late = |_| Err(anyhow::anyhow!("the store did not answer within {patience:?}"));
+            let written = timeout(patience, bring(Arc::clone(&self.store), transitions, gaps)).await;
             let outcome = written.unwrap_or_else(late);
             self.health.note(&outcome);
             if outcome.is_ok() {
