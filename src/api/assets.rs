@@ -19,12 +19,7 @@ pub async fn serve(request: HttpRequest, service: web::Data<Service>) -> Result<
         return error::unknown_path(request).await;
     }
     let path = request.path().trim_start_matches('/');
-    let path = if path.is_empty() { "index.html" } else { path };
-    let file = match &service.web_dir {
-        Some(folder) => from_folder(folder, path),
-        None => Web::get(path).map(|file| (file.data.into_owned(), hex(&file.metadata.sha256_hash()))),
-    };
-    let Some((content, tag)) = file else { return error::unknown_path(request).await };
+    let Some((content, tag)) = file(&service, path) else { return error::unknown_path(request).await };
     let tag = format!("\"{tag}\"");
     let known = request.headers().get(IF_NONE_MATCH).and_then(|value| value.to_str().ok());
     let unchanged = known.is_some_and(|known| known.contains(&tag));
@@ -35,6 +30,14 @@ pub async fn serve(request: HttpRequest, service: web::Data<Service>) -> Result<
     }
     let kind = mime_guess::from_path(path).first_or_octet_stream();
     Ok(response.content_type(kind.as_ref()).body(content))
+}
+
+/// The content of a file, and a tag that changes with it.
+pub fn file(service: &Service, path: &str) -> Option<(Vec<u8>, String)> {
+    match &service.web_dir {
+        Some(folder) => from_folder(folder, path),
+        None => Web::get(path).map(|file| (file.data.into_owned(), hex(&file.metadata.sha256_hash()))),
+    }
 }
 
 /// A file below the folder; a path that climbs out of it is no file.

@@ -1,8 +1,9 @@
-//! `GET /live`: the WebSocket, handed over to a session once its filter is read.
-//! Feeds live/session.rs.
+//! `GET /live`: the WebSocket, handed over to a session once its filter is read; and `GET /live/snapshot`, where a
+//! dashboard in columns begins. Feeds live/session.rs; reads the feed.
 
 use std::sync::Arc;
 
+use actix_web::http::header::ContentType;
 use actix_web::{HttpRequest, HttpResponse, web};
 
 use super::Service;
@@ -21,4 +22,15 @@ pub async fn upgrade(
     let filter = read_filter(&params)?;
     session::start(&request, body, Arc::clone(&service.feed), service.hub.clone(), filter)
         .map_err(|fault| Problem::unreadable(format!("this is no WebSocket handshake: {fault}")))
+}
+
+/// The whole fleet of a filter in columns; the WebSocket `rollcall.v1.bin` resumes from it. Written on a thread that
+/// may wait, since 100,000 rows take some milliseconds.
+pub async fn snapshot(request: HttpRequest, service: web::Data<Service>) -> Result<HttpResponse, Problem> {
+    let params = Params::read(&request, &["customer", "status"])?;
+    let filter = read_filter(&params)?;
+    let feed = Arc::clone(&service.feed);
+    let body = web::block(move || feed.snapshot(&filter)).await;
+    let body = body.map_err(|_| Problem::busy("the snapshot could not be written; try again"))?;
+    Ok(HttpResponse::Ok().content_type(ContentType::octet_stream()).body(body))
 }

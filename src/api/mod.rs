@@ -12,6 +12,7 @@ mod live;
 mod metrics;
 mod openapi;
 mod orders;
+mod page;
 mod params;
 mod quarantine;
 pub mod rate;
@@ -114,6 +115,7 @@ pub fn routes(config: &mut web::ServiceConfig, service: web::Data<Service>) {
         .service(get("/observation-gaps", read().to(status::observation_gaps)))
         .service(only("/heartbeats", "POST", web::post().to(heartbeats::take)))
         .service(get("/live", read().to(live::upgrade)))
+        .service(get("/live/snapshot", read().to(live::snapshot)))
         .service(only("/demo/{customer}/{vehicle}/silence", "POST", web::post().to(demo::silence)))
         .service(only("/demo/{customer}/{vehicle}/wake", "POST", web::post().to(demo::wake)))
         .service(get("/openapi.json", read().to(openapi::document)))
@@ -127,6 +129,7 @@ pub fn routes(config: &mut web::ServiceConfig, service: web::Data<Service>) {
         .service(get("/metrics", read().to(metrics::text)))
         .service(get("/openapi.json", read().to(openapi::document)))
         .service(web::redirect("/docs", "/api/v1/docs/"))
+        .service(get("/", read().to(page::page)))
         .service(api)
         .default_service(web::to(assets::serve));
 }

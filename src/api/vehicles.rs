@@ -16,7 +16,7 @@ use crate::domain::transition::Status;
 use crate::live::protocol::VehicleView;
 
 /// Longest search text, bytes.
-const TEXT_BYTES_MAX: usize = 200;
+pub const TEXT_BYTES_MAX: usize = 200;
 
 /// Where a list goes on. It holds a fingerprint of the question, so that it is not used for another one.
 #[derive(Debug, Serialize, Deserialize)]

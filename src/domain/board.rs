@@ -209,7 +209,7 @@ pub struct Board {
     version: Version,
     dirty: Vec<Slot>,
     recent: VecDeque<Vec<Slot>>,
-    removed: VecDeque<(Version, Arc<VehicleKey>)>,
+    removed: VecDeque<(Version, Slot, Arc<VehicleKey>)>,
     /// Removals up to this version may be forgotten.
     removals_known_after: Version,
     search: SearchText,
@@ -303,9 +303,9 @@ impl Board {
                 self.customers.remove(&row.key.customer);
             }
         }
-        self.removed.push_back((self.version + 1, row.key));
+        self.removed.push_back((self.version + 1, slot, row.key));
         if self.removed.len() > REMOVALS_MAX
-            && let Some((version, _)) = self.removed.pop_front()
+            && let Some((version, ..)) = self.removed.pop_front()
         {
             self.removals_known_after = version;
         }
@@ -313,7 +313,7 @@ impl Board {
 
     /// Closes the tick: what was applied since the last one becomes the next version, if anything was.
     pub fn publish(&mut self) -> Version {
-        let removed = self.removed.back().is_some_and(|(version, _)| *version > self.version);
+        let removed = self.removed.back().is_some_and(|(version, ..)| *version > self.version);
         if self.dirty.is_empty() && !removed {
             return self.version;
         }
@@ -346,10 +346,15 @@ impl Board {
         rows.filter(|row| row.newest() > version).map(|row| row.state.slot).collect()
     }
 
-    /// The vehicles that left after `version`.
-    pub fn removed_after(&self, version: Version) -> impl Iterator<Item = &Arc<VehicleKey>> {
-        let first = self.removed.partition_point(|(at, _)| *at <= version);
-        self.removed.iter().skip(first).map(|(_, key)| key)
+    /// The vehicles that left after `version`, and the slots they had.
+    pub fn removed_after(&self, version: Version) -> impl Iterator<Item = (Slot, &Arc<VehicleKey>)> {
+        let first = self.removed.partition_point(|(at, ..)| *at <= version);
+        self.removed.iter().skip(first).map(|(_, slot, key)| (*slot, key))
+    }
+
+    /// Every row of a filter, by slot.
+    pub fn rows<'a, 'f>(&'a self, filter: &'f Filter) -> impl Iterator<Item = &'a Row> + use<'a, 'f> {
+        self.rows.iter().flatten().filter(|row| filter.allows(&row.key.customer, row.state.status))
     }
 
     /// How many vehicles a filter shows in each status.
@@ -422,7 +427,7 @@ impl Board {
     }
 
     /// The vehicles of a query with a text or a tag, in the order of their keys; `None` when the filter says it all.
-    fn matches(&self, query: &Query) -> Option<Vec<Slot>> {
+    pub(super) fn matches(&self, query: &Query) -> Option<Vec<Slot>> {
         let mut slots = match (&query.text, &query.tag) {
             (Some(text), _) => self.search.find(text),
             (None, Some(_)) => self.all_in_order(&query.filter),

@@ -98,7 +98,7 @@ fn removals_are_remembered_up_to_a_bound() {
     let before = board.version();
     board.remove(1);
     board.publish();
-    assert_eq!(board.removed_after(before).map(|key| key.to_string()).collect::<Vec<_>>(), ["a/9"]);
+    assert_eq!(board.removed_after(before).map(|(_, key)| key.to_string()).collect::<Vec<_>>(), ["a/9"]);
     assert!(board.row(1).is_none() && board.find("a", "9").is_none());
     for slot in 10..10 + REMOVALS_MAX as Slot {
         join(&mut board, slot, "z", &slot.to_string());
@@ -131,7 +131,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 type View = Map<String, (Status, Option<Millis>)>;
 
 fn catch_up(view: &mut View, board: &Board, filter: &Filter, version: Version) {
-    for key in board.removed_after(version) {
+    for (_, key) in board.removed_after(version) {
         view.remove(&key.to_string());
     }
     for row in board.changed_after(version).into_iter().filter_map(|slot| board.row(slot)) {

@@ -4,6 +4,7 @@
 pub mod availability;
 pub mod board;
 pub mod boots;
+pub mod firsts;
 pub mod heartbeat;
 pub mod ids;
 pub mod latest;

@@ -7,14 +7,18 @@ use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering::Relaxed};
 
+use bytes::Bytes;
 use bytestring::ByteString;
 use foldhash::quality::FixedState;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 
+use super::columns;
 use super::protocol::{DeltaWriter, Frame, VehicleView};
+use super::wire::{Message, Wire};
 use crate::clock::Clock;
-use crate::domain::board::{Board, Group, Slot, Version};
+use crate::domain::board::{Board, Group, Row, Slot, Version};
+use crate::domain::ids::VehicleKey;
 use crate::domain::query::Filter;
 use crate::domain::time::{Millis, rfc3339};
 use crate::domain::transition::Transition;
@@ -24,10 +28,26 @@ use crate::domain::transition::Transition;
 pub const TRANSITIONS_MAX: usize = 65_536;
 /// Different deltas kept within one tick: one a filter and version; past it, rare ones are written twice.
 const DELTAS_MAX: usize = 256;
-/// A delta of more rows (about half a megabyte) is not kept as frames for a client that may be slow.
-const ROWS_AT_ONCE_MAX: usize = 2_000;
+
+/// A snapshot is shared for so many ticks: a second. The deltas since then bring whoever gets it up to date.
+const SNAPSHOT_TICKS: Version = 4;
+
+/// Rows of a delta up to which it is kept as frames (about half a megabyte in both, and in columns more than a tick of
+/// a fast fleet); a longer one is written part by part, for the client may be slow.
+const fn rows_at_once_max(wire: Wire) -> usize {
+    match wire {
+        Wire::Json => 2_000,
+        Wire::Columns => 20_000,
+    }
+}
+
 /// Rows written for one part of a long delta: about one frame.
-const ROWS_A_PART: usize = 100;
+const fn rows_a_part(wire: Wire) -> usize {
+    match wire {
+        Wire::Json => 100,
+        Wire::Columns => 1_000,
+    }
+}
 
 /// Whether Rollcall itself hears.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,7 +69,8 @@ pub struct Sent {
     pub number: u64,
     /// The finished frame.
     pub frame: ByteString,
-    transition: Arc<Transition>,
+    /// The transition itself.
+    pub transition: Arc<Transition>,
     version: Version,
 }
 
@@ -62,8 +83,8 @@ impl Sent {
     }
 }
 
-/// Finished deltas by filter and the versions they lead from and to.
-type Deltas = HashMap<(Filter, Version, Version), Arc<[ByteString]>>;
+/// Finished deltas by language, filter and the versions they lead from and to.
+type Deltas = HashMap<(Wire, Filter, Version, Version), Arc<[Message]>>;
 
 /// The shared state of the live push.
 pub struct Feed {
@@ -72,6 +93,8 @@ pub struct Feed {
     newest: watch::Sender<u64>,
     observation: RwLock<(u64, Observation)>,
     deltas: Mutex<Deltas>,
+    /// The last snapshot in columns: 53 bytes a vehicle.
+    snapshot: Mutex<Option<(Filter, Version, Bytes)>>,
     dashboards: AtomicUsize,
     pushed_until: AtomicI64,
     epoch: String,
@@ -90,6 +113,7 @@ impl Feed {
             newest: watch::Sender::new(0),
             observation: RwLock::new((1, started)),
             deltas: Mutex::default(),
+            snapshot: Mutex::default(),
             dashboards: AtomicUsize::new(0),
             pushed_until: AtomicI64::new(clock.now()),
             epoch: format!("{:x}-{:x}", clock.started_at(), std::process::id()),
@@ -201,38 +225,84 @@ impl Feed {
         list.get(first_after).map_or_else(|| list.back().map_or(0, |last| last.number), |sent| sent.number - 1)
     }
 
-    /// The transitions after `number` in a filter: how many are no longer here, at most `limit` frames, and the number
+    /// The transitions after `number` in a filter: how many are no longer here, at most `limit` of them, and the number
     /// to go on from.
-    pub fn transitions_after(&self, number: u64, filter: &Filter, limit: usize) -> (u64, Vec<ByteString>, u64) {
+    pub fn transitions_after(&self, number: u64, filter: &Filter, limit: usize) -> (u64, Vec<Sent>, u64) {
         let list = self.transitions.read();
         let Some(oldest) = list.front().map(|sent| sent.number) else { return (0, Vec::new(), number) };
         let missed = oldest.saturating_sub(number + 1);
-        let (mut frames, mut last) = (Vec::new(), number.max(oldest - 1));
+        let (mut found, mut last) = (Vec::new(), number.max(oldest - 1));
         for sent in list.range((last + 1 - oldest) as usize..) {
-            if frames.len() == limit {
+            if found.len() == limit {
                 break;
             }
             last = sent.number;
             if sent.is_in(filter) {
-                frames.push(sent.frame.clone());
+                found.push(sent.clone());
             }
         }
-        (missed, frames, last)
+        (missed, found, last)
+    }
+
+    /// The whole fleet of a filter in columns, as it is now, by vehicle and then customer, as the dashboard shows it:
+    /// so a page has little left to sort. Dashboards that all come back at once share one of the last second.
+    pub fn snapshot(&self, filter: &Filter) -> Bytes {
+        let mut last = self.snapshot.lock(); // held while one is written: whoever comes meanwhile shares it
+        let newest = self.board().version();
+        if let Some((of, version, bytes)) = &*last
+            && of == filter
+            && newest - version <= SNAPSHOT_TICKS
+        {
+            return bytes.clone();
+        }
+        let (version, bytes) = self.write_snapshot(filter);
+        *last = Some((filter.clone(), version, bytes.clone()));
+        bytes
+    }
+
+    /// The board is free while the order is made; what changes meanwhile is newer than the version, so the next delta
+    /// tells it.
+    fn write_snapshot(&self, filter: &Filter) -> (Version, Bytes) {
+        let (epoch, at) = (self.epoch(filter), self.date());
+        let (version, mut order) = {
+            let board = self.board();
+            let rows = board.rows(filter).map(|row| (Arc::clone(&row.key), row.state.slot));
+            (board.version(), rows.collect::<Vec<_>>())
+        };
+        order.sort_unstable_by(|(a, _), (b, _)| (&a.vehicle, &a.customer).cmp(&(&b.vehicle, &b.customer)));
+        let board = self.board();
+        let rows = order.iter().filter_map(|(_, slot)| board.row(*slot));
+        let rows: Vec<&Row> = rows.filter(|row| filter.statuses.allows(row.state.status)).collect();
+        (version, columns::snapshot(&rows, &epoch, version, at))
+    }
+
+    /// Our time, for ages.
+    fn date(&self) -> Millis {
+        self.clock.date(self.clock.now())
+    }
+
+    /// Transitions as one frame of columns.
+    pub fn transitions_frame(&self, list: &[Sent]) -> Bytes {
+        let list: Vec<&Transition> = list.iter().map(|sent| &*sent.transition).collect();
+        columns::transitions(&self.board(), &list, self.date())
     }
 
     /// What brings a reader of this filter from `from` to the newest version.
-    pub fn delta(&self, filter: &Filter, from: Version) -> Delta {
+    pub fn delta(&self, wire: Wire, filter: &Filter, from: Version) -> Delta {
         let board = self.board();
         let to = board.version();
-        let key = (filter.clone(), from, to);
+        let key = (wire, filter.clone(), from, to);
         if let Some(frames) = self.deltas.lock().get(&key) {
             return Delta::Whole(Arc::clone(frames), to);
         }
         let slots = board.changed_after(from);
-        if slots.len() > ROWS_AT_ONCE_MAX {
-            return Delta::Long(LongDelta { from, to, slots, next: 0 });
+        if slots.len() > rows_at_once_max(wire) {
+            return Delta::Long(LongDelta { wire, from, to, slots, next: 0 });
         }
-        let frames: Arc<[ByteString]> = write_delta(&board, filter, &slots, (from, to), true).into();
+        let mut writer = Writer::new(wire, from, to);
+        write_removals(&mut writer, &board, filter, from);
+        write_rows(&mut writer, &board, filter, &slots, from);
+        let frames: Arc<[Message]> = writer.finish(self.date()).into();
         let mut deltas = self.deltas.lock();
         if deltas.len() < DELTAS_MAX {
             deltas.insert(key, Arc::clone(&frames));
@@ -254,7 +324,7 @@ impl Feed {
 #[derive(Debug)]
 pub enum Delta {
     /// Short: finished frames, shared with everybody who goes the same way, and the version they lead to.
-    Whole(Arc<[ByteString]>, Version),
+    Whole(Arc<[Message]>, Version),
     /// Long: only the list of rows, written part by part as the client takes them.
     Long(LongDelta),
 }
@@ -262,6 +332,7 @@ pub enum Delta {
 /// A delta for a reader that was far behind; holds four bytes a row.
 #[derive(Debug)]
 pub struct LongDelta {
+    wire: Wire,
     from: Version,
     to: Version,
     slots: Vec<Slot>,
@@ -270,41 +341,84 @@ pub struct LongDelta {
 
 impl LongDelta {
     /// The next part, and the version it leads to once it is the last one.
-    pub fn next_part(&mut self, feed: &Feed, filter: &Filter) -> (Vec<ByteString>, Option<Version>) {
-        let end = (self.next + ROWS_A_PART).min(self.slots.len());
+    pub fn next_part(&mut self, feed: &Feed, filter: &Filter) -> (Vec<Message>, Option<Version>) {
+        let end = (self.next + rows_a_part(self.wire)).min(self.slots.len());
         let (part, is_first, is_last) = (&self.slots[self.next..end], self.next == 0, end == self.slots.len());
         let version = if is_last { self.to } else { self.from };
-        let frames = write_delta(&feed.board(), filter, part, (self.from, version), is_first);
+        let board = feed.board();
+        let mut writer = Writer::new(self.wire, self.from, version);
+        if is_first {
+            write_removals(&mut writer, &board, filter, self.from);
+        }
+        write_rows(&mut writer, &board, filter, part, self.from);
+        let frames = writer.finish(feed.date());
         self.next = end;
         (frames, is_last.then_some(self.to))
     }
 }
 
+/// A delta being written in either language.
+enum Writer<'a> {
+    Json(DeltaWriter, Version),
+    Columns(columns::DeltaWriter<'a>),
+}
+
+impl<'a> Writer<'a> {
+    fn new(wire: Wire, from: Version, to: Version) -> Self {
+        match wire {
+            Wire::Json => Self::Json(DeltaWriter::new(from, to), from),
+            Wire::Columns => Self::Columns(columns::DeltaWriter::new(from, to)),
+        }
+    }
+
+    fn removed(&mut self, slot: Slot, key: &VehicleKey) {
+        match self {
+            Self::Json(writer, _) => writer.removed(&key.customer, &key.vehicle),
+            Self::Columns(writer) => writer.left(slot),
+        }
+    }
+
+    fn whole(&mut self, row: &'a Row) {
+        match self {
+            Self::Json(writer, _) => writer.changed(&VehicleView::whole(row)),
+            Self::Columns(writer) => writer.joined(row),
+        }
+    }
+
+    fn changed(&mut self, row: &'a Row) {
+        match self {
+            Self::Json(writer, from) => writer.changed(&VehicleView::changes(row, *from)),
+            Self::Columns(writer) => writer.changed(row),
+        }
+    }
+
+    fn finish(self, at: Millis) -> Vec<Message> {
+        match self {
+            Self::Json(writer, _) => writer.finish().into_iter().map(Message::from).collect(),
+            Self::Columns(writer) => writer.finish(at).into_iter().map(Message::from).collect(),
+        }
+    }
+}
+
+fn write_removals(writer: &mut Writer<'_>, board: &Board, filter: &Filter, from: Version) {
+    for (slot, key) in board.removed_after(from).filter(|(_, key)| filter.allows_customer(&key.customer)) {
+        writer.removed(slot, key);
+    }
+}
+
 /// A row that leaves the filter by its status is told as removed; whether the client had it need not be known, since a
 /// removal of what is not there changes nothing. One that enters by its status is told whole.
-fn write_delta(
-    board: &Board,
-    filter: &Filter,
-    slots: &[Slot],
-    (from, to): (Version, Version),
-    with_removals: bool,
-) -> Vec<ByteString> {
-    let mut writer = DeltaWriter::new(from, to);
-    let removals = board.removed_after(from).filter(|key| with_removals && filter.allows_customer(&key.customer));
-    for key in removals {
-        writer.removed(&key.customer, &key.vehicle);
-    }
+fn write_rows<'a>(writer: &mut Writer<'a>, board: &'a Board, filter: &Filter, slots: &[Slot], from: Version) {
     for row in slots.iter().filter_map(|slot| board.row(*slot)) {
         if !filter.allows_customer(&row.key.customer) {
             continue;
         }
         let status_moved = !filter.statuses.is_all() && row.changed_after(Group::Status, from);
         match (filter.statuses.allows(row.state.status), status_moved) {
-            (true, true) => writer.changed(&VehicleView::whole(row)),
-            (true, false) => writer.changed(&VehicleView::changes(row, from)),
-            (false, true) => writer.removed(&row.key.customer, &row.key.vehicle),
+            (true, true) => writer.whole(row),
+            (true, false) => writer.changed(row),
+            (false, true) => writer.removed(row.state.slot, &row.key),
             (false, false) => {}
         }
     }
-    writer.finish()
 }

@@ -1,4 +1,5 @@
-//! The whole wire language of `rollcall.v1.json` in one file: what the server says and what a client may say.
+//! The whole wire language of `rollcall.v1.json` in one file: what the server says and what a client may say. The
+//! dashboard's language shares all of it but vehicles and transitions (columns.rs).
 //! Used by the reader (frames), by REST (the same vehicle) and by the session (client messages).
 
 use bytestring::ByteString;
@@ -11,8 +12,6 @@ use crate::domain::latest::{Fact, Position};
 use crate::domain::time::{self, Millis, rfc3339};
 use crate::domain::transition::{Status, Transition, TransitionView};
 
-/// The sub-protocol's name.
-pub const SUBPROTOCOL: &str = "rollcall.v1.json";
 /// No frame is longer than this, in bytes.
 pub const FRAME_BYTES_MAX: usize = 64 * 1024;
 
@@ -165,6 +164,12 @@ pub enum Frame<'a> {
         scope: &'a str,
         /// Why not, or what ended the blindness.
         cause: &'a str,
+    },
+    /// The client's view cannot be followed from here: it needs the snapshot by HTTP, and resumes from that.
+    Resync {
+        /// It said where it was, and that was no good. Else it has not said anything yet; a resume that is on its way
+        /// when this comes is still heard.
+        refused: bool,
     },
     /// A client message that was not understood; the connection goes on.
     Error {

@@ -4,10 +4,9 @@
 
 use std::collections::VecDeque;
 
-use bytestring::ByteString;
-
 use super::feed::{Delta, Feed, LongDelta};
 use super::protocol::{Frame, SnapshotPlan};
+use super::wire::{Message, Wire};
 use crate::domain::board::Version;
 use crate::domain::query::Filter;
 use crate::domain::time::Millis;
@@ -22,6 +21,7 @@ const UNACKED_DELTAS_MAX: u32 = 4;
 /// One dashboard's place in the feed.
 #[derive(Debug)]
 pub struct Reader {
+    wire: Wire,
     filter: Filter,
     stage: Stage,
     transition: u64,
@@ -29,8 +29,10 @@ pub struct Reader {
     observation: u64,
     acked: Option<Version>,
     unacked: u32,
+    /// The last resume could not be followed.
+    refused: bool,
     /// Frames of a turn that was begun; at most one delta, shared with other readers.
-    begun: VecDeque<ByteString>,
+    begun: VecDeque<Message>,
 }
 
 #[derive(Debug)]
@@ -39,6 +41,8 @@ enum Stage {
     Fresh,
     /// The snapshot is under way; this part is next.
     Snapshot(SnapshotPlan, usize),
+    /// The client fetches its snapshot by HTTP and will resume from it.
+    Waiting,
     /// The client has this version.
     Following(Version),
     /// The client was far behind and gets a long delta part by part.
@@ -47,8 +51,9 @@ enum Stage {
 
 impl Reader {
     /// A reader that starts with a snapshot.
-    pub fn new(filter: Filter, feed: &Feed) -> Self {
+    pub fn new(wire: Wire, filter: Filter, feed: &Feed) -> Self {
         Self {
+            wire,
             filter,
             stage: Stage::Fresh,
             transition: feed.newest_transition(),
@@ -56,13 +61,14 @@ impl Reader {
             observation: 0,
             acked: None,
             unacked: 0,
+            refused: false,
             begun: VecDeque::new(),
         }
     }
 
     /// The frame every connection starts with.
-    pub fn hello(&self, feed: &Feed) -> ByteString {
-        feed.hello(&self.filter)
+    pub fn hello(&self, feed: &Feed) -> Message {
+        feed.hello(&self.filter).into()
     }
 
     /// The client was here before. If its version can still be followed, it gets a delta instead of a snapshot.
@@ -73,6 +79,7 @@ impl Reader {
             self.begun.clear();
         } else {
             self.stage = Stage::Fresh;
+            self.refused = true;
         }
     }
 
@@ -92,7 +99,7 @@ impl Reader {
     }
 
     /// The next frame it is owed, if any.
-    pub fn next(&mut self, feed: &Feed) -> Option<ByteString> {
+    pub fn next(&mut self, feed: &Feed) -> Option<Message> {
         if let Some(frame) = self.begun.pop_front() {
             return Some(frame);
         }
@@ -105,15 +112,20 @@ impl Reader {
         })
     }
 
-    fn observation(&mut self, feed: &Feed) -> Option<ByteString> {
+    fn observation(&mut self, feed: &Feed) -> Option<Message> {
         let (number, observation) = feed.observation();
         (number != self.observation).then(|| {
             self.observation = number;
-            Feed::observation_frame(&observation)
+            Feed::observation_frame(&observation).into()
         })
     }
 
-    fn snapshot_part(&mut self, feed: &Feed) -> Option<ByteString> {
+    /// In columns the snapshot is fetched by HTTP: one answer that is compressed, and shared by whoever asks.
+    fn snapshot_part(&mut self, feed: &Feed) -> Option<Message> {
+        if matches!(self.stage, Stage::Fresh) && self.wire == Wire::Columns {
+            self.stage = Stage::Waiting;
+            return Some(Frame::Resync { refused: self.refused }.encode().into());
+        }
         if matches!(self.stage, Stage::Fresh) {
             let board = feed.board();
             let plan = SnapshotPlan::new(&board, board.all_in_order(&self.filter));
@@ -126,7 +138,7 @@ impl Reader {
         if *part == plan.parts() {
             self.stage = Stage::Following(plan.version());
         }
-        Some(frame)
+        Some(frame.into())
     }
 
     fn begin_delta(&mut self, feed: &Feed) {
@@ -135,7 +147,7 @@ impl Reader {
             return;
         }
         self.unacked += 1;
-        match feed.delta(&self.filter, version) {
+        match feed.delta(self.wire, &self.filter, version) {
             Delta::Whole(frames, newest) => {
                 self.begun.extend(frames.iter().cloned());
                 self.stage = Stage::Following(newest);
@@ -154,11 +166,18 @@ impl Reader {
     }
 
     fn begin_transitions(&mut self, feed: &Feed) {
-        let (dropped, frames, last) = feed.transitions_after(self.transition, &self.filter, TRANSITIONS_A_TURN);
-        if dropped > 0 {
-            self.begun.push_back(Frame::Gap { dropped }.encode());
+        if matches!(self.stage, Stage::Waiting) {
+            return; // where the client will resume decides which it has missed
         }
-        self.begun.extend(frames);
+        let (dropped, list, last) = feed.transitions_after(self.transition, &self.filter, TRANSITIONS_A_TURN);
+        if dropped > 0 {
+            self.begun.push_back(Frame::Gap { dropped }.encode().into());
+        }
+        match self.wire {
+            Wire::Json => self.begun.extend(list.into_iter().map(|sent| sent.frame.into())),
+            Wire::Columns if list.is_empty() => {}
+            Wire::Columns => self.begun.push_back(feed.transitions_frame(&list).into()),
+        }
         self.transition = last;
     }
 
@@ -169,7 +188,7 @@ impl Reader {
         }
         self.counts_at = Some(now);
         let (board, server_time) = (feed.board(), feed.clock().date(now));
-        self.begun.push_back(Frame::counts(board.version(), board.counts(&self.filter), server_time).encode());
+        self.begun.push_back(Frame::counts(board.version(), board.counts(&self.filter), server_time).encode().into());
     }
 }
 

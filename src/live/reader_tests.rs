@@ -1,5 +1,5 @@
-//! Tests of a dashboard's view: however it reads, drops out and comes back, it ends with the board's view (invariant
-//! 6). Reads reader.rs and feed.rs; R47, R48, R51.
+//! Tests of a dashboard's view: however it reads, drops out and comes back, in either language, it ends with the
+//! board's view (invariant 6). Reads reader.rs and feed.rs; R47, R48, R51.
 
 use super::*;
 use std::collections::BTreeMap;
@@ -14,6 +14,7 @@ use crate::domain::ids::VehicleKey;
 use crate::domain::latest::Latest;
 use crate::domain::policy::Policy;
 use crate::domain::transition::{Cause, Change, Evidence, Status, Transition};
+use crate::live::columns::tests::decoder::{View, decode, row_of};
 
 fn update(slot: u32, status: Status, last_seen: Millis) -> Update {
     let (latest, policy) = (Latest::default(), Policy::default());
@@ -44,19 +45,52 @@ struct Client {
     view: BTreeMap<String, Value>,
     transitions: Vec<u64>,
     gaps: u64,
+    /// In columns: the view, and whether it was told to fetch a snapshot, or has and will resume from it.
+    columns: View,
+    resync: bool,
+    fetched: bool,
 }
 
 impl Client {
-    fn take(&mut self, frame: &ByteString) {
-        let frame: Value = serde_json::from_str(frame).expect("JSON");
+    fn take(&mut self, frame: &Message) {
+        let frame: Value = match frame {
+            Message::Text(text) => serde_json::from_str(text).expect("JSON"),
+            Message::Binary(bytes) => return self.take_columns(bytes),
+        };
         match frame["type"].as_str().expect("type") {
             "hello" => self.epoch = frame["epoch"].as_str().expect("epoch").to_owned(),
             "snapshot" => self.snapshot(&frame),
             "delta" => self.delta(&frame),
             "transition" => self.transitions.push(frame["seq"].as_u64().expect("seq")),
             "gap" => self.gaps += frame["dropped"].as_u64().expect("dropped"),
+            "resync" => self.resync = true,
             _ => {}
         }
+    }
+
+    fn take_columns(&mut self, bytes: &[u8]) {
+        let frame = decode(bytes);
+        if frame.kind == "transitions" {
+            self.transitions.extend(frame.rows.iter().map(|row| row["seq"].as_u64().expect("seq")));
+        }
+        self.columns.take(frame);
+        self.version = self.columns.version;
+        self.view_epoch.clone_from(&self.columns.epoch);
+    }
+
+    /// Fetches the snapshot it was told to, or resumes from the one it has; some time passes in between.
+    fn fetch(&mut self, reader: &mut Reader, feed: &Feed) {
+        if std::mem::take(&mut self.resync) {
+            self.take_columns(&feed.snapshot(&reader.filter));
+            self.fetched = true;
+        } else if std::mem::take(&mut self.fetched) {
+            reader.resume(feed, &self.view_epoch, self.version as Version);
+        }
+    }
+
+    /// Its view as columns, whatever it speaks.
+    fn rows(&self) -> BTreeMap<String, serde_json::Map<String, Value>> {
+        if self.view.is_empty() { self.columns.by_name() } else { self.view.values().map(row_of).collect() }
     }
 
     fn snapshot(&mut self, frame: &Value) {
@@ -96,6 +130,7 @@ fn name(vehicle: &Value) -> String {
 }
 
 fn drain(reader: &mut Reader, feed: &Feed, client: &mut Client, frames: usize) {
+    client.fetch(reader, feed);
     for _ in 0..frames {
         match reader.next(feed) {
             Some(frame) => client.take(&frame),
@@ -104,9 +139,14 @@ fn drain(reader: &mut Reader, feed: &Feed, client: &mut Client, frames: usize) {
     }
 }
 
+/// Reads on until nothing more is owed.
+fn settle(reader: &mut Reader, feed: &Feed, client: &mut Client) {
+    (0..3).for_each(|_| drain(reader, feed, client, usize::MAX));
+}
+
 /// What a snapshot for this filter would show now.
 fn truth(feed: &Feed, filter: &Filter) -> BTreeMap<String, Value> {
-    let (mut reader, mut client) = (Reader::new(filter.clone(), feed), Client::default());
+    let (mut reader, mut client) = (Reader::new(Wire::Json, filter.clone(), feed), Client::default());
     drain(&mut reader, feed, &mut client, usize::MAX);
     client.view
 }
@@ -120,19 +160,51 @@ fn transition(seq: u64) -> Arc<Transition> {
 #[test]
 fn a_new_reader_gets_the_observation_the_snapshot_and_the_counts() {
     let feed = feed(3);
-    let mut reader = Reader::new(Filter::default(), &feed);
-    let kinds: Vec<String> = std::iter::from_fn(|| reader.next(&feed))
-        .map(|frame| serde_json::from_str::<Value>(&frame).expect("JSON")["type"].to_string())
-        .collect();
-    assert_eq!(kinds, ["\"observation\"", "\"snapshot\"", "\"counts\""]);
+    let mut reader = Reader::new(Wire::Json, Filter::default(), &feed);
+    let kinds: Vec<String> = std::iter::from_fn(|| reader.next(&feed)).map(|frame| kind(&frame)).collect();
+    assert_eq!(kinds, ["observation", "snapshot", "counts"]);
+}
+
+fn kind(frame: &Message) -> String {
+    match frame {
+        Message::Text(text) => {
+            serde_json::from_str::<Value>(text).expect("JSON")["type"].as_str().expect("type").into()
+        }
+        Message::Binary(bytes) => decode(bytes).kind.into(),
+    }
+}
+
+/// The snapshot comes by HTTP; until the reader is told where to resume, it sends signs of life alone.
+#[test]
+fn a_new_reader_of_columns_is_told_to_fetch_the_snapshot_and_then_followed_from_it() {
+    let feed = feed(3);
+    let mut reader = Reader::new(Wire::Columns, Filter::default(), &feed);
+    let kinds = |reader: &mut Reader| -> Vec<String> {
+        std::iter::from_fn(|| reader.next(&feed)).map(|frame| kind(&frame)).collect()
+    };
+    assert_eq!(kinds(&mut reader), ["observation", "resync", "counts"]);
+    feed.board_mut().apply(update(0, Status::Offline, 5));
+    feed.push_transitions([transition(1)]);
+    feed.publish();
+    assert_eq!(kinds(&mut reader), [""; 0]);
+    reader.resume(&feed, &feed.epoch(&Filter::default()), 1);
+    assert_eq!(kinds(&mut reader), ["turned", "heard", "transitions"]);
+    reader.resume(&feed, "another run", 1);
+    assert_eq!(reader.next(&feed), Some(Message::Text(r#"{"type":"resync","refused":true}"#.into())));
 }
 
 /// R51: transitions come while the client keeps up; else it is told how many it missed.
 #[test]
 fn a_reader_too_slow_for_the_transitions_is_told_the_gap() {
+    for wire in [Wire::Json, Wire::Columns] {
+        too_slow_for_transitions(wire);
+    }
+}
+
+fn too_slow_for_transitions(wire: Wire) {
     let feed = feed(1);
-    let (mut reader, mut client) = (Reader::new(Filter::default(), &feed), Client::default());
-    drain(&mut reader, &feed, &mut client, usize::MAX);
+    let (mut reader, mut client) = (Reader::new(wire, Filter::default(), &feed), Client::default());
+    settle(&mut reader, &feed, &mut client);
     feed.push_transitions([transition(1), transition(2)]);
     drain(&mut reader, &feed, &mut client, usize::MAX);
     assert_eq!((client.transitions.clone(), client.gaps), (vec![1, 2], 0));
@@ -140,6 +212,22 @@ fn a_reader_too_slow_for_the_transitions_is_told_the_gap() {
     feed.push_transitions((1..=many).map(transition));
     drain(&mut reader, &feed, &mut client, usize::MAX);
     assert_eq!((client.gaps, client.transitions.len() as u64), (10, 2 + many - 10));
+}
+
+#[test]
+fn a_snapshot_is_written_once_for_all_who_come_within_a_second() {
+    let feed = feed(3);
+    let (all, some) = (Filter::default(), Filter::parse("a", "").expect("filter"));
+    let first = feed.snapshot(&all);
+    let tick = |feed: &Feed, at| {
+        feed.board_mut().apply(update(0, Status::Online, at));
+        feed.publish();
+    };
+    (1..=4).for_each(|at| tick(&feed, at));
+    assert_eq!(feed.snapshot(&all).as_ptr(), first.as_ptr());
+    tick(&feed, 5);
+    assert_eq!(decode(&feed.snapshot(&all)).to, 6);
+    assert_eq!(decode(&feed.snapshot(&some)).rows.len(), 2, "another filter, another snapshot");
 }
 
 #[test]
@@ -166,7 +254,7 @@ fn who_follows_the_transitions_gets_each_once_in_order_and_is_told_what_is_gone(
 #[test]
 fn a_client_that_acknowledges_is_not_run_over() {
     let feed = feed(1);
-    let (mut reader, mut client) = (Reader::new(Filter::default(), &feed), Client::default());
+    let (mut reader, mut client) = (Reader::new(Wire::Json, Filter::default(), &feed), Client::default());
     drain(&mut reader, &feed, &mut client, usize::MAX);
     reader.ack(1);
     for tick in 1..20 {
@@ -182,15 +270,24 @@ fn a_client_that_acknowledges_is_not_run_over() {
 
 #[test]
 fn a_reader_far_behind_catches_up_in_parts() {
-    let feed = feed(5_000);
-    let (mut reader, mut client) = (Reader::new(Filter::default(), &feed), Client::default());
-    drain(&mut reader, &feed, &mut client, usize::MAX);
-    (0..5_000).for_each(|slot| feed.board_mut().apply(update(slot, Status::Offline, 7)));
+    far_behind(Wire::Json, 5_000);
+    far_behind(Wire::Columns, 50_000);
+}
+
+fn far_behind(wire: Wire, vehicles: u32) {
+    let feed = feed(vehicles);
+    let (mut reader, mut client) = (Reader::new(wire, Filter::default(), &feed), Client::default());
+    settle(&mut reader, &feed, &mut client);
+    (0..vehicles).for_each(|slot| feed.board_mut().apply(update(slot, Status::Offline, 7)));
     feed.publish();
     drain(&mut reader, &feed, &mut client, 20);
     assert_eq!(client.version, 1, "not there before the last part");
     drain(&mut reader, &feed, &mut client, usize::MAX);
-    assert_eq!((client.version, client.view == truth(&feed, &Filter::default())), (2, true));
+    assert_eq!((client.version, client.rows() == rows(&truth(&feed, &Filter::default()))), (2, true));
+}
+
+fn rows(view: &BTreeMap<String, Value>) -> BTreeMap<String, serde_json::Map<String, Value>> {
+    view.values().map(row_of).collect()
 }
 
 proptest! {
@@ -198,11 +295,12 @@ proptest! {
     #[test]
     fn every_client_ends_with_the_boards_view(
         steps in proptest::collection::vec((0..10u8, 0..40u32, 0..4usize), 1..150),
+        wire in prop_oneof![Just(Wire::Json), Just(Wire::Columns)],
         statuses in prop_oneof![Just(""), Just("offline"), Just("online,unobserved")],
     ) {
         let feed = feed(20);
         let mut filter = Filter::parse("", statuses).expect("filter");
-        let (mut reader, mut client) = (Reader::new(filter.clone(), &feed), Client::default());
+        let (mut reader, mut client) = (Reader::new(wire, filter.clone(), &feed), Client::default());
         client.take(&reader.hello(&feed));
         for (i, (kind, slot, number)) in steps.into_iter().enumerate() {
             match kind {
@@ -214,8 +312,9 @@ proptest! {
                 }
                 6 => drain(&mut reader, &feed, &mut client, number),
                 7 => {
-                    reader = Reader::new(filter.clone(), &feed);
+                    reader = Reader::new(wire, filter.clone(), &feed);
                     reader.resume(&feed, &client.view_epoch, client.version as Version);
+                    (client.resync, client.fetched) = (false, false); // what the old connection asked for is void
                     client.take(&reader.hello(&feed));
                 }
                 8 => {
@@ -226,7 +325,10 @@ proptest! {
             }
         }
         feed.publish();
-        drain(&mut reader, &feed, &mut client, usize::MAX);
-        prop_assert_eq!(client.view, truth(&feed, &filter));
+        settle(&mut reader, &feed, &mut client);
+        match wire {
+            Wire::Json => prop_assert_eq!(client.view, truth(&feed, &filter)),
+            Wire::Columns => prop_assert_eq!(client.columns.by_name(), rows(&truth(&feed, &filter))),
+        }
     }
 }

@@ -10,13 +10,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix::prelude::*;
+use actix_web::http::header::SEC_WEBSOCKET_PROTOCOL;
 use actix_web::{HttpRequest, HttpResponse, web};
 use actix_web_actors::ws;
 
 use super::feed::Feed;
 use super::hub::{Farewell, Follow, Hub, Tick, Unfollow};
-use super::protocol::{ClientMessage, Frame, SUBPROTOCOL};
+use super::protocol::{ClientMessage, Frame};
 use super::reader::Reader;
+use super::wire::{Message, Wire};
 use crate::domain::query::{Filter, Statuses};
 
 /// Unanswered bytes at most: below the socket's send buffer (app.rs sets 512 KiB), so the actor is never frozen.
@@ -42,8 +44,11 @@ pub fn start(
     hub: Addr<Hub>,
     filter: Filter,
 ) -> Result<HttpResponse, actix_web::Error> {
-    let session = Session::new(feed, hub, filter);
-    ws::WsResponseBuilder::new(session, request, body).protocols(&[SUBPROTOCOL]).frame_size(CLIENT_FRAME_BYTES).start()
+    let asked = request.headers().get_all(SEC_WEBSOCKET_PROTOCOL).filter_map(|list| list.to_str().ok());
+    let wire = asked.filter_map(Wire::first_of).next().unwrap_or_default();
+    let session = Session::new(feed, hub, wire, filter);
+    let builder = ws::WsResponseBuilder::new(session, request, body);
+    builder.protocols(&[wire.subprotocol()]).frame_size(CLIENT_FRAME_BYTES).start()
 }
 
 struct Session {
@@ -61,8 +66,8 @@ struct Session {
 }
 
 impl Session {
-    fn new(feed: Arc<Feed>, hub: Addr<Hub>, filter: Filter) -> Self {
-        let reader = Reader::new(filter, &feed);
+    fn new(feed: Arc<Feed>, hub: Addr<Hub>, wire: Wire, filter: Filter) -> Self {
+        let reader = Reader::new(wire, filter, &feed);
         let now = Instant::now();
         Self {
             feed,
@@ -84,9 +89,9 @@ impl Session {
         let mut sent = 0;
         while self.started && credit > 0 {
             let Some(frame) = self.reader.next(&self.feed) else { break };
-            sent += frame.len();
-            credit = credit.saturating_sub(frame.len());
-            context.text(frame);
+            sent += frame.bytes();
+            credit = credit.saturating_sub(frame.bytes());
+            send(context, frame);
         }
         if sent > 0 {
             self.ping(context, sent);
@@ -155,12 +160,19 @@ impl Session {
     }
 }
 
+fn send(context: &mut ws::WebsocketContext<Session>, message: Message) {
+    match message {
+        Message::Text(text) => context.text(text),
+        Message::Binary(bytes) => context.binary(bytes),
+    }
+}
+
 impl Actor for Session {
     type Context = ws::WebsocketContext<Self>;
 
     fn started(&mut self, context: &mut Self::Context) {
         context.set_mailbox_capacity(1);
-        context.text(self.reader.hello(&self.feed));
+        send(context, self.reader.hello(&self.feed));
         let follow = Follow(context.address().recipient(), context.address().recipient());
         let hub = self.hub.send(follow).into_actor(self);
         let followed = hub.map(|number, session, context| match number {

@@ -1,7 +1,7 @@
 /** The real service disappears and comes back: the page says so, and shows the truth again without a reload. */
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
-import { beat, chip, live_wire, open_page, row_of, skip_reason, start_browser, start_service } from "./harness.mjs";
+import { beat, chip, equals_rest, live_wire, open_page, row_of, skip_reason, start_browser, start_service } from "./harness.mjs";
 
 describe("losing the real service", { skip: skip_reason() }, () => {
   let browser, service;
@@ -42,8 +42,9 @@ describe("losing the real service", { skip: skip_reason() }, () => {
 
   test("cut off for a moment: it resumes with what changed, not with everything", async () => {
     const wire = live_wire();
-    const { page } = await open_page(browser, service.url, { prepare: wire.lay });
+    const { page, requests } = await open_page(browser, service.url, { prepare: wire.lay });
     await row_of(page, "TRK-2").waitFor();
+    await page.locator("#link-state[data-kind=live]").waitFor();
     const [first] = wire.connections;
     await first.cut();
     await beat(service.url, { customer: "acme", vehicle: "TRK-3" });
@@ -51,14 +52,50 @@ describe("losing the real service", { skip: skip_reason() }, () => {
     const second = wire.connections.at(-1);
     const { epoch } = first.received.find(({ type }) => type === "hello");
     assert.deepEqual([second.sent[0].type, second.sent[0].epoch], ["resume", epoch]);
-    assert.equal(second.received.some(({ type }) => type === "snapshot"), false);
+    assert.equal(second.received.some(({ type }) => type === "resync"), false);
+    assert.equal(requests.filter((url) => url.endsWith("/live/snapshot")).length, 1, "the one of the first load");
     await page.getByText(/^Up to date again/).waitFor();
     await chip(page, "All", 2).waitFor();
   });
 
+  test("frames lost on the way, and connections cut: every row of the page ends as REST tells it", async () => {
+    const row = (number, round) => ({ customer: `c${number % 3}`, vehicle: `V${number}`, lat: number / 10, lon: -round / 8, speed_kmh: round, battery_pct: number % 100 });
+    const rows = (from, to, round) => Array.from({ length: to - from }, (_, at) => row(from + at, round));
+    await beat(service.url, ...rows(0, 400, 0));
+    let frames = 0;
+    let lost = 0;
+    const lose = ({ type }) => ["joined", "turned", "heard"].includes(type) && ++frames % 4 === 2 && ++lost > 0;
+    const wire = live_wire({ lose });
+    const { page, errors } = await open_page(browser, service.url, { prepare: wire.lay });
+    for (let round = 1; round <= 12; round++) {
+      await beat(service.url, ...rows(round * 20, round * 60, round));
+      await page.waitForFunction((start) => performance.now() - start > 300, await page.evaluate(() => performance.now())); // a tick or more
+      if (round % 5 === 0) await wire.connections.at(-1).cut();
+    }
+    assert.ok(lost > 0 && wire.connections.length > 2, `${lost} of ${frames} frames lost, ${wire.connections.length} connections`);
+    frames = -1_000_000; // the path is sound again
+    await beat(service.url, ...rows(0, 10, 99));
+    await equals_rest(page, service.url);
+    assert.deepEqual(errors, []);
+  });
+
+  test("killed and back with another fleet: every row of the page equals REST, and what is gone is gone", async () => {
+    const { page } = await open_page(browser, service.url);
+    await equals_rest(page, service.url);
+    const { port } = service;
+    await service.kill();
+    await page.getByRole("alert").filter({ hasText: "Connection lost" }).waitFor();
+    service = await start_service({ port, offline_after: "60s" });
+    const list = Array.from({ length: 3_000 }, (_, at) => ({ customer: `c${at % 7}`, vehicle: `W${at}`, lat: at / 50, lon: at / 25 }));
+    for (let from = 0; from < list.length; from += 1_000) await beat(service.url, ...list.slice(from, from + 1_000));
+    await beat(service.url, { customer: "acme", vehicle: "TRK-2" }, { customer: "acme", vehicle: "TRK-3" });
+    await page.getByText("3,002 of 3,002").waitFor();
+    await equals_rest(page, service.url);
+  });
+
   test("stopped politely: the reason is shown", async () => {
     const { page } = await open_page(browser, service.url);
-    await chip(page, "Online", 2).waitFor();
+    await page.locator("#link-state[data-kind=live]").waitFor();
     service.child.kill("SIGTERM");
     await page.getByRole("alert").filter({ hasText: /server closed the connection \(.+\)/ }).waitFor();
   });

@@ -10,13 +10,14 @@ import { extname, normalize } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { WebSocketServer } from "ws";
+import { encode } from "../web/wire.mjs";
 
 const WEB = new URL("../../web/", import.meta.url);
 const TYPES = { ".html": "text/html; charset=utf-8", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml" };
 const CSP = "default-src 'self'; connect-src 'self' ws: wss:; img-src 'self' data: blob:; worker-src 'self'; style-src 'self'";
 const TICK_MS = 200;
 const RESUME_WAIT_MS = 100;
-const PART_ROWS = 100; // about 40 KB, under the contract's 64
+const FIRST_ROWS = 60;
 const time = (ms) => (ms === null ? null : new Date(ms).toISOString());
 
 export class FakeServer {
@@ -26,9 +27,14 @@ export class FakeServer {
     this.version = 1;
     this.vehicles = new Map();
     this.transitions = new Map();
+    this.next_slot = 0;
+    this.joined = new Set();
     this.changed = new Set();
     this.changed_at = new Map(); // vehicle -> version of its last change
-    this.removed = [];
+    this.joined_at = new Map();
+    this.removed = []; // slots
+    this.removed_at = [];
+    this.snapshots = 0;
     this.muted = new Set(); // sockets that hear nothing any more
     this.received = []; // every message of every dashboard, for asserting
     this.refuse_rest = false;
@@ -37,7 +43,7 @@ export class FakeServer {
 
   async start(port = 0) {
     this.http = createServer((request, response) => this.#answer(request, response));
-    this.sockets = new WebSocketServer({ server: this.http, path: "/api/v1/live" });
+    this.sockets = new WebSocketServer({ server: this.http, path: "/api/v1/live", handleProtocols: () => "rollcall.v1.bin" });
     this.sockets.on("connection", (socket) => this.#welcome(socket));
     await new Promise((done, failed) => this.http.once("error", failed).listen(port, "127.0.0.1", done));
     this.timers = [setInterval(() => this.tick(), TICK_MS), setInterval(() => this.send(this.counts()), 1_000)];
@@ -67,24 +73,28 @@ export class FakeServer {
     const key = `${customer}/${vehicle}`;
     if (!this.vehicles.has(key)) {
       this.vehicles.set(key, {
-        customer, vehicle, name: null, registration: null, vin: null, tags: [], status: "never_seen", status_since: time(Date.now()), last_seen: null,
+        slot: this.next_slot++, customer, vehicle, name: null, registration: null, vin: null, tags: [], status: "never_seen", status_since: time(Date.now()), last_seen: null,
         position: null, battery_pct: null, odometer_km: null, ignition: null, metrics: {}, offline_after_ms: this.offline_after_ms, policy_source: "default", seq: 0,
       });
       this.transitions.set(key, []);
     }
     const known = Object.assign(this.vehicles.get(key), fields);
-    this.changed.add(known);
+    (this.#is_new(known) ? this.joined : this.changed).add(known);
     return known;
   }
+
+  #is_new(known) { return !this.joined_at.has(known); }
 
   set_status(customer, vehicle, status, cause) {
     this.#turn(this.vehicles.get(`${customer}/${vehicle}`), status, Date.now(), cause);
   }
 
   remove(customer, vehicle) {
-    this.changed.delete(this.vehicles.get(`${customer}/${vehicle}`));
+    const known = this.vehicles.get(`${customer}/${vehicle}`);
+    this.changed.delete(known);
+    this.joined.delete(known);
     this.vehicles.delete(`${customer}/${vehicle}`);
-    this.removed.push({ customer, vehicle });
+    this.removed.push(known);
   }
 
   #turn(known, to, at, cause) {
@@ -93,8 +103,7 @@ export class FakeServer {
     const transition = { seq: known.seq, from, to, at: time(at), decided_at: time(Date.now()), cause, evidence: { last_seen: last_seen ?? null } };
     this.transitions.get(`${customer}/${vehicle}`).unshift(transition);
     this.changed.add(known);
-    const { evidence, ...shown } = transition; // live frames carry none
-    this.send({ type: "transition", customer, vehicle, ...shown });
+    this.send_bytes("transitions", [{ slot: known.slot, ...transition }]);
   }
 
   // --- the live socket
@@ -105,12 +114,30 @@ export class FakeServer {
       const deadline = Date.parse(known.last_seen) + known.offline_after_ms;
       if (known.status === "online" && deadline < now) this.#turn(known, "offline", deadline, "silence");
     }
-    if (this.changed.size === 0 && this.removed.length === 0) return;
-    const delta = { type: "delta", from: this.version, version: ++this.version, changed: [...this.changed], removed: this.removed };
-    for (const known of this.changed) this.changed_at.set(known, this.version);
+    const [joined, changed, removed] = [[...this.joined], [...this.changed].filter((known) => !this.joined.has(known)), this.removed];
+    if (joined.length + changed.length + removed.length === 0) return;
+    const from = this.version++;
+    for (const known of [...joined, ...changed]) this.changed_at.set(known, this.version);
+    for (const known of joined) this.joined_at.set(known, this.version);
+    for (const known of removed) this.removed_at.push([known, this.version]);
+    this.joined = new Set();
     this.changed = new Set();
     this.removed = [];
-    this.send(delta);
+    const following = [...this.sockets.clients].filter((socket) => socket.following);
+    this.#send_delta(from, { joined, changed, removed }, following);
+  }
+
+  /** Like the service: several frames, of which the last brings the new version. */
+  #send_delta(from, { joined, changed, removed }, sockets) {
+    this.send_bytes("left", removed, { from, version: from }, sockets);
+    this.send_bytes("joined", joined, { from, version: from }, sockets);
+    this.send_bytes("turned", changed, { from, version: from }, sockets);
+    this.send_bytes("heard", changed, { from, version: this.version }, sockets);
+  }
+
+  send_bytes(type, rows, versions = {}, sockets = [...this.sockets.clients].filter((socket) => socket.following)) {
+    const bytes = encode(type, rows, versions);
+    for (const socket of sockets) if (!this.muted.has(socket)) socket.send(bytes);
   }
 
   send(frame, sockets = this.sockets.clients) {
@@ -137,30 +164,40 @@ export class FakeServer {
     this.tick(); // so that the snapshot is the version it says
     this.send({ type: "hello", epoch: this.epoch, version: this.version, tick_ms: TICK_MS, server_time: time(Date.now()) }, [socket]);
     this.send(this.counts(), [socket]);
-    // Like the service: a short wait for a resume, then everything.
-    const wait = setTimeout(() => this.send_snapshot([socket]), RESUME_WAIT_MS);
+    // Like the service: a short wait for a resume, then it is told to fetch a snapshot and resume from that.
+    const wait = setTimeout(() => this.send({ type: "resync", refused: false }, [socket]), RESUME_WAIT_MS);
     socket.on("message", (data) => {
       const message = JSON.parse(data);
       this.received.push(message);
       if (message.type !== "resume") return;
       clearTimeout(wait);
       if (message.epoch === this.epoch) this.#resume(socket, message.version);
-      else this.send_snapshot([socket]);
+      else this.send({ type: "resync", refused: true }, [socket]);
     });
   }
 
   #resume(socket, version) {
-    const changed = [...this.vehicles.values()].filter((known) => this.changed_at.get(known) > version);
-    this.send({ type: "delta", from: version, version: this.version, changed, removed: [] }, [socket]);
+    this.tick();
+    socket.following = true;
+    const since = [...this.vehicles.values()].filter((known) => this.changed_at.get(known) > version);
+    const joined = since.filter((known) => this.joined_at.get(known) > version);
+    const changed = since.filter((known) => !joined.includes(known));
+    const removed = this.removed_at.filter(([, at]) => at > version).map(([known]) => known);
+    this.#send_delta(version, { joined, changed, removed }, [socket]);
   }
 
-  send_snapshot(sockets = this.sockets.clients) {
-    const all = [...this.vehicles.values()];
-    const parts = Math.max(1, Math.ceil(all.length / PART_ROWS));
-    for (let part = 1; part <= parts; part++) {
-      const vehicles = all.slice((part - 1) * PART_ROWS, part * PART_ROWS);
-      this.send({ type: "snapshot", version: this.version, part, parts, vehicles }, sockets);
-    }
+  #snapshot() {
+    this.tick(); // so that it is the version it says
+    this.snapshots += 1;
+    return Buffer.from(encode("snapshot", [...this.vehicles.values()], { version: this.version, epoch: this.epoch }));
+  }
+
+  /** What the service writes into its page; filters are left to the page here, but for tests that give them none. */
+  #first_rows() {
+    const counts = this.counts();
+    const rows = [...this.vehicles.values()].sort((a, b) => (a.vehicle < b.vehicle ? -1 : 1)).slice(0, FIRST_ROWS);
+    const first = { server_time: time(Date.now()), counts, tally: counts, total: this.vehicles.size, items: rows };
+    return `<script type="application/json" id="first-rows">${JSON.stringify(first).replaceAll("<", "\\u003c")}</script>`;
   }
 
   // --- pages and REST
@@ -168,7 +205,8 @@ export class FakeServer {
   async #answer(request, response) {
     const { pathname } = new URL(request.url, "http://fake");
     const json = (status, body) => response.writeHead(status, { "content-type": "application/json" }).end(JSON.stringify(body));
-    if (!pathname.startsWith("/api/")) return this.#file(pathname, response);
+    if (!pathname.startsWith("/api/")) return this.#file(request.url, response);
+    if (pathname === "/api/v1/live/snapshot") return response.writeHead(200, { "content-type": "application/octet-stream" }).end(this.#snapshot());
     if (this.refuse_rest) return json(503, { title: "Store unavailable", status: 503, detail: "the store does not answer" });
     if (pathname === "/api/v1/status") return json(200, { canary: { state: "well", board: { lag_ms: 93 } } });
     if (pathname === "/api/v1/heartbeats") {
@@ -177,16 +215,21 @@ export class FakeServer {
       return json(202, { accepted: rows.length, refused: [] });
     }
     if (pathname === "/api/v1/vehicles") return json(200, { items: [...this.vehicles.values()], next_cursor: null, total: this.vehicles.size, counts: this.counts() });
+    const one = /^\/api\/v1\/customers\/([^/]+)\/vehicles\/([^/]+)$/.exec(pathname);
+    const known = one && this.vehicles.get(`${decodeURIComponent(one[1])}/${decodeURIComponent(one[2])}`);
+    if (known) return json(200, known);
     if (pathname === "/api/v1/warnings") return json(200, { items: this.warnings });
     const found = /^\/api\/v1\/customers\/([^/]+)\/vehicles\/([^/]+)\/transitions$/.exec(pathname);
     const items = found && this.transitions.get(`${decodeURIComponent(found[1])}/${decodeURIComponent(found[2])}`);
     return items ? json(200, { items: items.slice(0, 20), next_cursor: null }) : json(404, { title: "Not found", status: 404, detail: `nothing at ${pathname}` });
   }
 
-  async #file(pathname, response) {
+  async #file(address, response) {
+    const pathname = address.split("?")[0];
     const path = normalize(pathname === "/" ? "/index.html" : pathname).slice(1);
     try {
-      const body = await readFile(new URL(path, WEB));
+      let body = await readFile(new URL(path, WEB));
+      if (address === "/") body = body.toString().replace("<!-- first rows -->", () => this.#first_rows());
       response.writeHead(200, { "content-type": TYPES[extname(path)] ?? "application/octet-stream", "content-security-policy": CSP }).end(body);
     } catch {
       response.writeHead(404).end();

@@ -1,6 +1,7 @@
 /** Faults that the real service does not produce on order: blindness, silence, holes, dropped frames, a broken store. Uses the stand-in. */
 import assert from "node:assert/strict";
 import { after, before, beforeEach, afterEach, describe, test } from "node:test";
+import { encode } from "../web/wire.mjs";
 import { FakeServer } from "./fake-server.mjs";
 import { chip, open_page, row_of, skip_reason, start_browser, until } from "./harness.mjs";
 
@@ -68,10 +69,22 @@ describe("faults", { skip: skip_reason({ needs_binary: false }) }, () => {
     fake.unmute();
     fake.heartbeat({ customer: "acme", vehicle: "TRK-1" });
     await row_of(page, "TRK-2").filter({ hasText: "Offline" }).waitFor();
-    assert.equal(fake.received.some(({ type }) => type === "resume"), false, "it asks for everything");
+    assert.equal(fake.snapshots, 2, "it asks for everything");
   });
 
-  test("every snapshot and delta is acknowledged", async () => {
+  test("a frame that is cut short or wrong never shows: the page starts over", async () => {
+    const page = await open();
+    const frame = Buffer.from(encode("turned", [{ slot: 0, status: "offline" }], { from: fake.version, version: fake.version + 1 }));
+    for (const bytes of [frame.subarray(0, 40), Buffer.concat([frame, frame])]) {
+      const { snapshots } = fake;
+      for (const socket of fake.sockets.clients) socket.send(bytes);
+      await until("a new snapshot is fetched", () => fake.snapshots === snapshots + 1);
+      await page.locator("#link-state[data-kind=live], #link-state[data-kind=caught-up]").waitFor();
+      await chip(page, "Online", 3).waitFor();
+    }
+  });
+
+  test("every delta is acknowledged", async () => {
     await open();
     fake.heartbeat({ customer: "acme", vehicle: "TRK-1" });
     await until("the newest version is acknowledged", () => fake.received.some(({ type, version }) => type === "ack" && version === fake.version));

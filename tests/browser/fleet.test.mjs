@@ -47,6 +47,23 @@ describe("the fleet page on the real service", { skip: skip_reason() }, () => {
     await page.locator("#link-state", { hasText: "Live" }).waitFor();
   });
 
+  test("counts and first rows come with the page, for the filters in its address; the snapshot only confirms them", async () => {
+    const held = [];
+    const prepare = (page) => page.route("**/api/v1/live/snapshot", (route) => { held.push(route); });
+    const page = await open("/?customer=globex&sort=-vehicle", { prepare });
+    const rows = () => page.locator("#rows [role=row]:visible .vehicle .first").allInnerTexts();
+    await row_of(page, "VAN-2").filter({ hasText: "Online" }).waitFor();
+    assert.deepEqual(await rows(), ["VAN-2", "VAN-1"]);
+    await chip(page, "All", 2).waitFor();
+    await page.getByText("2 of 5").waitFor();
+    await page.getByRole("status").filter({ hasText: "Loading 5 vehicles" }).waitFor();
+    assert.equal(await page.locator("#grid").getAttribute("aria-busy"), "true");
+    await Promise.all(held.map((route) => route.continue()));
+    await page.locator("#grid[aria-busy=false]").waitFor();
+    assert.deepEqual(await rows(), ["VAN-2", "VAN-1"]);
+    await page.getByText("2 of 5").waitFor();
+  });
+
   test("a first heartbeat brings a vehicle in, silence turns it offline, a heartbeat brings it back; no reload", async () => {
     const page = await open();
     await page.evaluate(() => { window.not_reloaded = true; });

@@ -8,6 +8,7 @@ import { existsSync } from "node:fs";
 import { once } from "node:events";
 import { createInterface } from "node:readline";
 import { chromium } from "playwright-core";
+import { decode } from "../../web/js/codec.js";
 
 const CHROMIUM = process.env.CHROMIUM ?? "/usr/bin/chromium";
 const BIN = process.env.ROLLCALL_BIN ?? "";
@@ -71,18 +72,63 @@ export async function open_page(browser, url, { width = 1280, height = 800, prep
 
 /**
  * Puts a wire between page and service that the test can cut and listen to: for open_page({ prepare: wire.lay }).
- * connections: one entry a socket, with the messages of both directions.
+ * connections: one entry a socket, with the messages of both directions. `lose` is asked for every frame from the service,
+ * and one it says yes to never arrives.
  */
-export function live_wire() {
+export function live_wire({ lose = () => false } = {}) {
   const connections = [];
   const lay = (page) => page.routeWebSocket(/\/api\/v1\/live$/, (socket) => {
     const server = socket.connectToServer();
     const connection = { sent: [], received: [], cut: () => Promise.all([server.close(), socket.close()]) };
     connections.push(connection);
     socket.onMessage((text) => { connection.sent.push(JSON.parse(text)); server.send(text); });
-    server.onMessage((text) => { connection.received.push(JSON.parse(text)); socket.send(text); });
+    server.onMessage((data) => {
+      const frame = read_frame(data);
+      if (lose(frame)) return;
+      connection.received.push(frame);
+      socket.send(data);
+    });
   });
   return { lay, connections };
+}
+
+function read_frame(data) {
+  if (typeof data === "string") return JSON.parse(data);
+  return decode(data.buffer.slice(data.byteOffset, data.byteOffset + data.byteLength));
+}
+
+/** What the page holds of every vehicle, whether its row is in sight or not; times in epoch ms. */
+export const fleet_of = (page) => page.evaluate(async () => {
+  const { state: { fleet } } = await import("/js/app.js");
+  const known = (value) => (Number.isNaN(value) ? null : value);
+  const words = ["online", "offline", "unobserved", "never_seen"];
+  return fleet.slots().map((slot) => [fleet.key_of(slot), words[fleet.status[slot]], fleet.seq[slot], ...[fleet.status_since[slot], fleet.last_seen[slot],
+    fleet.lat_of(slot), fleet.lon_of(slot), fleet.speed_of(slot), fleet.heading_of(slot), fleet.battery_of(slot)].map(known)].join("|")).sort();
+});
+
+/** The same, as REST tells it. */
+export async function fleet_by_rest(url) {
+  const rows = [];
+  for (let cursor = ""; cursor !== null;) {
+    const page = await (await fetch(`${url}/api/v1/vehicles?limit=1000${cursor && `&cursor=${encodeURIComponent(cursor)}`}`)).json();
+    rows.push(...page.items);
+    cursor = page.next_cursor;
+  }
+  const time = (text) => (text === null ? null : Date.parse(text));
+  const rounded = (value, to) => (value === null || value === undefined ? null : Math.round(value * to) / to); // as the columns hold it
+  return rows.map(({ customer, vehicle, status, seq, status_since, last_seen, position, battery_pct }) => [`${customer}/${vehicle}`, status, seq, time(status_since),
+    time(last_seen), rounded(position?.lat, 1e7), rounded(position?.lon, 1e7), rounded(position?.speed_kmh, 10), rounded(position?.heading_deg, 10),
+    rounded(battery_pct, 1)].join("|")).sort();
+}
+
+/** Waits until every row of the page equals REST; says which do not. */
+export async function equals_rest(page, url) {
+  let differing = [];
+  await until("every row equals REST", async () => {
+    const [shown, told] = [await fleet_of(page), new Set(await fleet_by_rest(url))];
+    differing = shown.filter((row) => !told.has(row));
+    return differing.length === 0 && shown.length === told.size;
+  }).catch((error) => { throw new Error(`${error.message}; ${differing.length} differ: ${differing.slice(0, 3).join("  ")}`); });
 }
 
 /** Sends heartbeats through the public door. */

@@ -3,6 +3,7 @@
 mod availability;
 mod bad_input;
 mod canary;
+mod columns;
 mod commands;
 mod connections;
 mod corpus;
@@ -13,6 +14,7 @@ mod flood;
 mod healing;
 mod history;
 mod live;
+mod live_columns;
 mod load;
 mod marks;
 mod mqtt;

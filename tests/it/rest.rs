@@ -320,7 +320,7 @@ async fn the_description_and_its_page_come_from_the_binary() {
 }
 
 #[tokio::test]
-async fn the_dashboard_is_guarded_and_cached_by_its_tag() {
+async fn the_dashboard_is_guarded_and_its_files_are_cached_by_their_tags() {
     let service = service();
     let page = get(&service, "/").await;
     assert!(page.status == 200 && page.header("content-type").starts_with("text/html"), "{page:?}");
@@ -328,11 +328,47 @@ async fn the_dashboard_is_guarded_and_cached_by_its_tag() {
     assert!(policy.contains("default-src 'self'") && policy.contains("frame-ancestors 'none'"), "{policy}");
     assert!(!policy.contains("unsafe-inline") && !policy.contains("unsafe-eval"), "{policy}");
     assert_eq!(page.header("x-content-type-options"), "nosniff");
-    let tag = page.header("etag");
+    assert_eq!(page.header("cache-control"), "no-store", "rows of this moment are in it");
+    let script = get(&service, "/js/app.js").await;
+    let tag = script.header("etag");
     assert!(tag.starts_with('"') && tag.ends_with('"') && tag.len() > 2, "{tag}");
     let again = |known: &str| {
-        let request = reqwest::Client::new().get(service.url("/")).header("if-none-match", known);
+        let request = reqwest::Client::new().get(service.url("/js/app.js")).header("if-none-match", known);
         async move { request.send().await.expect("answers").status().as_u16() }
     };
     assert_eq!((again(tag).await, again("\"other\"").await), (304, 200));
+}
+
+/// The rows that the page brings: the filters of its address, in the dashboard's order, and never as markup.
+#[tokio::test]
+async fn the_page_brings_counts_and_first_rows_and_a_hostile_name_is_text() {
+    let service = service();
+    let hostile = "<script>alert(1)<!--&amp;";
+    let beats: Vec<Value> = ["V-1", "V-2", hostile].iter().map(|v| json!({"customer": "b", "vehicle": v})).collect();
+    post(&service, &json!(beats)).await;
+    post(&service, &json!([{"customer": "a", "vehicle": "V-2"}])).await;
+    until("all are there", || async { service.get("/api/v1/vehicles").await["total"] == 4 }).await;
+    let first = async |query: &str| {
+        let page = get(&service, &format!("/{query}")).await.text;
+        let (_, rest) = page.split_once(r#"<script type="application/json" id="first-rows">"#).expect("the rows");
+        let (text, rest) = rest.split_once("</script>").expect("their end");
+        assert!(rest.trim_start().starts_with("</body>") && !text.contains('<'), "{text}");
+        serde_json::from_str::<Value>(text).expect("JSON")
+    };
+    let names = |first: &Value| -> Vec<String> {
+        let rows = first["items"].as_array().expect("rows");
+        rows.iter().map(|row| format!("{}/{}", row["customer"].as_str().expect("text"), row["vehicle"])).collect()
+    };
+    let all = first("").await;
+    assert_eq!(names(&all)[1..], [r#"b/"V-1""#, r#"a/"V-2""#, r#"b/"V-2""#]);
+    assert_eq!(all["items"][0]["vehicle"], hostile);
+    assert_eq!((&all["total"], &all["counts"]["online"], &all["tally"]["online"]), (&json!(4), &json!(4), &json!(4)));
+    let some = first("?customer=b&q=v-&sort=-vehicle&status=online&v=b/V-1&what=ever").await;
+    assert_eq!(names(&some), [r#"b/"V-2""#, r#"b/"V-1""#]);
+    assert_eq!(
+        (&some["total"], &some["counts"]["online"], &some["tally"]["online"]),
+        (&json!(2), &json!(4), &json!(2))
+    );
+    let none = first("?status=offline&customer=b").await;
+    assert_eq!((&none["total"], &none["tally"]["online"]), (&json!(0), &json!(3)), "what a click would show");
 }

@@ -41,7 +41,7 @@ test("silence makes values old", () => {
 test("loading says how many and how far", () => {
   const loading = state({ loaded: false });
   loading.server_tally = [99_000, 1_000, 0, 0];
-  loading.incoming = { version: 1, parts: 10, received: 4, fleet: loading.fleet };
+  loading.incoming = { received: 400, total: 1_000 };
   const { text, ticking } = said({}, loading);
   assert.deepEqual([text, ticking], ["Loading 100,000 vehicles …", "40 %"]);
 });

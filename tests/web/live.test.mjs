@@ -1,23 +1,35 @@
-/** The live connection with sockets, clock and chance of our own: back-off, silence, resuming, acknowledging. */
+/** The live connection with sockets, snapshots, clock and chance of our own: back-off, silence, resuming, acknowledging. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { LiveLink } from "../../web/js/live.js";
 import { pulse, retry_delay_ms } from "../../web/js/pulse.js";
+import { encode } from "./wire.mjs";
 
 class World {
   time = 0;
   timers = [];
   sockets = [];
   outcome = { ack: null, resync: null };
-  resume = null;
+  resume = { type: "resume", epoch: "e", version: 3 };
+  frames = [];
+  progress = [];
+  /** Fetches of a snapshot: each is answered by the test. */
+  fetches = [];
   losses = 0;
   link = new LiveLink("ws://test", {
-    on_frame: () => this.outcome,
+    on_frame: (frame) => {
+      this.frames.push(frame);
+      if (frame.type === "snapshot") this.resume = { type: "resume", epoch: frame.epoch, version: frame.version };
+      if (frame.type === "resync" && frame.refused) this.resume = null;
+      return this.outcome;
+    },
+    on_progress: (received, total) => this.progress.push([received, total]),
     resume_point: () => this.resume,
     on_lost: () => { this.losses += 1; },
     on_change: () => {},
   }, {
     open_socket: () => this.#open(),
+    fetch_snapshot: (signal, on_progress) => new Promise((answer, fail) => this.fetches.push({ signal, on_progress, answer, fail })),
     now: () => this.time,
     random: () => 0.5,
     set_timer: (run, ms) => {
@@ -29,7 +41,7 @@ class World {
   });
 
   #open() {
-    const socket = { sent: [], closed: false, send: (text) => socket.sent.push(JSON.parse(text)), close: () => { socket.closed = true; } };
+    const socket = { readyState: 1, sent: [], closed: false, send: (text) => socket.sent.push(JSON.parse(text)), close: () => { socket.closed = true; } };
     this.sockets.push(socket);
     return socket;
   }
@@ -60,7 +72,6 @@ test("five seconds of silence are stale, fifteen are dead", () => {
 
 test("a new socket first says where to resume, and every state reached is acknowledged", () => {
   const world = new World();
-  world.resume = { type: "resume", epoch: "e", version: 3 };
   world.link.connect();
   world.socket.onopen();
   world.outcome = { ack: 4, resync: null };
@@ -157,6 +168,92 @@ test("the reason of a planned close is kept until the next connection", () => {
   world.pass(600);
   world.say();
   assert.deepEqual([world.link.link.bye, world.link.link.lost_at], ["", null]);
+});
+
+const SNAPSHOT = encode("snapshot", [{ slot: 0, customer: "a", vehicle: "x" }], { version: 5, epoch: "e5" });
+const settled = () => new Promise((done) => setImmediate(done));
+
+test("without a place to resume from, the snapshot is fetched beside the handshake and the socket goes on from it", async () => {
+  const world = new World();
+  world.resume = null;
+  world.link.connect();
+  world.socket.onopen();
+  world.say({ type: "resync", refused: false });
+  assert.deepEqual([world.fetches.length, world.socket.sent], [1, []]);
+  world.fetches[0].on_progress(10, 40);
+  world.fetches[0].answer(SNAPSHOT);
+  await settled();
+  assert.deepEqual([world.progress, world.socket.sent], [[[10, 40]], [{ type: "resume", epoch: "e5", version: 5 }]]);
+  world.say({ type: "resync", refused: false }); // said before our resume was heard
+  assert.equal(world.fetches.length, 1);
+});
+
+test("a snapshot that comes before the socket is open is resumed from when it opens", async () => {
+  const world = new World();
+  world.resume = null;
+  world.link.connect();
+  world.socket.readyState = 0;
+  world.fetches[0].answer(SNAPSHOT);
+  await settled();
+  assert.deepEqual(world.socket.sent, []);
+  world.socket.onopen();
+  assert.deepEqual(world.socket.sent, [{ type: "resume", epoch: "e5", version: 5 }]);
+});
+
+test("a refused place is replaced by a new snapshot, at most one a second", async () => {
+  const world = new World();
+  world.link.connect();
+  world.socket.onopen();
+  world.say({ type: "resync", refused: true });
+  world.say({ type: "resync", refused: true });
+  assert.equal(world.fetches.length, 1);
+  world.fetches[0].answer(SNAPSHOT);
+  await settled();
+  world.say({ type: "resync", refused: true });
+  assert.equal(world.fetches.length, 1);
+  world.pass(1_000);
+  assert.equal(world.fetches.length, 2);
+});
+
+test("a snapshot of a connection that was lost is given up, and the next one fetches its own", async () => {
+  const world = new World();
+  world.resume = null;
+  world.link.connect();
+  world.pass(900);
+  world.socket.onclose();
+  assert.equal(world.fetches[0].signal.aborted, true);
+  world.fetches[0].answer(SNAPSHOT);
+  await settled();
+  assert.deepEqual(world.frames, []);
+  world.pass(600);
+  assert.equal(world.fetches.length, 2);
+});
+
+test("a snapshot that cannot be had, or read, is tried again after a pause", async () => {
+  for (const fail of [({ fail }) => fail(new Error("the server answered 503")), ({ answer }) => answer(SNAPSHOT.slice(0, 50))]) {
+    const world = new World();
+    world.resume = null;
+    world.link.connect();
+    fail(world.fetches[0]);
+    await settled();
+    assert.deepEqual([world.link.link.phase, world.sockets[0].closed], ["waiting", true]);
+    world.pass(1_100);
+    assert.deepEqual([world.sockets.length, world.fetches.length], [2, 2]);
+  }
+});
+
+test("a binary frame that cannot be read ends the connection, and the place it had", () => {
+  const world = new World();
+  world.link.connect();
+  world.socket.onopen();
+  world.socket.onmessage({ data: encode("heard", []).slice(0, 31) });
+  assert.deepEqual([world.sockets[0].closed, world.resume], [true, null]);
+  const frame = encode("heard", []);
+  new Uint8Array(frame)[0] = 99;
+  const other = new World();
+  other.link.connect();
+  other.socket.onmessage({ data: frame });
+  assert.equal(other.link.link.phase, "open", "a kind of tomorrow is left out");
 });
 
 test("a frame that is not JSON is left out", () => {

@@ -4,9 +4,9 @@ import { test } from "node:test";
 import { format, narrowed, no_filters, parse, toggled } from "../../web/js/url.js";
 
 test("an address survives the way there and back", () => {
-  const search = "?status=offline,unobserved&customer=acme&q=van+7&sort=-last_seen&v=acme/MTA+NYCT_7326";
+  const search = "?status=offline,unobserved&customer=acme&q=van+7&tag=reefer&sort=-last_seen&v=acme/MTA+NYCT_7326";
   const { filters, ignored } = parse(search);
-  assert.deepEqual(filters, { status: ["offline", "unobserved"], customer: "acme", q: "van 7", sort: "-last_seen", v: "acme/MTA NYCT_7326" });
+  assert.deepEqual(filters, { status: ["offline", "unobserved"], customer: "acme", q: "van 7", tag: "reefer", sort: "-last_seen", v: "acme/MTA NYCT_7326" });
   assert.deepEqual(ignored, []);
   assert.equal(format(filters), search);
 });
@@ -37,5 +37,5 @@ test("a status button adds and removes; all four are the same as none", () => {
 
 test("sort and the open vehicle hide nothing", () => {
   assert.equal(narrowed({ ...no_filters(), sort: "-vehicle", v: "a/b", q: " " }), false);
-  assert.equal(narrowed({ ...no_filters(), customer: "acme" }), true);
+  for (const filter of [{ customer: "acme" }, { q: "x" }, { tag: "ev" }, { status: ["offline"] }]) assert.equal(narrowed({ ...no_filters(), ...filter }), true);
 });

@@ -8,24 +8,24 @@ import { Counts } from "./counts.js";
 import { Drawer } from "./drawer.js";
 import { FilterRow } from "./filters.js";
 import { CHANGED } from "./fleet.js";
-import { LiveLink, is_demo, live_url, read_canary } from "./live.js";
+import { LiveLink, live_url } from "./live.js";
 import { affects_order, same_order, select } from "./order.js";
+import { is_demo } from "./reads.js";
 import { LiveState } from "./state.js";
 import { VehicleTable } from "./table.js";
-import { format, narrowed, no_filters, parse, toggled } from "./url.js";
-import { canary_words, whole } from "./words.js";
+import { format, narrowed, no_filters, of_a_part, parse, toggled } from "./url.js";
+import { whole } from "./words.js";
 
 /** Rows that change place more often than this cannot be read. */
 const REORDER_EVERY_MS = 1_000;
 /** Ages count on even when no frame comes. */
 const TICK_MS = 1_000;
-/** How often the service is asked how long a heartbeat takes. */
-const PROOF_EVERY_MS = 10_000;
 
 /** @param {string} id */
 const find = (id) => /** @type {HTMLElement} */ (document.getElementById(id));
 
-const state = new LiveState();
+/** Exported for the browser tests, which hold every row against REST. */
+export const state = new LiveState();
 let { filters, ignored } = parse(location.search);
 let selection = select(state.fleet, filters);
 let order_due = true;
@@ -41,13 +41,17 @@ const drawer = new Drawer(document, () => change({ v: "" }, false));
 /** @type {import("./demo.js").DemoButtons|null} */ let demo = null;
 const link = new LiveLink(live_url(location), {
   on_frame: receive,
+  on_progress: (received, total) => {
+    state.incoming = { received, total };
+    draw_soon();
+  },
   resume_point: () => state.resume_point(),
   on_lost: () => state.lost(),
   on_change: draw_soon,
 });
 const banner = new Banner(document, () => link.poke());
 
-/** @param {import("./state.js").Frame} frame */
+/** @param {import("./state.js").TextFrame|import("./state.js").BinaryFrame} frame */
 function receive(frame) {
   const outcome = state.apply(frame, performance.now());
   if (outcome.replaced) reorder(true);
@@ -57,20 +61,19 @@ function receive(frame) {
       table.order.filter((slot) => state.fleet.alive[slot]),
       state.fleet,
     );
-  if (outcome.gap || outcome.replaced) refresh_drawer();
+  // Transitions of the open vehicle may have passed unheard.
+  if ((outcome.gap || outcome.replaced) && filters.v !== "") drawer.read();
   drawer.hear(outcome.transitions);
   draw_soon();
   return outcome;
 }
 
-/** Transitions of the open vehicle may have passed unheard. */
-function refresh_drawer() {
-  if (filters.v !== "" && state.incoming === null) drawer.read();
-}
-
 /** @param {boolean} even_if_held the user asked, or slots mean something else now */
 function reorder(even_if_held) {
-  selection = select(state.fleet, filters);
+  // The rows that came with the page were chosen, put in order and counted by the service.
+  const first = state.first && { order: Uint32Array.from(state.fleet.slots()), tally: state.first.tally };
+  selection = first ?? select(state.fleet, filters);
+  state.fleet.show_only(selection.order);
   order_due = false;
   ordered_at = performance.now();
   const held = !even_if_held && table.held && table.order.length > 0;
@@ -99,6 +102,7 @@ function clear() {
 /** @param {boolean} order_too */
 function show_filters(order_too) {
   if (order_too) {
+    state.first = null; // it was for the filters before
     reorder(true);
     find("grid").scrollTop = 0;
   }
@@ -131,15 +135,15 @@ function draw() {
   if (order_due && (now - ordered_at >= REORDER_EVERY_MS || first_rows())) reorder(false);
   const server_now = state.server_now(now);
   const { fleet } = state;
-  const narrow = filters.customer !== "" || filters.q.trim() !== "";
   const whole_tally = state.loaded ? fleet.tally : state.server_tally;
+  const total = state.loaded ? fleet.size : (state.server_tally?.reduce((sum, each) => sum + each) ?? 0);
   banner.draw(message(link.link, state, ignored, now));
-  counts.draw(narrow ? selection.tally : whole_tally, filters.status);
-  filter_row.draw(filters, fleet, table.order.length);
+  counts.draw(of_a_part(filters) ? selection.tally : whole_tally, filters.status);
+  filter_row.draw(filters, fleet, state.first?.found ?? table.order.length, total);
   table.draw(server_now, filters.v);
-  const open = fleet.slots.get(filters.v);
+  const open = fleet.find(filters.v);
   drawer.draw(fleet, open, server_now);
-  demo?.show(drawer.customer, drawer.vehicle, open === undefined ? NaN : fleet.number.offline_after_ms[open]);
+  demo?.show(drawer.customer, drawer.vehicle, drawer.detail?.offline_after_ms ?? NaN);
   draw_hints();
 }
 
@@ -147,11 +151,11 @@ function draw() {
 const first_rows = () => table.order.length === 0 && !narrowed(filters);
 
 function draw_hints() {
-  const { count } = state.fleet;
+  const { size } = state.fleet;
   find("grid").ariaBusy = String(!state.loaded);
-  find("empty").hidden = !(state.loaded && count === 0);
-  find("no-match").hidden = !(state.loaded && count > 0 && table.order.length === 0);
-  const text = `0 of ${whole(count)} match the filters.`;
+  find("empty").hidden = !(state.loaded && size === 0);
+  find("no-match").hidden = !(state.loaded && size > 0 && table.order.length === 0);
+  const text = `0 of ${whole(size)} match the filters.`;
   if (find("no-match-text").textContent !== text) find("no-match-text").textContent = text;
 }
 
@@ -165,13 +169,6 @@ function key(event) {
   } else if (event.key === "Escape" && filters.v !== "" && !writing) {
     change({ v: "" }, false);
   }
-}
-
-/** How long a heartbeat takes from a vehicle to this page's server, by the service's own test. */
-async function draw_proof() {
-  if (document.hidden) return;
-  const text = canary_words(await read_canary());
-  if (find("proof").textContent !== text) find("proof").textContent = text;
 }
 
 function start() {
@@ -196,11 +193,10 @@ function start() {
     show_filters(true);
   });
   setInterval(draw_soon, TICK_MS);
-  setInterval(draw_proof, PROOF_EVERY_MS);
-  draw_proof();
   if (filters.v !== "") show_vehicle();
   link.connect();
   show_demo();
+  import("./proof.js").then(({ follow_proof }) => follow_proof(find("proof")));
 }
 
 /** Loaded only where it is wanted: the page's first paint does not wait for it. */
@@ -211,5 +207,13 @@ async function show_demo() {
   draw_soon();
 }
 
-if (narrowed(filters)) reorder(true);
+/** What the service wrote into the page; absent in a page that was not served by it. */
+function begin() {
+  const text = find("first-rows")?.textContent;
+  if (text) state.begin(JSON.parse(text), performance.now());
+  if (text || narrowed(filters)) reorder(true);
+}
+
+begin();
 start();
+if (state.first) draw(); // with the first paint, not after it

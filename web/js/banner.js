@@ -79,7 +79,7 @@ function loading({ server_tally }) {
 
 /** @param {import("./state.js").LiveState} state */
 const progress = ({ incoming }) =>
-  incoming === null ? "" : `${Math.floor((100 * incoming.received) / incoming.parts)} %`;
+  incoming === null || incoming.total === 0 ? "" : `${Math.floor((100 * incoming.received) / incoming.total)} %`;
 
 /** The word in the header. @type {Record<Message["kind"], string>} */
 const STATE_WORDS = {

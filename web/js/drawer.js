@@ -1,8 +1,9 @@
 /**
  * The panel of one vehicle: what it is now, and its last transitions with their causes.
- * Fed by app.js with the fleet and live transitions; reads older transitions through live.js.
+ * Fed by app.js with the fleet and live transitions; reads older transitions, and the fields that only a panel shows,
+ * through reads.js.
  */
-import { last_transitions, warnings_of } from "./live.js";
+import { last_transitions, warnings_of, whole_vehicle } from "./reads.js";
 import {
   STATUS_WORDS,
   age,
@@ -21,6 +22,8 @@ import {
 /** @typedef {import("./state.js").Transition} Transition */
 
 const TRANSITIONS_SHOWN = 20;
+/** The fields beyond the columns are read again at most this often while the vehicle speaks. */
+const DETAIL_EVERY_MS = 2_000;
 /** @type {Record<string, string>} */
 const POLICY_SOURCES = { vehicle: "set for this vehicle", customer: "set for its customer", default: "the default" };
 
@@ -40,6 +43,9 @@ export class Drawer {
     /** @type {Transition[]} */ this.transitions = [];
     this.warning = "";
     this.reading = new AbortController();
+    /** The vehicle as REST told it, and when, by server time. @type {any} */
+    this.detail = null;
+    this.detail_at = NaN;
     this.close_button.addEventListener("click", on_close);
     find("drawer-retry").addEventListener("click", () => this.read());
   }
@@ -47,7 +53,7 @@ export class Drawer {
   /** @param {string} customer @param {string} vehicle */
   open(customer, vehicle) {
     if (!this.root.hidden && this.customer === customer && this.vehicle === vehicle) return;
-    Object.assign(this, { customer, vehicle, transitions: [], warning: "" });
+    Object.assign(this, { customer, vehicle, transitions: [], warning: "", detail: null, detail_at: NaN });
     this.list.replaceChildren();
     this.title.textContent = vehicle;
     this.root.hidden = false;
@@ -83,6 +89,14 @@ export class Drawer {
     }
   }
 
+  /** @param {number} server_now */
+  async #read_detail(server_now) {
+    this.detail_at = server_now;
+    const { customer, vehicle } = this;
+    const detail = await whole_vehicle(customer, vehicle).catch(() => null); // tried again with the next draws
+    if (detail !== null && customer === this.customer && vehicle === this.vehicle) this.detail = detail;
+  }
+
   /** @param {Transition[]} transitions fresh ones of the whole fleet */
   hear(transitions) {
     const newest = this.transitions[0]?.seq ?? 0;
@@ -98,9 +112,14 @@ export class Drawer {
   /** @param {Fleet} fleet @param {number|undefined} slot undefined: not in the fleet @param {number} server_now */
   draw(fleet, slot, server_now) {
     if (this.root.hidden) return;
+    const seen = slot === undefined ? NaN : fleet.last_seen[slot];
+    const is_old = this.detail === null || Date.parse(this.detail.last_seen) !== seen;
+    if (slot !== undefined && is_old && !(server_now - this.detail_at < DETAIL_EVERY_MS)) this.#read_detail(server_now);
     this.root.dataset.status = slot === undefined ? "" : STATUS_WORDS[fleet.status[slot]].key;
     const facts =
-      slot === undefined ? { Vehicle: "not in the fleet any more, or not yet" } : facts_of(fleet, slot, server_now);
+      slot === undefined
+        ? { Vehicle: "not in the fleet any more, or not yet" }
+        : facts_of(fleet, slot, this.detail ?? {}, server_now);
     const shown = { Warning: this.warning, ...facts };
     for (const [name, text] of Object.entries(shown)) this.#fact(name, text);
     for (const [name, value] of this.values) {
@@ -137,38 +156,36 @@ export class Drawer {
 /**
  * @param {Fleet} fleet
  * @param {number} slot
+ * @param {any} detail what REST told, as far as it has
  * @param {number} server_now
  * @returns {Record<string, string>} name -> text, "" hides
  */
-function facts_of(fleet, slot, server_now) {
-  const { number, text } = fleet;
+function facts_of(fleet, slot, detail, server_now) {
   const status = STATUS_WORDS[fleet.status[slot]];
-  const since = number.status_since[slot];
-  const offline_after = number.offline_after_ms[slot];
-  const source = fleet.policy_source[slot];
-  const ignition = fleet.ignition[slot];
-  const where = place(number.lat[slot], number.lon[slot], 5);
+  const since = fleet.status_since[slot];
+  const { offline_after_ms, policy_source, odometer_km, ignition, position, clock_skew_ms } = detail;
+  const where = place(fleet.lat_of(slot), fleet.lon_of(slot), 5);
   return {
     Status: `${status.shape} ${status.word}`,
     Meaning: status.meaning,
     Since: Number.isNaN(since) ? "" : `${moment(since, server_now)}, for ${duration(server_now - since)}`,
-    "Last seen": seen(number.last_seen[slot], server_now),
-    "Offline after": Number.isNaN(offline_after)
-      ? ""
-      : `${duration(offline_after)} of silence, ${POLICY_SOURCES[source] ?? source}`,
-    Customer: fleet.customer[slot],
-    Name: text.name[slot],
-    Registration: text.registration[slot],
-    VIN: text.vin[slot],
-    Tags: fleet.tags[slot]?.join(", ") ?? "",
-    Position:
-      where === "" ? "" : `${where}${Number.isNaN(number.at[slot]) ? "" : `, ${age(number.at[slot], server_now)}`}`,
-    Speed: measure(number.speed_kmh[slot], "km/h"),
-    Heading: measure(number.heading_deg[slot], "°"),
-    Battery: measure(number.battery_pct[slot], "%"),
-    Odometer: Number.isNaN(number.odometer_km[slot]) ? "" : `${whole(number.odometer_km[slot])} km`,
-    Ignition: ignition === undefined ? "" : ignition ? "on" : "off",
-    Clock: clock(number.clock_skew_ms[slot]),
+    "Last seen": seen(fleet.last_seen[slot], server_now),
+    "Offline after":
+      offline_after_ms === undefined
+        ? ""
+        : `${duration(offline_after_ms)} of silence, ${POLICY_SOURCES[policy_source] ?? policy_source}`,
+    Customer: fleet.customer_of(slot),
+    Name: fleet.name[slot],
+    Registration: fleet.registration[slot],
+    VIN: fleet.vin[slot],
+    Tags: fleet.tags_of(slot).join(", "),
+    Position: where === "" || !position ? where : `${where}, ${age(Date.parse(position.at), server_now)}`,
+    Speed: measure(fleet.speed_of(slot), "km/h"),
+    Heading: measure(fleet.heading_of(slot), "°"),
+    Battery: measure(fleet.battery_of(slot), "%"),
+    Odometer: typeof odometer_km === "number" ? `${whole(odometer_km)} km` : "",
+    Ignition: typeof ignition === "boolean" ? (ignition ? "on" : "off") : "",
+    Clock: clock(clock_skew_ms ?? NaN),
   };
 }
 

@@ -28,14 +28,19 @@ export class FilterRow {
     }
   }
 
-  /** @param {Filters} filters @param {import("./fleet.js").Fleet} fleet @param {number} found */
-  draw(filters, fleet, found) {
-    this.#draw_customers(fleet.customers, filters.customer);
+  /**
+   * @param {Filters} filters
+   * @param {import("./fleet.js").Fleet} fleet
+   * @param {number} found vehicles that match
+   * @param {number} total vehicles there are
+   */
+  draw(filters, fleet, found, total) {
+    this.#draw_customers(fleet, filters.customer);
     if (this.search.value !== filters.q) this.search.value = filters.q;
     if (this.customer.value !== filters.customer) this.customer.value = filters.customer;
     if (this.sort.value !== filters.sort) this.sort.value = filters.sort;
     this.clear.hidden = !narrowed(filters);
-    const text = `${whole(found)} of ${whole(fleet.count)}`;
+    const text = `${whole(found)} of ${whole(total)}`;
     if (this.found.textContent !== text) this.found.textContent = text;
     for (const head of this.heads) {
       const column = /** @type {HTMLElement} */ (head.closest("[role=columnheader]"));
@@ -51,12 +56,12 @@ export class FilterRow {
 
   /**
    * Rewritten only when a customer comes or goes: an open list must not flicker.
-   * @param {Map<string, number>} customers
+   * @param {import("./fleet.js").Fleet} fleet
    * @param {string} chosen
    */
-  #draw_customers(customers, chosen) {
-    const names = [...customers.keys()].sort();
-    if (chosen !== "" && !customers.has(chosen)) names.push(chosen);
+  #draw_customers(fleet, chosen) {
+    const names = fleet.customers.filter((_, number) => fleet.customer_sizes[number] > 0).sort();
+    if (chosen !== "" && !names.includes(chosen)) names.push(chosen);
     const shown = names.join("\n");
     if (shown === this.customers_shown) return;
     this.customers_shown = shown;

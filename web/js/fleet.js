@@ -1,204 +1,229 @@
 /**
- * The fleet as columns: one slot a vehicle, one array a field. 100,000 vehicles cost a few typed arrays, not 100,000
- * objects.
- * Fed by state.js (rows of snapshots and deltas); read by order.js and the views. No DOM, no clock, no network.
+ * The fleet by name: who has which slot of the columns (columns.js), whose vehicle it is and what it is called.
+ * Fed by state.js with checked frames; read by order.js and the views. No DOM, no clock, no network.
  */
+import { NO_PERCENT, NO_PLACE, NO_TENTHS } from "./codec.js";
+import { CHANGED, Columns, enlarged, status_to_wire } from "./columns.js";
 
-export const STATUSES = /** @type {const} */ (["online", "offline", "unobserved", "never_seen"]);
-/** An unknown word from a newer server is shown as "we cannot say", never as offline. */
-const UNKNOWN_STATUS = STATUSES.indexOf("unobserved");
-
-/** What put() found changed: bits, so that a whole delta adds up to one number. */
-export const CHANGED = { added: 1, removed: 2, status: 4, seen: 8, text: 16 };
+export { CHANGED, STATUSES } from "./columns.js";
 
 /**
  * @typedef {{lat: number, lon: number, at?: string|null, speed_kmh?: number|null, heading_deg?: number|null}} Position
  * @typedef {{customer: string, vehicle: string, name?: string|null, registration?: string|null, vin?: string|null,
- *   tags?: string[]|null, status?: string, status_since?: string|null, last_seen?: string|null, position?:
- * Position|null,
- *   battery_pct?: number|null, odometer_km?: number|null, ignition?: boolean|null, offline_after_ms?: number|null,
- *   policy_source?: string|null, seq?: number|null, clock_skew_ms?: number|null}} VehicleRow
- *   a whole vehicle, or the changed fields of one
+ *   tags?: string[], status?: string, status_since?: string|null, seq?: number, last_seen?: string|null,
+ *   position?: Position|null, battery_pct?: number|null}} Vehicle  as REST tells it
  */
 
-const FIRST_CAPACITY = 1024;
-const TIMES = /** @type {const} */ (["status_since", "last_seen"]);
-const NUMBERS = /** @type {const} */ (["battery_pct", "odometer_km", "offline_after_ms", "seq", "clock_skew_ms"]);
-const TEXTS = /** @type {const} */ (["name", "registration", "vin"]);
+const BETWEEN_TAGS = "\u001f";
 
 /** Customers cannot contain "/", so this key is unambiguous. @param {string} customer @param {string} vehicle */
 export const keyOf = (customer, vehicle) => `${customer}/${vehicle}`;
 
-export class Fleet {
+export class Fleet extends Columns {
   constructor() {
-    /** Slots given out so far. A slot is never reused, so a table may keep slot numbers across deltas. */
-    this.slots_used = 0;
-    /** Vehicles that are there now. */
-    this.count = 0;
-    /** Vehicles per status, in the order of STATUSES. */
-    this.tally = [0, 0, 0, 0];
-    /** @type {Map<string, number>} key -> slot */
-    this.slots = new Map();
-    /** @type {Map<string, number>} customer -> number of vehicles */
-    this.customers = new Map();
-    /** @type {string[]} */ this.customer = [];
+    super();
+    /** Place in customers, by slot. */
+    this.customer = new Uint32Array(this.alive.length);
+    /** @type {string[]} */ this.customers = [];
+    /** How many vehicles each has. @type {number[]} */
+    this.customer_sizes = [];
+    /** @type {Map<string, number>} */ this.customer_numbers = new Map();
     /** @type {string[]} */ this.vehicle = [];
-    /** Everything the text filter looks at, in lower case. @type {string[]} */
-    this.searchable = [];
-    /** @type {Record<typeof TEXTS[number], string[]>} */
-    this.text = { name: [], registration: [], vin: [] };
-    /** @type {(string[]|undefined)[]} */ this.tags = [];
-    /** @type {string[]} */ this.policy_source = [];
-    /** @type {(boolean|undefined)[]} */ this.ignition = [];
-    this.alive = new Uint8Array(FIRST_CAPACITY);
-    this.status = new Uint8Array(FIRST_CAPACITY);
-    /** NaN means null. */
-    this.number = {
-      status_since: column(),
-      last_seen: column(),
-      battery_pct: column(),
-      odometer_km: column(),
-      offline_after_ms: column(),
-      seq: column(),
-      clock_skew_ms: column(),
-      lat: column(),
-      lon: column(),
-      at: column(),
-      speed_kmh: column(),
-      heading_deg: column(),
-    };
-    /** @type {Uint32Array|null} all slots by vehicle name; null when a vehicle came since. */
+    /** @type {string[]} */ this.name = [];
+    /** @type {string[]} */ this.registration = [];
+    /** @type {string[]} */ this.vin = [];
+    /** Of one vehicle, with BETWEEN_TAGS between them. @type {string[]} */
+    this.tags = [];
+    /** Answers of find(); void when a vehicle comes or goes. @type {Map<string, number|undefined>} */
+    this.found = new Map();
+    /** All slots by vehicle name; null when a vehicle came since. @type {Uint32Array|null} */
     this.by_name = null;
+    /** The same as far as it was in order, and behind it who came since. @type {number[]} */
+    this.arrivals = [];
+    /** What the text filter looks at, in lower case; made by the first search. @type {string[]|null} */
+    this.searchable = null;
   }
 
-  /**
-   * Writes the fields the row carries; a new vehicle gets a slot.
-   * @param {VehicleRow} row
-   * @returns {number} bits of CHANGED
-   */
-  put(row) {
-    const key = keyOf(row.customer, row.vehicle);
-    const known = this.slots.get(key);
-    const slot = known ?? this.#add(key, row);
-    let changed = known === undefined ? CHANGED.added : 0;
-    changed |= this.#put_status(slot, row);
-    changed |= this.#put_texts(slot, row);
-    for (const name of TIMES) {
-      if (row[name] !== undefined) this.number[name][slot] = millis(row[name]);
+  /** Whole rows: of new vehicles, or of known ones whose names changed. @param {import("./codec.js").Whole} rows */
+  join(rows) {
+    const numbers = rows.customers.map((name) => this.#customer_number(name));
+    this.#reach(rows.slot.reduce((most, slot) => Math.max(most, slot + 1), 0));
+    for (let at = 0; at < rows.slot.length; at++) {
+      const slot = rows.slot[at];
+      if (this.alive[slot]) this.#leave(slot);
+      else this.arrivals.push(slot);
+      this.put_turned(rows, at);
+      this.put_heard(rows, at);
+      this.#enter(slot, numbers[rows.customer[at]]);
+      this.vehicle[slot] = rows.vehicle[at];
+      this.name[slot] = rows.name[at] ?? "";
+      this.registration[slot] = rows.registration[at] ?? "";
+      this.vin[slot] = rows.vin[at] ?? "";
+      this.tags[slot] = rows.tags[at] ?? "";
+      if (this.searchable) this.searchable[slot] = this.#search_text(slot);
     }
-    if (row.last_seen !== undefined) changed |= CHANGED.seen;
-    for (const name of NUMBERS) {
-      if (row[name] !== undefined) this.number[name][slot] = row[name] ?? NaN;
-    }
-    if (row.position !== undefined) this.#put_position(slot, row.position);
-    if (row.tags !== undefined) this.tags[slot] = row.tags?.length ? row.tags : undefined;
-    if (row.ignition !== undefined) this.ignition[slot] = row.ignition ?? undefined;
-    if (row.policy_source !== undefined) this.policy_source[slot] = row.policy_source ?? "";
-    return changed;
+    this.#moved();
+    this.by_name = null;
+    return rows.slot.length > 0 ? CHANGED.added | CHANGED.text : 0;
   }
 
-  /** @param {string} customer @param {string} vehicle @returns {number} bits of CHANGED */
-  remove(customer, vehicle) {
-    const key = keyOf(customer, vehicle);
-    const slot = this.slots.get(key);
-    if (slot === undefined) return 0;
-    this.slots.delete(key);
-    this.alive[slot] = 0;
-    this.count -= 1;
-    this.tally[this.status[slot]] -= 1;
-    const left = (this.customers.get(customer) ?? 1) - 1;
-    if (left > 0) this.customers.set(customer, left);
-    else this.customers.delete(customer);
-    return CHANGED.removed;
+  /** Vehicles as REST tells them, in the slots from `first` on. @param {Vehicle[]} list */
+  join_vehicles(list, first = this.count) {
+    return this.join(whole_rows(list, first));
+  }
+
+  /** Vehicles that left; one that is not here changes nothing. @param {ArrayLike<number>} slots */
+  leave(slots) {
+    const known = Array.from(slots).filter((slot) => this.alive[slot]);
+    known.forEach((slot) => this.#leave(slot));
+    if (known.length > 0) this.#moved();
+    return known.length > 0 ? CHANGED.removed : 0;
+  }
+
+  /** The slot of a vehicle by its key. @param {string} key */
+  find(key) {
+    if (key === "") return undefined;
+    if (!this.found.has(key)) this.found.set(key, this.#search(key));
+    return this.found.get(key);
+  }
+
+  /** @param {number} slot */
+  customer_of(slot) {
+    return this.customers[this.customer[slot]];
+  }
+
+  /** @param {number} slot */
+  key_of(slot) {
+    return keyOf(this.customer_of(slot), this.vehicle[slot]);
+  }
+
+  /** @param {number} slot @returns {string[]} */
+  tags_of(slot) {
+    return this.tags[slot] === "" ? [] : this.tags[slot].split(BETWEEN_TAGS);
+  }
+
+  /** The slots that are in use. @returns {number[]} */
+  slots() {
+    /** @type {number[]} */
+    const slots = [];
+    for (let slot = 0; slot < this.count; slot++) if (this.alive[slot]) slots.push(slot);
+    return slots;
   }
 
   /** Slots by vehicle, then customer. Code-unit order: the collation-aware order of 100,000 names takes seconds. */
   named_order() {
     if (this.by_name === null) {
-      const { vehicle, customer } = this;
-      this.by_name = Uint32Array.from({ length: this.slots_used }, (_, slot) => slot).sort(
-        (a, b) => order(vehicle[a], vehicle[b]) || order(customer[a], customer[b]),
-      );
+      const { vehicle } = this;
+      const by_customer = (/** @type {number} */ a, /** @type {number} */ b) =>
+        order(this.customer_of(a), this.customer_of(b));
+      // A snapshot comes in this order, and the sort of an ordinary array, unlike a typed one, makes use of that.
+      const slots = [...new Set(this.arrivals)].filter((slot) => this.alive[slot]);
+      this.arrivals = slots.sort((a, b) => order(vehicle[a], vehicle[b]) || by_customer(a, b));
+      this.by_name = Uint32Array.from(this.arrivals);
     }
     return this.by_name;
   }
 
-  /** @param {string} key @param {VehicleRow} row */
-  #add(key, row) {
-    const slot = this.slots_used++;
-    if (slot >= this.alive.length) this.#grow();
-    this.slots.set(key, slot);
-    this.customers.set(row.customer, (this.customers.get(row.customer) ?? 0) + 1);
-    this.customer[slot] = row.customer;
-    this.vehicle[slot] = row.vehicle;
-    this.policy_source[slot] = "";
-    for (const name of TEXTS) this.text[name][slot] = "";
-    this.searchable[slot] = row.vehicle.toLowerCase();
+  /** What the text filter looks at, by slot. */
+  search_texts() {
+    this.searchable ??= Array.from({ length: this.count }, (_, slot) => this.#search_text(slot));
+    return this.searchable;
+  }
+
+  /** A line break between the fields, so that a search cannot match across two of them. @param {number} slot */
+  #search_text(slot) {
+    return [this.vehicle[slot], this.name[slot], this.registration[slot], this.vin[slot]].join("\n").toLowerCase();
+  }
+
+  /** @param {number} slot @param {number} customer */
+  #enter(slot, customer) {
     this.alive[slot] = 1;
-    this.status[slot] = STATUSES.indexOf("never_seen");
+    this.size += 1;
     this.tally[this.status[slot]] += 1;
-    this.count += 1;
-    this.by_name = null;
-    return slot;
+    this.customer[slot] = customer;
+    this.customer_sizes[customer] += 1;
   }
 
-  /** @param {number} slot @param {VehicleRow} row */
-  #put_status(slot, row) {
-    if (row.status === undefined) return 0;
-    const index = STATUSES.indexOf(/** @type {any} */ (row.status));
-    const status = index < 0 ? UNKNOWN_STATUS : index;
-    if (status === this.status[slot]) return 0;
+  /** @param {number} slot */
+  #leave(slot) {
+    this.alive[slot] = 0;
+    this.visible[slot] = 0;
+    this.size -= 1;
     this.tally[this.status[slot]] -= 1;
-    this.tally[status] += 1;
-    this.status[slot] = status;
-    return CHANGED.status;
+    this.customer_sizes[this.customer[slot]] -= 1;
   }
 
-  /** @param {number} slot @param {VehicleRow} row */
-  #put_texts(slot, row) {
-    let touched = false;
-    for (const name of TEXTS) {
-      if (row[name] === undefined || this.text[name][slot] === (row[name] ?? "")) continue;
-      this.text[name][slot] = row[name] ?? "";
-      touched = true;
+  /** Somebody came or went. */
+  #moved() {
+    this.found.clear();
+    this.version += 1;
+  }
+
+  /** @param {number} count */
+  #reach(count) {
+    for (let slot = this.count; slot < count; slot++) {
+      // An array with holes would be slow to read.
+      this.vehicle[slot] = this.name[slot] = this.registration[slot] = this.vin[slot] = this.tags[slot] = "";
     }
-    if (!touched) return 0;
-    // A line break between the fields, so that a search cannot match across two of them.
-    this.searchable[slot] = [this.vehicle[slot], ...TEXTS.map((name) => this.text[name][slot])]
-      .join("\n")
-      .toLowerCase();
-    return CHANGED.text;
-  }
-
-  /** @param {number} slot @param {Position|null} position */
-  #put_position(slot, position) {
-    this.number.lat[slot] = position?.lat ?? NaN;
-    this.number.lon[slot] = position?.lon ?? NaN;
-    this.number.at[slot] = millis(position?.at);
-    this.number.speed_kmh[slot] = position?.speed_kmh ?? NaN;
-    this.number.heading_deg[slot] = position?.heading_deg ?? NaN;
-  }
-
-  #grow() {
-    const capacity = this.alive.length * 2;
-    this.alive = enlarged(this.alive, new Uint8Array(capacity));
-    this.status = enlarged(this.status, new Uint8Array(capacity));
-    for (const name of /** @type {(keyof Fleet["number"])[]} */ (Object.keys(this.number))) {
-      this.number[name] = enlarged(this.number[name], new Float64Array(capacity).fill(NaN));
+    this.reach(count);
+    if (this.customer.length < this.alive.length) {
+      this.customer = enlarged(this.customer, new Uint32Array(this.alive.length));
     }
   }
+
+  /** @param {string} name */
+  #customer_number(name) {
+    const known = this.customer_numbers.get(name);
+    if (known !== undefined) return known;
+    const number = this.customers.push(name) - 1;
+    this.customer_numbers.set(name, number);
+    this.customer_sizes.push(0);
+    return number;
+  }
+
+  /** @param {string} key */
+  #search(key) {
+    const slash = key.indexOf("/");
+    const customer = this.customer_numbers.get(key.slice(0, slash));
+    const vehicle = key.slice(slash + 1);
+    for (let slot = 0; slot < this.count; slot++) {
+      if (this.alive[slot] && this.vehicle[slot] === vehicle && this.customer[slot] === customer) return slot;
+    }
+    return undefined;
+  }
 }
-
-const column = () => new Float64Array(FIRST_CAPACITY).fill(NaN);
-
-/** @template {Uint8Array | Float64Array} T @param {T} from @param {T} to */
-function enlarged(from, to) {
-  to.set(from);
-  return to;
-}
-
-/** @param {string|null|undefined} text */
-export const millis = (text) => (text ? Date.parse(text) : NaN);
 
 /** @param {string} a @param {string} b */
 const order = (a, b) => (a < b ? -1 : a > b ? 1 : 0);
+
+/**
+ * Rows of columns from the JSON form.
+ * @param {Vehicle[]} list
+ * @param {number} first slot of the first
+ * @returns {import("./codec.js").Whole}
+ */
+function whole_rows(list, first) {
+  const customers = [...new Set(list.map(({ customer }) => customer))];
+  const time = (/** @type {string|null|undefined} */ text) => (text ? Date.parse(text) : NaN);
+  const scaled = (/** @type {number|null|undefined} */ value, /** @type {number} */ by, /** @type {number} */ none) =>
+    value === null || value === undefined ? none : Math.round(value * by);
+  return {
+    customers,
+    customer: Uint32Array.from(list, ({ customer }) => customers.indexOf(customer)),
+    slot: Uint32Array.from(list, (_, at) => first + at),
+    last_seen: Float64Array.from(list, ({ last_seen }) => time(last_seen)),
+    status_since: Float64Array.from(list, ({ status_since }) => time(status_since)),
+    seq: Uint32Array.from(list, ({ seq }) => seq ?? 0),
+    status: Uint8Array.from(list, ({ status }) => status_to_wire(status ?? "never_seen")),
+    lat: Int32Array.from(list, ({ position }) => scaled(position?.lat, 1e7, NO_PLACE)),
+    lon: Int32Array.from(list, ({ position }) => scaled(position?.lon, 1e7, NO_PLACE)),
+    speed: Uint16Array.from(list, ({ position }) => scaled(position?.speed_kmh, 10, NO_TENTHS)),
+    heading: Uint16Array.from(list, ({ position }) => scaled(position?.heading_deg, 10, NO_TENTHS)),
+    battery: Uint8Array.from(list, ({ battery_pct }) => scaled(battery_pct, 1, NO_PERCENT)),
+    vehicle: list.map(({ vehicle }) => vehicle),
+    name: list.map(({ name }) => name ?? ""),
+    registration: list.map(({ registration }) => registration ?? ""),
+    vin: list.map(({ vin }) => vin ?? ""),
+    tags: list.map(({ tags }) => (tags ?? []).join(BETWEEN_TAGS)),
+  };
+}

@@ -1,12 +1,17 @@
 /**
- * The only file that talks to the server: the live socket, kept alive, and the few REST reads of the page.
+ * The live connection: the socket, kept alive, and the snapshot it goes on from. With reads.js the only file that talks
+ * to the server.
  * Feeds app.js with frames; is told by app.js what has been applied. Knows nothing of vehicles.
  */
-import { DEAD_AFTER_MS, HEALTHY_AFTER_MS, pulse, retry_delay_ms } from "./pulse.js";
+import { announced_bytes, decode } from "./codec.js";
+import { HEALTHY_AFTER_MS, pulse, retry_delay_ms } from "./pulse.js";
 
 const LIVE_PATH = "/api/v1/live";
-const PROTOCOL = "rollcall.v1.json";
+const SNAPSHOT_PATH = "/api/v1/live/snapshot";
+const PROTOCOL = "rollcall.v1.bin";
 const CHECK_EVERY_MS = 1_000;
+/** A snapshot costs both sides something, so it is not fetched more often. */
+const SNAPSHOT_EVERY_MS = 1_000;
 
 /**
  * @typedef {object} Link  the state of the connection, for the banner
@@ -18,12 +23,14 @@ const CHECK_EVERY_MS = 1_000;
  *
  * @typedef {object} Handlers
  * @property {(frame: any) => {ack: number|null, resync: string|null}} on_frame
- * @property {() => object|null} resume_point   first message on a new socket; null asks for everything
+ * @property {(received: number, total: number) => void} on_progress   of a snapshot, in bytes; total 0: unknown
+ * @property {() => object|null} resume_point   first message on a new socket; null: a snapshot is needed first
  * @property {() => void} on_lost
  * @property {() => void} on_change             the Link changed
  *
  * @typedef {object} Outside  what a test replaces
  * @property {(url: string, protocol: string) => WebSocket} open_socket
+ * @property {(signal: AbortSignal, on_progress: Handlers["on_progress"]) => Promise<ArrayBuffer>} fetch_snapshot
  * @property {() => number} now
  * @property {() => number} random
  * @property {(run: () => void, ms: number) => any} set_timer
@@ -33,6 +40,7 @@ const CHECK_EVERY_MS = 1_000;
 /** @type {Outside} */
 const BROWSER = {
   open_socket: (url, protocol) => new WebSocket(url, protocol),
+  fetch_snapshot,
   now: () => performance.now(),
   random: Math.random,
   set_timer: (run, ms) => setTimeout(run, ms),
@@ -49,6 +57,11 @@ export class LiveLink {
     this.attempt = 0;
     this.opened_at = Infinity;
     /** @type {any} */ this.timer = null;
+    /** The fetch of a snapshot for this socket, begun or planned. @type {AbortController|null} */
+    this.fetching = null;
+    this.fetched_at = -Infinity;
+    /** The socket was told where to go on from. */
+    this.resumed = false;
     /** @type {Link} */
     this.link = { phase: "connecting", heard_at: outside.now(), lost_at: null, retry_at: null, bye: "" };
   }
@@ -58,13 +71,13 @@ export class LiveLink {
     outside.clear_timer(this.timer);
     Object.assign(link, { phase: "connecting", heard_at: outside.now(), retry_at: null });
     const socket = (this.socket = outside.open_socket(this.url, PROTOCOL));
-    socket.onopen = () => {
-      const resume = this.handlers.resume_point();
-      if (resume) socket.send(JSON.stringify(resume));
-    };
+    socket.binaryType = "arraybuffer";
+    this.resumed = false;
+    socket.onopen = () => this.#resume(socket);
     socket.onmessage = (event) => this.#received(socket, event.data);
     socket.onclose = () => this.#lost(socket);
     this.timer = outside.set_timer(() => this.#check(), CHECK_EVERY_MS);
+    if (this.handlers.resume_point() === null) this.#fetch_soon(socket); // beside the handshake, not after it
     this.handlers.on_change();
   }
 
@@ -75,7 +88,15 @@ export class LiveLink {
     else if (this.link.phase === "open" && pulse(silent_ms) !== "well") this.#restart();
   }
 
-  /** @param {WebSocket} socket @param {string} data */
+  /** @param {WebSocket} socket */
+  #resume(socket) {
+    const resume = this.handlers.resume_point();
+    if (resume === null) return;
+    this.resumed = true;
+    socket.send(JSON.stringify(resume));
+  }
+
+  /** @param {WebSocket} socket @param {string|ArrayBuffer} data */
   #received(socket, data) {
     if (socket !== this.socket) return; // a late frame of a socket we have given up
     const { link, outside } = this;
@@ -85,14 +106,62 @@ export class LiveLink {
       this.opened_at = outside.now();
       this.handlers.on_change();
     }
-    const frame = read(data);
+    const frame = this.#read(data);
     if (frame === null) return;
     if (frame.type === "bye") link.bye = String(frame.reason ?? "");
+    this.#apply(socket, frame);
+    // One that was sent before our resume was heard is answered by that resume.
+    if (frame.type === "resync" && (frame.refused || !this.resumed)) this.#fetch_soon(socket);
+  }
+
+  /** @param {WebSocket} socket @param {any} frame */
+  #apply(socket, frame) {
     const { ack, resync } = this.handlers.on_frame(frame);
-    if (ack !== null) socket.send(JSON.stringify({ type: "ack", version: ack }));
-    if (resync !== null) {
-      console.warn(`rollcall: starting over: ${resync}`);
-      this.#restart();
+    if (ack !== null && frame.type !== "snapshot") socket.send(JSON.stringify({ type: "ack", version: ack }));
+    if (resync !== null) this.#restart(resync);
+  }
+
+  /** @param {string|ArrayBuffer} data */
+  #read(data) {
+    try {
+      return typeof data === "string" ? JSON.parse(data) : decode(data);
+    } catch (error) {
+      // Rows that cannot be read are not left out: the page would show a wrong fleet.
+      if (typeof data !== "string") {
+        this.handlers.on_frame({ type: "resync", refused: true });
+        this.#restart(`${error}`);
+      }
+      return null;
+    }
+  }
+
+  /** @param {WebSocket} socket */
+  #fetch_soon(socket) {
+    if (this.fetching !== null) return;
+    const fetching = (this.fetching = new AbortController());
+    const wait_ms = this.fetched_at + SNAPSHOT_EVERY_MS - this.outside.now();
+    if (wait_ms <= 0) this.#fetch(socket, fetching);
+    else this.outside.set_timer(() => this.#fetch(socket, fetching), wait_ms);
+  }
+
+  /** @param {WebSocket} socket @param {AbortController} fetching */
+  async #fetch(socket, fetching) {
+    if (this.fetching !== fetching) return; // its socket was lost meanwhile
+    const { signal } = fetching;
+    this.fetched_at = this.outside.now();
+    try {
+      const data = await this.outside.fetch_snapshot(signal, (received, total) => {
+        if (signal.aborted) return;
+        this.link.heard_at = this.outside.now();
+        this.handlers.on_progress(received, total);
+      });
+      if (signal.aborted) return;
+      this.fetching = null;
+      const frame = this.#read(data);
+      if (frame !== null) this.#apply(socket, frame);
+      if (socket === this.socket && socket.readyState === 1) this.#resume(socket);
+    } catch (error) {
+      if (!signal.aborted) this.#restart(`no snapshot: ${error}`);
     }
   }
 
@@ -103,10 +172,11 @@ export class LiveLink {
     this.timer = this.outside.set_timer(() => this.#check(), CHECK_EVERY_MS);
   }
 
-  /** Does not wait for the close handshake, which a dead peer never answers. */
-  #restart() {
+  /** Does not wait for the close handshake, which a dead peer never answers. @param {string} [cause] */
+  #restart(cause) {
     const socket = this.socket;
     if (socket === null) return;
+    if (cause) console.warn(`rollcall: starting over: ${cause}`);
     this.#lost(socket);
     socket.close();
   }
@@ -117,6 +187,8 @@ export class LiveLink {
     const { link, outside } = this;
     const now = outside.now();
     this.socket = null;
+    this.fetching?.abort();
+    this.fetching = null;
     outside.clear_timer(this.timer);
     if (now - this.opened_at >= HEALTHY_AFTER_MS) this.attempt = 0;
     this.opened_at = Infinity;
@@ -128,86 +200,25 @@ export class LiveLink {
   }
 }
 
-/** @param {string} data */
-function read(data) {
-  try {
-    return JSON.parse(data);
-  } catch {
-    console.warn("rollcall: a frame that is not JSON was left out");
-    return null;
-  }
-}
-
 /** The address of the live socket beside this page. @param {Location} location */
 export function live_url(location) {
   return `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}${LIVE_PATH}`;
 }
 
-/**
- * The newest transitions of one vehicle, newest first.
- * @param {string} customer @param {string} vehicle @param {number} limit @param {AbortSignal} signal
- * @returns {Promise<import("./state.js").Transition[]>}
- */
-export async function last_transitions(customer, vehicle, limit, signal) {
-  const path = `/api/v1/customers/${encodeURIComponent(customer)}/vehicles/${encodeURIComponent(vehicle)}/transitions`;
-  const answer = await fetch(`${path}?limit=${limit}`, {
-    signal: AbortSignal.any([signal, AbortSignal.timeout(DEAD_AFTER_MS)]),
-  });
-  const body = await answer.json().catch(() => ({}));
-  if (!answer.ok) throw new Error(body.detail ?? body.title ?? `the server answered ${answer.status}`);
-  return body.items;
-}
-
-/** Whether the fleet is simulated and takes orders. @returns {Promise<boolean>} */
-export async function is_demo() {
-  const answer = await fetch("/api/v1/status").catch(() => null);
-  return answer !== null && answer.ok && (await answer.json()).demo === true;
-}
-
-/**
- * Gives a simulated vehicle an order.
- * @param {string} customer @param {string} vehicle @param {"silence"|"wake"} order
- * @returns {Promise<string>} why it was not taken; "" when it was
- */
-export async function order_demo_vehicle(customer, vehicle, order) {
-  const path = `/api/v1/demo/${encodeURIComponent(customer)}/${encodeURIComponent(vehicle)}/${order}`;
-  try {
-    const answer = await fetch(path, { method: "POST", signal: AbortSignal.timeout(DEAD_AFTER_MS) });
-    return answer.ok ? "" : (await answer.json()).detail;
-  } catch (error) {
-    return `The order did not arrive: ${/** @type {Error} */ (error).message}`;
+/** @type {Outside["fetch_snapshot"]} */
+async function fetch_snapshot(signal, on_progress) {
+  const answer = await fetch(SNAPSHOT_PATH, { signal, cache: "no-store" });
+  if (!answer.ok || answer.body === null) throw new Error(`the server answered ${answer.status}`);
+  const chunks = [];
+  let [received, total] = [0, 0];
+  const reader = answer.body.getReader();
+  for (;;) {
+    const { done, value } = await reader.read();
+    if (done) break;
+    total ||= announced_bytes(value); // the answer's own length is that of the compressed bytes, if it has any
+    chunks.push(value);
+    received += value.length;
+    on_progress(received, total);
   }
-}
-
-/**
- * What the service's own test heartbeats prove; null when nobody can say.
- * @returns {Promise<{state: string, board: {lag_ms: number}|null}|null>}
- */
-export async function read_canary() {
-  try {
-    const answer = await fetch("/api/v1/status", { signal: AbortSignal.timeout(DEAD_AFTER_MS) });
-    return answer.ok ? ((await answer.json()).canary ?? null) : null;
-  } catch {
-    return null; // the banner says that the server cannot be reached
-  }
-}
-
-/**
- * What somebody should mend about a vehicle; nothing when it cannot be read, for then the transitions say so.
- * @param {string} customer @param {string} vehicle @param {AbortSignal} signal
- * @returns {Promise<import("./words.js").Warning[]>}
- */
-export async function warnings_of(customer, vehicle, signal) {
-  try {
-    const answer = await fetch("/api/v1/warnings", {
-      signal: AbortSignal.any([signal, AbortSignal.timeout(DEAD_AFTER_MS)]),
-    });
-    if (!answer.ok) return [];
-    const { items } = await answer.json();
-    return items.filter(
-      (/** @type {import("./words.js").Warning} */ each) => each.customer === customer && each.vehicle === vehicle,
-    );
-  } catch {
-    return [];
-  }
+  return new Blob(chunks).arrayBuffer();
 }

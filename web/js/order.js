@@ -16,16 +16,19 @@ import { CHANGED, STATUSES } from "./fleet.js";
 
 /** @param {Fleet} fleet @param {Filters} filters @returns {Selection} */
 export function select(fleet, filters) {
-  const { alive, status, customer, searchable } = fleet;
+  const { alive, status, customer } = fleet;
   const wanted = STATUSES.map((name) => filters.status.length === 0 || filters.status.includes(name));
   const text = filters.q.trim().toLowerCase();
+  const texts = text === "" ? [] : fleet.search_texts();
+  const whose = filters.customer === "" ? -1 : (fleet.customer_numbers.get(filters.customer) ?? Infinity);
   const tally = [0, 0, 0, 0];
-  const order = new Uint32Array(fleet.count);
+  const order = new Uint32Array(fleet.size);
   let found = 0;
   for (const slot of fleet.named_order()) {
     if (alive[slot] === 0) continue;
-    if (filters.customer !== "" && customer[slot] !== filters.customer) continue;
-    if (text !== "" && !searchable[slot].includes(text)) continue;
+    if (whose >= 0 && customer[slot] !== whose) continue;
+    if (text !== "" && !texts[slot].includes(text)) continue;
+    if (filters.tag !== "" && !fleet.tags_of(slot).includes(filters.tag)) continue;
     tally[status[slot]] += 1;
     if (wanted[status[slot]]) order[found++] = slot;
   }
@@ -42,7 +45,7 @@ function sorted(slots, fleet, sort) {
   const descending = sort.startsWith("-");
   const name = descending ? sort.slice(1) : sort;
   if (name === "vehicle") return descending ? slots.reverse() : slots;
-  const times = name === "status_since" ? fleet.number.status_since : fleet.number.last_seen;
+  const times = name === "status_since" ? fleet.status_since : fleet.last_seen;
   // Vehicles without that time come last whichever way round: "never" is not "longest ago".
   const missing = descending ? -Infinity : Infinity;
   const keys = times.map((time) => (Number.isNaN(time) ? missing : time));
@@ -59,7 +62,7 @@ const compare = (a, b) => (a < b ? -1 : a > b ? 1 : 0);
  */
 export function affects_order(changed, filters) {
   let matter = CHANGED.added | CHANGED.removed | CHANGED.status;
-  if (filters.q !== "") matter |= CHANGED.text;
+  if (filters.q !== "" || filters.tag !== "") matter |= CHANGED.text;
   if (filters.sort.endsWith("last_seen")) matter |= CHANGED.seen;
   return (changed & matter) !== 0;
 }

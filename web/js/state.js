@@ -1,23 +1,24 @@
 /**
- * What this page knows: applies the frames of the live socket, one by one, and keeps where to resume.
+ * What this page knows: applies what the service says, frame by frame, and keeps where to resume.
  * Fed by live.js through app.js; read by the views. Pure: time comes in as an argument, answers go out as a return
- * value.
+ * value. What does not fit what is known is never guessed at: it ends in a resync.
  */
-import { CHANGED, Fleet, STATUSES, millis } from "./fleet.js";
+import { WireError } from "./codec.js";
+import { CHANGED, STATUSES, Fleet } from "./fleet.js";
+import { status_word_of_wire } from "./columns.js";
 
 /**
- * @typedef {import("./fleet.js").VehicleRow} VehicleRow
  * @typedef {{customer: string, vehicle: string, seq: number, from: string, to: string, at: string, cause: string,
  *   decided_at?: string, evidence?: any}} Transition
  * @typedef {{type: "hello", epoch: string, version: number, tick_ms?: number}} Hello
- * @typedef {{type: "snapshot", version: number, part: number, parts: number, vehicles: VehicleRow[]}} Snapshot
- * @typedef {{type: "delta", from: number, version: number, changed?: VehicleRow[], removed?: VehicleRow[]}} Delta
  * @typedef {{type: "counts", online: number, offline: number, unobserved: number, never_seen: number}} Counts
  * @typedef {{type: "observation", listening: boolean, since: string, scope?: string, cause?: string}} Observation
- * @typedef {{type: "gap", dropped: number}} Gap
- * @typedef {{type: "bye", reason: string}} Bye
- * @typedef {(Hello | Snapshot | Delta | Counts | Observation | Gap | Bye | ({type: "transition"} & Transition))
- *   & {server_time?: string}} Frame
+ * @typedef {{type: "gap", dropped: number} | {type: "bye", reason: string}
+ *   | {type: "resync", refused: boolean}} Other
+ * @typedef {(Hello | Counts | Observation | Other) & {server_time?: string}} TextFrame
+ * @typedef {import("./codec.js").BinaryFrame} BinaryFrame
+ * @typedef {{server_time: string, counts: Record<string, number>, tally: Record<string, number>, total: number,
+ *   items: import("./fleet.js").Vehicle[]}} First  what comes with the page, for the filters in its address
  *
  * @typedef {object} Outcome  what the caller has to do after a frame
  * @property {number|null} ack        the version to acknowledge: we hold exactly this now
@@ -27,6 +28,9 @@ import { CHANGED, Fleet, STATUSES, millis } from "./fleet.js";
  * @property {Transition[]} transitions
  * @property {boolean} gap            transitions were dropped: read them by REST
  */
+
+/** Causes by their number on the wire. */
+const CAUSES = ["heartbeat", "silence", "last_will", "goodbye", "blind"];
 
 /** @returns {Outcome} */
 const nothing = () => ({ ack: null, resync: null, changed: 0, replaced: false, transitions: [], gap: false });
@@ -39,10 +43,7 @@ export class LiveState {
     this.epoch = "";
     /** The version our fleet equals; null when it equals none. @type {number|null} */
     this.version = null;
-    /**
-     * A snapshot on its way.
-     * @type {{version: number, parts: number, part: number, received: number, fleet: Fleet}|null}
-     */
+    /** A snapshot on its way: bytes. @type {{received: number, total: number}|null} */
     this.incoming = null;
     /** @type {Observation} */
     this.observation = { type: "observation", listening: true, since: "" };
@@ -62,9 +63,27 @@ export class LiveState {
      * @type {{changes: number, at: number}|null}
      */
     this.caught_up = null;
+    /**
+     * What the page itself brought, until the snapshot is there: the tally under its filters, and how many match.
+     * @type {{tally: number[], found: number}|null}
+     */
+    this.first = null;
   }
 
-  /** What to ask for on a new socket; null asks for everything. */
+  /**
+   * The counts and first rows that came with the page, to be seen until the snapshot is there.
+   * @param {First} first
+   * @param {number} now
+   */
+  begin(first, now) {
+    const tally = (/** @type {Record<string, number>} */ counts) => STATUSES.map((status) => counts[status]);
+    this.clock = { server: Date.parse(first.server_time), local: now };
+    this.server_tally = tally(first.counts);
+    this.fleet.join_vehicles(first.items);
+    this.first = { tally: tally(first.tally), found: first.total };
+  }
+
+  /** What to ask for on a new socket; null: a snapshot is needed first. */
   resume_point() {
     return this.version === null ? null : { type: "resume", epoch: this.epoch, version: this.version };
   }
@@ -80,18 +99,20 @@ export class LiveState {
     return this.clock === null ? NaN : this.clock.server + (now - this.clock.local);
   }
 
-  /** @param {Frame} frame @param {number} now monotonic ms @returns {Outcome} */
+  /** @param {TextFrame|BinaryFrame} frame @param {number} now monotonic ms @returns {Outcome} */
   apply(frame, now) {
-    if (frame.server_time) this.clock = { server: millis(frame.server_time), local: now };
+    if ("server_ms" in frame) {
+      // A snapshot was some time under way, and shared with others before.
+      if (frame.type !== "snapshot" || this.clock === null) this.clock = { server: frame.server_ms, local: now };
+      return this.#binary(frame, now);
+    }
+    if (frame.server_time) this.clock = { server: Date.parse(frame.server_time), local: now };
     switch (frame.type) {
       case "hello":
         return this.#hello(frame, now);
-      case "snapshot":
-        return this.#snapshot(frame, now);
-      case "delta":
-        return this.#delta(frame, now);
-      case "transition":
-        return { ...nothing(), transitions: [frame] };
+      case "resync":
+        if (frame.refused) this.version = null; // nothing of ours is good enough to go on from
+        return nothing();
       case "gap":
         return { ...nothing(), gap: true };
       case "counts":
@@ -105,73 +126,100 @@ export class LiveState {
     }
   }
 
+  /** @param {BinaryFrame} frame @param {number} now @returns {Outcome} */
+  #binary(frame, now) {
+    try {
+      if (frame.type === "snapshot") return this.#snapshot(frame, now);
+      if (frame.type === "transitions") return { ...nothing(), transitions: this.#transitions(frame) };
+      return this.#delta(frame, now);
+    } catch (error) {
+      if (!(error instanceof WireError)) throw error;
+      this.version = null;
+      return { ...nothing(), resync: error.message };
+    }
+  }
+
   /** @param {Hello} frame @param {number} now */
   #hello(frame, now) {
     // Another epoch is another run of the hub: its version numbers have nothing to do with ours.
     if (frame.epoch !== this.epoch) this.version = null;
-    this.epoch = frame.epoch;
     if (frame.version === this.version) this.#back(now);
     return nothing();
   }
 
-  /** @param {Snapshot} frame @param {number} now @returns {Outcome} */
+  /** @param {import("./codec.js").SnapshotFrame} frame @param {number} now @returns {Outcome} */
   #snapshot(frame, now) {
-    // Parts come in order; whether they count from 0 or 1 does not matter here.
-    const { incoming: open } = this;
-    if (open === null || open.version !== frame.version || frame.part <= open.part) this.#open_snapshot(frame);
-    const incoming = /** @type {NonNullable<LiveState["incoming"]>} */ (this.incoming);
-    incoming.part = frame.part;
-    for (const row of frame.vehicles) incoming.fleet.put(row);
-    incoming.received += 1;
-    if (incoming.received < incoming.parts) {
-      const in_sight = incoming.fleet === this.fleet;
-      return { ...nothing(), changed: in_sight ? CHANGED.added : 0, replaced: in_sight && incoming.received === 1 };
-    }
     const before = this.fleet;
-    this.fleet = incoming.fleet;
+    const fleet = new Fleet();
+    fleet.version = before.version; // for those who draw only what is newer
+    fleet.join(frame);
+    if (fleet.size !== frame.count) throw new WireError("a snapshot with a vehicle twice");
+    this.fleet = fleet;
     this.incoming = null;
+    this.first = null;
+    this.epoch = frame.epoch;
     this.version = frame.version;
     this.loaded = true;
-    this.missed = this.away ? differences(before, this.fleet) : 0;
+    this.missed = this.away ? differences(before, fleet) : 0;
     this.#back(now);
     return { ...nothing(), ack: frame.version, changed: CHANGED.added, replaced: true };
   }
 
-  /** @param {Snapshot} frame */
-  #open_snapshot(frame) {
-    this.incoming = { version: frame.version, parts: frame.parts, part: frame.part, received: 0, fleet: new Fleet() };
-    // On the first load rows show as they come; later the old fleet stays in sight until the new one is whole.
-    if (!this.loaded) this.fleet = this.incoming.fleet;
-  }
-
-  /** @param {Delta} frame @param {number} now @returns {Outcome} */
+  /**
+   * @param {Exclude<BinaryFrame, {type: "snapshot" | "transitions"}>} frame
+   * @param {number} now
+   * @returns {Outcome}
+   */
   #delta(frame, now) {
-    // The server went on from what we had instead of finishing its snapshot: our resume reached it late.
-    this.incoming = null;
     if (this.version === null || frame.from > this.version) {
-      const resync = `delta from version ${frame.from}, but this page has ${this.version}`;
-      this.version = null;
-      return { ...nothing(), resync };
+      throw new WireError(`delta from version ${frame.from}, but this page has ${this.version ?? "none"}`);
     }
     // One that starts before our version is welcome: a delta carries newest states, so it can only tell the same or
     // newer.
-    let changed = 0;
-    // Removals first: a vehicle that left and came back since is in both lists.
-    for (const { customer, vehicle } of frame.removed ?? []) {
-      const bits = this.fleet.remove(customer, vehicle);
-      changed |= bits;
-      if (bits) this.missed += 1;
-    }
-    for (const row of frame.changed ?? []) {
-      const bits = this.fleet.put(row);
-      changed |= bits;
-      if (bits & (CHANGED.added | CHANGED.status)) this.missed += 1;
-    }
+    const before = this.fleet.size;
+    const changed = this.#apply(frame);
+    if (changed & (CHANGED.added | CHANGED.removed)) this.missed += Math.abs(this.fleet.size - before);
+    if (changed & CHANGED.status) this.missed += frame.count;
     // A long delta comes in several frames; all but the last say that we are still where we were.
     if (frame.version === frame.from && frame.version === this.version) return { ...nothing(), changed };
     this.version = Math.max(this.version, frame.version);
     this.#back(now);
     return { ...nothing(), ack: this.version, changed };
+  }
+
+  /** @param {Exclude<BinaryFrame, {type: "snapshot" | "transitions"}>} frame */
+  #apply(frame) {
+    switch (frame.type) {
+      case "joined":
+        return this.fleet.join(frame);
+      case "left":
+        return this.fleet.leave(frame.slot);
+      case "turned":
+        return this.fleet.turn(frame);
+      case "heard":
+        return this.fleet.hear(frame);
+    }
+  }
+
+  /** By name; those of vehicles that have left are left out. @param {import("./codec.js").TransitionsFrame} frame */
+  #transitions(frame) {
+    /** @type {Transition[]} */
+    const list = [];
+    const text = (/** @type {number} */ at) => (Math.abs(at) < 8.64e15 ? new Date(at).toISOString() : "");
+    frame.slot.forEach((slot, at) => {
+      if (!this.fleet.alive[slot]) return;
+      list.push({
+        customer: this.fleet.customer_of(slot),
+        vehicle: this.fleet.vehicle[slot],
+        seq: frame.seq[at],
+        from: status_word_of_wire(frame.old[at]),
+        to: status_word_of_wire(frame.to[at]),
+        at: text(frame.at[at]),
+        decided_at: text(frame.decided_at[at]),
+        cause: CAUSES[frame.cause[at]] ?? "",
+      });
+    });
+    return list;
   }
 
   /** We are where the server is. @param {number} now */
@@ -182,21 +230,17 @@ export class LiveState {
   }
 }
 
-/**
- * Vehicles that changed status (or passed through one), came or went between two fleets.
- * @param {Fleet} before
- * @param {Fleet} after
- */
+/** Vehicles that changed status (or passed through one), came or went. @param {Fleet} before @param {Fleet} after */
 export function differences(before, after) {
+  const known = new Map(before.slots().map((slot) => [before.key_of(slot), slot]));
   let same = 0;
   let changed = 0;
-  for (const [key, slot] of before.slots) {
-    const other = after.slots.get(key);
-    if (other === undefined) continue;
-    const equal =
-      before.status[slot] === after.status[other] && Object.is(before.number.seq[slot], after.number.seq[other]);
+  for (const slot of after.slots()) {
+    const old = known.get(after.key_of(slot));
+    if (old === undefined) continue;
+    const equal = before.status[old] === after.status[slot] && before.seq[old] === after.seq[slot];
     if (equal) same += 1;
     else changed += 1;
   }
-  return changed + (before.count - same - changed) + (after.count - same - changed);
+  return changed + (before.size - same - changed) + (after.size - same - changed);
 }

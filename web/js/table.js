@@ -3,7 +3,6 @@
  * changed.
  * Fed by app.js with the order of slots and the fleet; tells app.js which vehicle was opened.
  */
-import { keyOf } from "./fleet.js";
 import { STATUS_WORDS, age, measure, moment, place } from "./words.js";
 import { moved, scroll_to_row, window_of } from "./windowing.js";
 
@@ -73,8 +72,8 @@ export class VehicleTable {
     if (view.height !== this.height) this.sizer.style.height = `${(this.height = view.height)}px`;
     set(grid, "aria-rowcount", String(order.length + 1));
     while (this.pool.length < view.last - view.first) this.pool.push(this.#new_row());
-    const active = fleet.slots.get(this.active_key);
-    const open = fleet.slots.get(open_key);
+    const active = fleet.find(this.active_key);
+    const open = fleet.find(open_key);
     let active_id = "";
     for (let at = view.first; at < view.last; at++) {
       // Row r always sits on element r mod pool, so scrolling by one row rewrites one element.
@@ -165,7 +164,7 @@ export class VehicleTable {
   }
 
   #active_at() {
-    const slot = this.fleet?.slots.get(this.active_key);
+    const slot = this.fleet?.find(this.active_key);
     return slot === undefined ? -1 : this.order.indexOf(slot);
   }
 
@@ -178,7 +177,7 @@ export class VehicleTable {
   #activate(at) {
     if (this.fleet === null) return;
     const slot = this.order[at];
-    this.active_key = keyOf(this.fleet.customer[slot], this.fleet.vehicle[slot]);
+    this.active_key = this.fleet.key_of(slot);
     const view_height = this.grid.clientHeight - this.head_height;
     this.grid.scrollTop = scroll_to_row(at, this.order.length, this.row_height, view_height, this.grid.scrollTop);
     this.on_scroll();
@@ -189,7 +188,7 @@ export class VehicleTable {
     const element = /** @type {HTMLElement} */ (event.target).closest(".row");
     const row = this.pool.find((each) => each.element === element);
     if (row === undefined || this.fleet === null) return;
-    this.active_key = keyOf(this.fleet.customer[row.slot], this.fleet.vehicle[row.slot]);
+    this.active_key = this.fleet.key_of(row.slot);
     this.on_open(this.active_key);
   }
 }
@@ -206,17 +205,16 @@ function set(element, name, value) {
 
 /** The texts of one row, in the order of CELLS. @param {Fleet} fleet @param {number} slot @param {number} server_now */
 function texts_of(fleet, slot, server_now) {
-  const { number } = fleet;
   const status = STATUS_WORDS[fleet.status[slot]];
   return [
     fleet.vehicle[slot],
-    fleet.text.name[slot],
-    fleet.customer[slot],
+    fleet.name[slot],
+    fleet.customer_of(slot),
     status.word,
     status.shape,
-    moment(number.status_since[slot], server_now),
-    age(number.last_seen[slot], server_now),
-    place(number.lat[slot], number.lon[slot], 4),
-    measure(number.speed_kmh[slot], "km/h"),
+    moment(fleet.status_since[slot], server_now),
+    age(fleet.last_seen[slot], server_now),
+    place(fleet.lat_of(slot), fleet.lon_of(slot), 4),
+    measure(fleet.speed_of(slot), "km/h"),
   ];
 }

@@ -10,17 +10,18 @@ import { STATUSES } from "./fleet.js";
  * @property {string[]} status   statuses in sight; empty means all
  * @property {string} customer   "" means all
  * @property {string} q          text to find in vehicle, name, registration, vin
+ * @property {string} tag        a tag the vehicle has; "" means any
  * @property {string} sort       one of SORTS
  * @property {string} v          the open vehicle as customer/vehicle; "" means none
  */
 
 export const SORTS = ["vehicle", "-vehicle", "last_seen", "-last_seen", "status_since", "-status_since"];
-const KNOWN = ["status", "customer", "q", "sort", "v"];
+const KNOWN = ["status", "customer", "q", "tag", "sort", "v"];
 /** The longest text the server would accept as an identifier is far below this; more is a mistake. */
 const TEXT_MAX = 200;
 
 /** @returns {Filters} */
-export const no_filters = () => ({ status: [], customer: "", q: "", sort: "vehicle", v: "" });
+export const no_filters = () => ({ status: [], customer: "", q: "", tag: "", sort: "vehicle", v: "" });
 
 /**
  * Reads an address; what it cannot use is left out and named.
@@ -37,7 +38,7 @@ export function parse(search) {
     else if (name === "sort" && !SORTS.includes(value)) ignored.push(`sort=${value}`);
     else if (name === "v" && !value.includes("/"))
       ignored.push(`v=${value}`); // customer/vehicle
-    else filters[/** @type {"customer"|"q"|"sort"|"v"} */ (name)] = value;
+    else filters[/** @type {"customer"|"q"|"tag"|"sort"|"v"} */ (name)] = value;
   }
   return { filters, ignored };
 }
@@ -55,6 +56,7 @@ export function format(filters) {
   if (filters.status.length > 0) parts.set("status", filters.status.join(","));
   if (filters.customer !== "") parts.set("customer", filters.customer);
   if (filters.q !== "") parts.set("q", filters.q);
+  if (filters.tag !== "") parts.set("tag", filters.tag);
   if (filters.sort !== "vehicle") parts.set("sort", filters.sort);
   if (filters.v !== "") parts.set("v", filters.v);
   // Commas and slashes are allowed in a query; left bare they keep the address readable.
@@ -63,7 +65,10 @@ export function format(filters) {
 }
 
 /** Whether anything hides a vehicle. @param {Filters} filters */
-export const narrowed = (filters) => filters.status.length > 0 || filters.customer !== "" || filters.q.trim() !== "";
+export const narrowed = (filters) => filters.status.length > 0 || of_a_part(filters);
+
+/** Whether anything but the status hides a vehicle. @param {Filters} filters */
+export const of_a_part = (filters) => filters.customer !== "" || filters.q.trim() !== "" || filters.tag !== "";
 
 /**
  * The statuses after a click on one of the buttons; all four chosen is the same as none.
