@@ -44,11 +44,6 @@ impl Gaps {
         self.list.back().map(|gap| if gap.to == Millis::MAX { gap.from } else { gap.to })
     }
 
-    /// The first blind instant that is known.
-    pub fn first(&self) -> Option<Millis> {
-        self.list.front().map(|gap| gap.from)
-    }
-
     /// We stopped hearing at `from`, which may lie in the past. A gap that is open already only grows into the past.
     pub fn open(&mut self, from: Millis) {
         let open = if self.listening() { None } else { self.list.pop_back() };

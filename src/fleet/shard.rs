@@ -101,6 +101,8 @@ pub struct Parts {
     pub rules: Rules,
     /// When we could not hear.
     pub gaps: Gaps,
+    /// Since when this run was blind before it listened.
+    pub blind_from: Millis,
     /// The clock.
     pub clock: Clock,
     /// Counters of all shards.
@@ -113,13 +115,6 @@ pub struct Parts {
     pub persister: Persister,
     /// What operators are warned of.
     pub warnings: Arc<Warnings>,
-}
-
-impl Parts {
-    /// Since when this run was blind before it listened.
-    pub fn blind_from(&self) -> Millis {
-        self.gaps.first().unwrap_or_else(|| self.clock.started_at())
-    }
 }
 
 /// One shard.
@@ -314,7 +309,7 @@ fn from_board(parts: &Parts, entry: Arc<Entry>) -> Option<Origin> {
     let instant = |date: Option<Millis>| date.map(|date| parts.clock.instant(date));
     let (since, last_seen) = (instant(state.since), instant(state.last_seen));
     let stored = Stored { status: state.status, since, seq: state.seq, last_seen };
-    let liveness = Liveness::restored(stored, state.policy, parts.blind_from());
+    let liveness = Liveness::restored(stored, state.policy, parts.blind_from);
     Some(Origin {
         entry,
         registered: None,

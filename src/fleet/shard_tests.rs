@@ -25,6 +25,7 @@ struct Memory {
     broken: AtomicBool,
     alive_until: Option<Millis>,
     vehicles: Vec<StoredVehicle>,
+    gaps: Vec<ObservationGap>,
     transitions: Mutex<Vec<Transition>>,
 }
 
@@ -80,7 +81,7 @@ impl Store for Memory {
         self.answer()
     }
     async fn gaps(&self, _: Millis, _: Millis) -> anyhow::Result<Vec<ObservationGap>> {
-        Ok(Vec::new())
+        Ok(self.gaps.clone())
     }
     async fn transitions(&self, _: &TransitionQuery) -> anyhow::Result<Vec<Transition>> {
         Ok(self.transitions.lock().clone())
@@ -201,20 +202,39 @@ async fn a_sender_is_told_only_when_the_transition_is_durable() {
     assert_eq!(fleet.stored(), [(1, Status::Online)]);
 }
 
-/// R22: what the store says was online before we were deaf is not called offline for it.
-#[actix::test]
-async fn a_restart_makes_nobody_offline() {
-    let now = Clock::start().now();
-    let stored = |vehicle: &str, ago: Millis| StoredVehicle {
+/// A vehicle that was online when it was stored.
+fn stored(vehicle: &str, last_seen: Millis) -> StoredVehicle {
+    StoredVehicle {
         key: Arc::new(VehicleKey::parse("acme", vehicle).expect("key")),
         registered: None,
         offline_after: None,
         status: Status::Online,
-        since: Some(now - 60_000),
+        since: Some(last_seen - 20_000),
         seq: 7,
-        last_seen: Some(now - ago),
+        last_seen: Some(last_seen),
         latest: Latest::default(),
-    };
+    }
+}
+
+/// R22: killed twice within a timeout. What was said while the first process lay dead is known to nobody, and the second
+/// one, which knew that, is dead too.
+#[actix::test]
+async fn a_second_crash_does_not_forget_the_first_one() {
+    let now = Clock::start().now();
+    let gap = |from, to| ObservationGap { scope: "process".into(), from, to, cause: "start".into() };
+    let gaps = vec![gap(now - 2_400, Some(now - 600))];
+    let vehicles = vec![stored("unheard", now - 2_500), stored("dead before", now - 4_000)];
+    let store = Memory { vehicles, gaps, alive_until: Some(now - 200), ..Memory::default() };
+    let fleet = fleet(store, 1_000).await;
+    until("judged", || fleet.status("dead before") == Some(Status::Offline)).await;
+    until("judged", || fleet.status("unheard") == Some(Status::Unobserved)).await;
+}
+
+/// R22: what the store says was online before we were deaf is not called offline for it.
+#[actix::test]
+async fn a_restart_makes_nobody_offline() {
+    let now = Clock::start().now();
+    let stored = |vehicle: &str, ago: Millis| stored(vehicle, now - ago);
     let vehicles = vec![stored("speaks", 20_000), stored("silent", 20_000), stored("dead before", 40_000)];
     let fleet = fleet(Memory { vehicles, alive_until: Some(now - 20_000), ..Memory::default() }, 1_000).await;
     until("judged", || fleet.status("dead before") == Some(Status::Offline)).await;

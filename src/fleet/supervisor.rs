@@ -115,17 +115,19 @@ impl Supervisor {
         let stored = store.alive_until().await?;
         let alive_until = stored.max(seen.as_ref().map(|seen| seen.alive_until));
         let blind_from = alive_until.unwrap_or_else(|| clock.now()).min(clock.now());
-        let mut gaps = Gaps::default();
+        let mut gaps = earlier_gaps(&store, &rules, clock.now()).await?;
         gaps.open(blind_from);
+        // Written before anything goes on: a crash from here on must not make the next start believe that we heard.
+        let (scope, cause) = ("process".to_owned(), "start".to_owned());
+        store.record_gap(&ObservationGap { scope, from: blind_from, to: None, cause }).await?;
         let (since, scope) = (Some(blind_from), "process".into());
         let deaf = Observation { listening: false, since, scope, cause: "start".into() };
         hub.send(Observed(deaf)).await?;
-        let parts = Parts { registry, rules, gaps, clock, counters, feed, hub, persister, warnings };
+        let parts = Parts { registry, rules, gaps, blind_from, clock, counters, feed, hub, persister, warnings };
         let shards: Vec<Addr<Shard>> = (0..parts.registry.shards())
             .map(|index| Shard::start_on(&Arbiter::new().handle(), index, parts.clone()))
             .collect();
         restore(&store, &parts, &shards, seen).await?;
-        store.close_open_gaps(clock.now()).await?;
         if stored.is_none() {
             // A store that is new has no checkpoint yet; a crash before the first one must be dated too.
             store.checkpoint(&[], clock.now()).await?;
@@ -160,6 +162,23 @@ impl Supervisor {
         let observation = Observation { listening: self.blind.is_empty(), since, scope, cause };
         self.hub.do_send(Observed(observation));
     }
+}
+
+/// The blind intervals of earlier runs: a vehicle's silence may reach back over several, and each gave it a full timeout
+/// (R22). One that a crash left open ended at the latest now.
+async fn earlier_gaps(store: &Arc<dyn Store>, rules: &Rules, now: Millis) -> anyhow::Result<Gaps> {
+    store.close_open_gaps(now).await?;
+    // An older one put no deadline off that may have passed just before this run.
+    let reach = 2 * rules.sleep_max.max(rules.offline_after);
+    let mut gaps = Gaps::default();
+    for gap in store.gaps(now.saturating_sub(reach), now).await? {
+        let to = gap.to.unwrap_or(now);
+        if gaps.since().is_none_or(|since| to > since) {
+            gaps.open(gap.from);
+            gaps.close(to);
+        }
+    }
+    Ok(gaps)
 }
 
 async fn restore(
@@ -203,7 +222,7 @@ fn origin(stored: StoredVehicle, customers: Option<Millis>, parts: &Parts) -> Or
     // Nobody was heard in the future, whatever the clock of the last run was.
     let past = |date: Option<Millis>| date.map(|date| date.min(parts.clock.started_at()));
     let (since, last_seen) = (past(since), past(last_seen));
-    let liveness = Liveness::restored(Stored { status, since, seq, last_seen }, policy, parts.blind_from());
+    let liveness = Liveness::restored(Stored { status, since, seq, last_seen }, policy, parts.blind_from);
     Origin { entry: parts.registry.restore(key), registered, liveness, latest, policy, standing: Standing::Stored }
 }
 

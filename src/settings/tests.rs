@@ -121,7 +121,7 @@ fn the_production_file_loads_and_differs_where_it_says() {
 
 #[test]
 fn a_duration_that_would_overflow_is_refused() {
-    let flags = [("fleet.offline_after", format!("{}ms", Millis::MAX))];
+    let flags = [("fleet.offline_after", format!("{}ms", i64::MAX))];
     assert!(load(&[], env(&[]), &flags).expect_err("too long")[0].contains("fleet.offline_after"));
 }
 

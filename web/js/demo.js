@@ -14,6 +14,8 @@ export class DemoButtons {
     this.customer = "";
     this.vehicle = "";
     this.offline_after_ms = NaN;
+    /** The order that was taken last. @type {"silence"|"wake"|null} */
+    this.taken = null;
     find("demo-silence").addEventListener("click", () => this.#order("silence"));
     find("demo-wake").addEventListener("click", () => this.#order("wake"));
     this.root.hidden = false;
@@ -25,17 +27,24 @@ export class DemoButtons {
    * @param {number} offline_after_ms its timeout; NaN: not known yet
    */
   show(customer, vehicle, offline_after_ms) {
+    const same = this.customer === customer && this.vehicle === vehicle;
+    const known = Object.is(offline_after_ms, this.offline_after_ms);
     this.offline_after_ms = offline_after_ms;
-    if (this.customer === customer && this.vehicle === vehicle) return;
-    Object.assign(this, { customer, vehicle });
-    this.answer.textContent = "";
+    if (!same) {
+      Object.assign(this, { customer, vehicle, taken: null });
+      this.answer.textContent = "";
+    } else if (!known && this.taken !== null) {
+      this.answer.textContent = this.#said(this.taken); // the panel read the timeout only now
+    }
   }
 
   /** @param {"silence"|"wake"} order */
   async #order(order) {
     const { customer, vehicle } = this;
     const trouble = await order_demo_vehicle(customer, vehicle, order);
-    if (this.vehicle === vehicle && this.customer === customer) this.answer.textContent = trouble || this.#said(order);
+    if (this.vehicle !== vehicle || this.customer !== customer) return;
+    this.taken = trouble === "" ? order : null;
+    this.answer.textContent = trouble || this.#said(order);
   }
 
   /** @param {"silence"|"wake"} order */
