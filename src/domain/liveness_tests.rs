@@ -240,6 +240,7 @@ fn an_announced_sleep_moves_the_deadline_up_to_the_cap() {
     }
 }
 
+/// R18: a broker that delivers again is no news.
 #[test]
 fn a_repeated_beat_changes_nothing_but_last_seen() {
     let beat = |seq| Heartbeat { boot: Some(1), seq: Some(seq), ..Heartbeat::default() };

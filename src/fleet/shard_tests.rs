@@ -216,8 +216,8 @@ fn stored(vehicle: &str, last_seen: Millis) -> StoredVehicle {
     }
 }
 
-/// R22: killed twice within a timeout. What was said while the first process lay dead is known to nobody, and the second
-/// one, which knew that, is dead too.
+/// R22: killed twice within a timeout. What was said while the first process lay dead is known to nobody, and the
+/// second one, which knew that, is dead too.
 #[actix::test]
 async fn a_second_crash_does_not_forget_the_first_one() {
     let now = Clock::start().now();

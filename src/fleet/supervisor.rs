@@ -164,8 +164,8 @@ impl Supervisor {
     }
 }
 
-/// The blind intervals of earlier runs: a vehicle's silence may reach back over several, and each gave it a full timeout
-/// (R22). One that a crash left open ended at the latest now.
+/// The blind intervals of earlier runs: a vehicle's silence may reach back over several, and each gave it a full
+/// timeout (R22). One that a crash left open ended at the latest now.
 async fn earlier_gaps(store: &Arc<dyn Store>, rules: &Rules, now: Millis) -> anyhow::Result<Gaps> {
     store.close_open_gaps(now).await?;
     // An older one put no deadline off that may have passed just before this run.

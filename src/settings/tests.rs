@@ -1,7 +1,6 @@
 //! Tests of the settings: layers, unknown keys, secrets, durations, and the files that are shipped. Reads settings.rs.
 
 use super::*;
-use crate::domain::time::Millis;
 
 fn env(list: &[(&str, &str)]) -> Vec<(String, String)> {
     list.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()

@@ -37,6 +37,7 @@ mod stacks;
 mod status_topic;
 mod stop;
 mod support;
+mod takeover;
 mod tidy;
 mod traces;
 mod views;

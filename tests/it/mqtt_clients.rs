@@ -99,7 +99,7 @@ async fn mosquitto_pub_makes_a_vehicle_online_in_both_versions_at_every_quality_
     }
 }
 
-/// R37: the broker's memory proves nothing about now.
+/// R37, R38: the broker's memory proves nothing about now.
 #[tokio::test]
 async fn a_retained_heartbeat_makes_nobody_online_and_is_refused() {
     let service = Service::start(&IN_MEMORY);
