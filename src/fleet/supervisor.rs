@@ -115,7 +115,7 @@ impl Supervisor {
         let stored = store.alive_until().await?;
         let alive_until = stored.max(seen.as_ref().map(|seen| seen.alive_until));
         let blind_from = alive_until.unwrap_or_else(|| clock.now()).min(clock.now());
-        let mut gaps = earlier_gaps(&store, &rules, clock.now()).await?;
+        let mut gaps = earlier_gaps(&store, &rules, clock.now(), blind_from).await?;
         gaps.open(blind_from);
         // Written before anything goes on: a crash from here on must not make the next start believe that we heard.
         let (scope, cause) = ("process".to_owned(), "start".to_owned());
@@ -165,14 +165,14 @@ impl Supervisor {
 }
 
 /// The blind intervals of earlier runs: a vehicle's silence may reach back over several, and each gave it a full
-/// timeout (R22). One that a crash left open ended at the latest now.
-async fn earlier_gaps(store: &Arc<dyn Store>, rules: &Rules, now: Millis) -> anyhow::Result<Gaps> {
+/// timeout (R22). From `until` on this run's own takes their place; one that a crash left open ended at the latest now.
+async fn earlier_gaps(store: &Arc<dyn Store>, rules: &Rules, now: Millis, until: Millis) -> anyhow::Result<Gaps> {
     store.close_open_gaps(now).await?;
     // An older one put no deadline off that may have passed just before this run.
     let reach = 2 * rules.sleep_max.max(rules.offline_after);
     let mut gaps = Gaps::default();
-    for gap in store.gaps(now.saturating_sub(reach), now).await? {
-        let to = gap.to.unwrap_or(now);
+    for gap in store.gaps(now.saturating_sub(reach), until).await? {
+        let to = gap.to.unwrap_or(until).min(until);
         if gaps.since().is_none_or(|since| to > since) {
             gaps.open(gap.from);
             gaps.close(to);
