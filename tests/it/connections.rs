@@ -25,6 +25,11 @@ async fn closed_after(service: &Service, bytes: &[u8]) -> Duration {
     begun.elapsed()
 }
 
+/// Waits until the service's own line is in and proves something.
+async fn settled(service: &Service) {
+    until("the canary is in", || async { service.get("/api/v1/status").await["canary"]["state"] == "well" }).await;
+}
+
 /// Open files of the service.
 fn files(service: &Service) -> usize {
     std::fs::read_dir(format!("/proc/{}/fd", service.pid())).expect("readable").count()
@@ -91,7 +96,7 @@ async fn a_packet_over_the_limit_closes_its_connection_alone() {
 async fn an_address_has_its_share_and_gets_it_back() {
     // The service's own line, which proves that its listener works, comes from this address too.
     let service = service(&[("CONNECTIONS_PER_ADDRESS_MAX", "4")]);
-    until("the canary is in", || async { service.get("/api/v1/status").await["canary"]["state"] == "well" }).await;
+    settled(&service).await;
     let mut inside = Vec::new();
     for number in 0..3 {
         inside.push(Raw::connect(&service, &format!("unit{number}")).await);
@@ -111,6 +116,8 @@ async fn an_address_has_its_share_and_gets_it_back() {
 async fn abandoned_connections_keep_nobody_out_and_leak_nothing() {
     let _ = rlimit::increase_nofile_limit(u64::MAX);
     let service = service(&[("CONNECTIONS_MAX", "300"), ("CONNECT_TIMEOUT", "5s")]);
+    // Files of its own that it opens only after the ready line, among them the canary's.
+    settled(&service).await;
     let before = files(&service);
     let mut abandoned = Vec::new();
     for _ in 0..2_000 {
