@@ -1,5 +1,6 @@
 //! When Rollcall itself could not hear: the blind intervals, newest last.
-//! Fed by start-up and by the intake's link; read by liveness, which blames no vehicle for our deafness.
+//! Fed by start-up, the intake's link, the canary and shards that were suspended; read by liveness, which blames no
+//! vehicle for our deafness.
 
 use std::collections::VecDeque;
 

@@ -1,8 +1,9 @@
 //! The supervisor: brings the fleet to life from the store, and knows whether Rollcall hears.
 //!
-//! Owns: the shards and the list of blind intervals. Receives: `Hearing` from the intakes, `Paused` from shards.
-//! Sends: `Restore` and `Observe` to shards, `Observed` to the hub, gaps to the persister. Bound: intakes speak only
-//! when their state changes. On death: the process ends.
+//! Owns: the shards and the list of blind intervals. Receives: `Hearing` from the intakes and the canary's judge,
+//! `Paused` from shards, `Stepped` when the wall clock was set, `Enroll` from REST, `DrainAll` at the end. Sends:
+//! `Restore` and `Observe` to shards, `Observed` to the hub, gaps to the persister. Bound: intakes speak only when
+//! their state changes. On death: the process ends.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

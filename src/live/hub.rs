@@ -2,8 +2,9 @@
 //!
 //! Owns: the right to write the feed. Receives: updates from shards, durable transitions from the persister, whether
 //! we hear from the supervisor. Sends: `Tick` to sessions. Bound: a shard has one `Updates` under way (it answers when
-//! taken), the persister one batch; a session's mailbox holds one tick, a second one is dropped, for the next frame
-//! says it all. On death: the process ends, as there is no truth to show without it.
+//! taken), the persister one batch, of which what the board does not show yet waits four ticks at most; a session's
+//! mailbox holds one tick, a second one is dropped, for the next frame says it all. On death: the process ends, as
+//! there is no truth to show without it.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
