@@ -4,6 +4,7 @@
 pub mod availability;
 pub mod board;
 pub mod boots;
+pub mod calendar;
 pub mod firsts;
 pub mod heartbeat;
 pub mod ids;
@@ -14,5 +15,6 @@ pub mod owntracks;
 pub mod policy;
 pub mod query;
 pub mod search;
+pub mod statistics;
 pub mod time;
 pub mod transition;
