@@ -293,8 +293,10 @@ impl Default for Live {
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Auth {
-    /// Must be `open`, written out, before a listener may be bound to anything but loopback.
+    /// Must be written out before a listener may be bound to anything but loopback, where nobody is asked by default.
     pub mode: Option<AuthMode>,
+    /// What keys the hashes of keys; empty: one is made on first use and kept in the local folder.
+    pub pepper: Secret,
 }
 
 /// How callers are known.
@@ -303,6 +305,8 @@ pub struct Auth {
 pub enum AuthMode {
     /// Everybody may do everything: the operator says that the network is the wall.
     Open,
+    /// Every door asks for a key.
+    Keys,
 }
 
 /// What is logged, and how.
@@ -333,7 +337,7 @@ pub enum LogFormat {
 
 impl<'de> Deserialize<'de> for AuthMode {
     fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
-        one_of(input, &[("open", Self::Open)])
+        one_of(input, &[("open", Self::Open), ("keys", Self::Keys)])
     }
 }
 

@@ -2,6 +2,7 @@
 //! Reads the board (live) and the store (history); feeds the door with heartbeats; hands WebSockets to live sessions.
 
 mod assets;
+pub mod auth;
 mod availability;
 mod canary;
 mod customers;

@@ -1,6 +1,7 @@
 //! The pure core: what a heartbeat is, what a status is, and when a silent vehicle is offline.
 //! No actor, socket, database, clock, randomness or log in here: inputs are arguments, outcomes are return values.
 
+pub mod access;
 pub mod availability;
 pub mod board;
 pub mod boots;

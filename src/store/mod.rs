@@ -1,6 +1,7 @@
 //! Where transitions are kept: one trait, two stores, each in its own SQL.
 //! Fed by the persister, the only writer; read at start, and by REST for what happened in the past.
 
+pub mod access;
 pub mod last_seen;
 pub mod local;
 mod owned;
