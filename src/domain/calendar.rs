@@ -82,8 +82,8 @@ impl Calendar {
         }
     }
 
-    /// The borders of the buckets that `[from, to)` lies in, in order; the last one is the end of the last bucket. At least
-    /// one bucket, and nothing when there would be more than `buckets_max`.
+    /// The borders of the buckets that `[from, to)` lies in, in order; the last one is the end of the last bucket. At
+    /// least one bucket, and nothing when there would be more than `buckets_max`.
     pub fn borders(&self, from: Millis, to: Millis, buckets_max: usize) -> Option<Vec<Millis>> {
         let mut borders = vec![self.floor(from)];
         loop {
