@@ -14,5 +14,6 @@ pub mod owntracks;
 pub mod policy;
 pub mod query;
 pub mod search;
+pub mod sleep;
 pub mod time;
 pub mod transition;
