@@ -6,6 +6,7 @@ pub mod last_seen;
 pub mod limit;
 pub mod outbox;
 pub mod persister;
+pub mod proof;
 pub mod registry;
 pub mod shard;
 pub mod supervisor;

@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::limit::Limit;
+use super::proof::Proof;
 use super::token::Token;
 use crate::clock::Clock;
 use crate::domain::board::Slot;
@@ -159,6 +160,7 @@ pub struct Registry {
     over_limit: AtomicU64,
     customers: Mutex<HashMap<Arc<str>, usize>>,
     hasher: RandomState,
+    proof: Arc<Proof>,
 }
 
 #[derive(Default)]
@@ -180,6 +182,11 @@ struct Inside {
 }
 
 impl Registry {
+    /// Up to when it is proved that we hear.
+    pub fn proof(&self) -> &Arc<Proof> {
+        &self.proof
+    }
+
     /// An empty registry with one lane a shard.
     pub fn new(shards: usize, admission: Admission, clock: Clock) -> Self {
         Self {
@@ -191,6 +198,7 @@ impl Registry {
             over_limit: AtomicU64::new(0),
             customers: Mutex::default(),
             hasher: RandomState::default(),
+            proof: Arc::default(),
         }
     }
 
