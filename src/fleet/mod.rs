@@ -7,6 +7,7 @@ pub mod last_seen;
 pub mod limit;
 pub mod outbox;
 pub mod persister;
+pub mod proof;
 pub mod registry;
 pub mod rollups;
 pub mod shard;

@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 
 use crate::domain::heartbeat::Heartbeat;
 use crate::domain::ids::VehicleKey;
+use crate::domain::sleep::Announced;
 use crate::domain::transition::{Status, Transition};
 use crate::fleet::limit::Limit;
 use crate::fleet::registry::{Admission, Delivered, Input, LANE_INPUTS_MAX, NotTaken};
@@ -226,6 +227,7 @@ fn stored(vehicle: &str, last_seen: Millis) -> StoredVehicle {
         since: Some(last_seen - 20_000),
         seq: 7,
         last_seen: Some(last_seen),
+        announced: Announced::NONE,
         latest: Latest::default(),
     }
 }
