@@ -2,6 +2,7 @@
 //! by main.rs before anything is bound; a wrong or unknown key is an error that names it and the nearest known one.
 
 mod check;
+mod history;
 mod map;
 mod values;
 
@@ -14,6 +15,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use crate::domain::heartbeat::Format;
 use crate::domain::policy::Rules;
 
+pub use history::History;
 pub use map::Map;
 use values::one_of;
 pub use values::{Secret, Span};
@@ -30,6 +32,8 @@ pub struct Settings {
     pub store: Store,
     /// The vehicles and their timeouts.
     pub fleet: Fleet,
+    /// What is kept of the past beside transitions.
+    pub history: History,
     /// The live push.
     pub live: Live,
     /// Who may come in.

@@ -22,6 +22,7 @@ mod params;
 mod quarantine;
 pub mod rate;
 mod refused;
+mod stats;
 mod status;
 mod transitions;
 mod vehicles;
@@ -42,6 +43,7 @@ use crate::domain::policy::Rules;
 use crate::fleet::outbox::FleetCounters;
 use crate::fleet::persister::StoreHealth;
 use crate::fleet::registry::Registry;
+use crate::fleet::rollups::Counted;
 use crate::fleet::supervisor::Supervisor;
 use crate::ingest::canary::Canary;
 use crate::ingest::door::Door;
@@ -74,6 +76,8 @@ pub struct Service {
     pub supervisor: Addr<Supervisor>,
     /// The past.
     pub store: Arc<dyn Store>,
+    /// How far the statistics are.
+    pub counted: Arc<Counted>,
     /// How the store is doing.
     pub health: Arc<StoreHealth>,
     /// Counters of the fleet.
@@ -121,6 +125,7 @@ pub fn routes(config: &mut web::ServiceConfig, service: web::Data<Service>) {
             read(Customer(Read), availability::of_vehicle),
         ))
         .service(get("/availability", read(Customer(Read), availability::of_fleet)))
+        .service(get("/stats", read(Customer(Read), stats::list)))
         .service(get("/transitions", read(Customer(Read), transitions::of_fleet)))
         .service(get("/customers", read(Customer(Read), customers::list)))
         .service(get("/status", read(Customer(Read), status::status)))

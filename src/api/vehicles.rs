@@ -140,6 +140,17 @@ pub fn read_customer(params: &Params) -> Result<Option<String>, Problem> {
     Ok(named.or_else(|| caller.customer.as_deref().map(str::to_owned)))
 }
 
+/// As [`read_customer`]; one that is named is known too.
+///
+/// # Errors
+/// 422 naming the parameter.
+pub fn read_known_customer(service: &Service, params: &Params) -> Result<Option<String>, Problem> {
+    let customer = read_customer(params)?;
+    let named = params.text("customer").map(str::to_owned).into_iter().collect();
+    all_known(service, &service.feed.board(), &Filter { customers: named, ..Filter::default() })?;
+    Ok(customer)
+}
+
 fn read_query(params: &Params) -> Result<Query, Problem> {
     let name_like = |text: &str| match text {
         text if text.len() > TEXT_BYTES_MAX => Err(format!("is longer than {TEXT_BYTES_MAX} bytes")),

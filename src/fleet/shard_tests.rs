@@ -18,6 +18,7 @@ use crate::fleet::token::Token;
 use crate::fleet::vehicle::Sabotage;
 use crate::store::access::{AccessStore, StoredKey};
 use crate::store::audit::{AuditEntry, AuditStore};
+use crate::store::stats::{Beats, RollupQuery, Rollups, StatsStore};
 use crate::store::{
     Checkpoint, NewVehicle, ObservationGap, Repair, Store, StoredCustomer, StoredVehicle, TransitionQuery,
 };
@@ -125,6 +126,19 @@ impl AuditStore for Memory {
     }
     async fn prune_audit(&self, _: Millis, _: u64) -> anyhow::Result<()> {
         self.answer()
+    }
+}
+
+#[async_trait]
+impl StatsStore for Memory {
+    async fn add_beats(&self, _: i64, _: &[Beats]) -> anyhow::Result<()> {
+        self.answer()
+    }
+    async fn roll_up(&self, _: u32) -> anyhow::Result<bool> {
+        self.answer().map(|()| false)
+    }
+    async fn rollups(&self, _: &RollupQuery) -> anyhow::Result<Rollups> {
+        Ok(Rollups::default())
     }
 }
 

@@ -17,7 +17,7 @@ const PEPPER_BYTES_LEAST: usize = 32;
 
 /// Rules that span settings, checked before anything is bound.
 pub fn check(settings: &Settings) -> Vec<String> {
-    let mut faults = settings.map.check();
+    let mut faults = [settings.map.check(), settings.history.check()].concat();
     // The listeners there are, and whether they ask for keys when they are told to.
     let mut listeners = vec![("http.listen", settings.http.listen, true)];
     if settings.mqtt.broker.is_none() {

@@ -10,6 +10,7 @@ mod postgres;
 mod rows;
 pub mod spool;
 mod sqlite;
+pub mod stats;
 
 use std::sync::Arc;
 
@@ -21,7 +22,10 @@ use crate::domain::latest::Latest;
 use crate::domain::time::Millis;
 use crate::domain::transition::{Status, Transition};
 
+pub use access::AccessStore;
+pub use audit::AuditStore;
 pub use rows::GAPS_MAX;
+pub use stats::StatsStore;
 
 const UNKNOWN_KIND: &str = "store.url must start with sqlite: or postgres://";
 
@@ -166,7 +170,7 @@ pub struct TakenOver;
 /// sqlx future dropped midway would give its connection back inside an open transaction). Open the store on a runtime
 /// that lives as long as it and is never blocked. Errors say what failed; a write that failed may simply be repeated.
 #[async_trait]
-pub trait Store: access::AccessStore + audit::AuditStore + Send + Sync {
+pub trait Store: AccessStore + AuditStore + StatsStore + Send + Sync {
     /// `sqlite` or `postgres`.
     fn kind(&self) -> &'static str;
 
@@ -188,7 +192,7 @@ pub trait Store: access::AccessStore + audit::AuditStore + Send + Sync {
 
     /// Writes transitions, and the vehicles and customers they belong to, in one transaction. A transition that is
     /// there already, by (customer, vehicle, seq), stays as it is; a vehicle's row only moves forward in seq, and never
-    /// back in last heartbeat and position.
+    /// back in last heartbeat and position. Their minutes are marked for the statistics (stats.rs).
     async fn commit(&self, transitions: &[Transition]) -> anyhow::Result<()>;
 
     /// Registers vehicles, and the customers they belong to, in one transaction: they are stored as never seen. One
