@@ -5,13 +5,15 @@
 
 use std::collections::BTreeSet;
 
+use futures_util::StreamExt;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 use serde_json::{Value, json};
+use tokio_tungstenite::tungstenite::{Message, client::IntoClientRequest};
 
 use crate::access::Keyed;
-use crate::support::until;
+use crate::support::{Live, PATIENCE, until};
 
 /// Customers whose names begin alike, so that a comparison by prefix would show.
 const CUSTOMERS: [&str; 4] = ["acme", "acme2", "ac", "birch"];
@@ -70,6 +72,20 @@ impl Fleet {
     async fn admin(&self, method: &str, path: &str, body: &Value) -> (u16, Value) {
         let reply = self.keyed.ask(&self.keyed.admin, method, path, body).await;
         (reply.status, serde_json::from_str(&reply.text).unwrap_or(Value::Null))
+    }
+
+    /// A stranger of another customer than acme is taken in, and all vehicles say something new.
+    async fn stir(&mut self) {
+        if let Some(next) = self.strangers.iter().position(|(customer, _)| *customer != "acme") {
+            let (customer, vehicle) = self.strangers.swap_remove(next);
+            let path = format!("/api/v1/quarantine/{customer}/{vehicle}/accept");
+            assert_eq!(self.admin("POST", &path, &Value::Null).await.0, 201);
+            self.registered.push((customer, vehicle));
+        }
+        let pct = self.random.random_range(0..100);
+        let beat = |(of, name): &(&str, String)| json!({"customer": of, "vehicle": name, "battery_pct": pct});
+        let beats: Vec<Value> = self.registered.iter().map(beat).collect();
+        self.admin("POST", "/api/v1/heartbeats", &json!(beats)).await;
     }
 
     /// Names of vehicles that are not this customer's.
@@ -254,17 +270,7 @@ async fn no_frame_of_a_websocket_names_a_vehicle_of_another_customer() {
         ];
         for filter in filters {
             live.say(filter).await;
-            let next = fleet.strangers.iter().position(|(customer, _)| *customer != "acme");
-            if let Some(next) = next {
-                let (customer, vehicle) = fleet.strangers.swap_remove(next);
-                let path = format!("/api/v1/quarantine/{customer}/{vehicle}/accept");
-                assert_eq!(fleet.admin("POST", &path, &Value::Null).await.0, 201);
-                fleet.registered.push((customer, vehicle));
-            }
-            let pct = fleet.random.random_range(0..100);
-            let beat = |(of, name): &(&str, String)| json!({"customer": of, "vehicle": name, "battery_pct": pct});
-            let beats: Vec<Value> = fleet.registered.iter().map(beat).collect();
-            fleet.admin("POST", "/api/v1/heartbeats", &json!(beats)).await;
+            fleet.stir().await;
             let mut counts = 0;
             while counts < 2 {
                 let frame = live.next_text().await.expect("open");
@@ -281,6 +287,39 @@ async fn no_frame_of_a_websocket_names_a_vehicle_of_another_customer() {
                 }
             }
         }
+    }
+}
+
+/// The dashboard's own language: names are plain bytes in its columns.
+#[tokio::test]
+async fn no_binary_frame_names_a_vehicle_of_another_customer() {
+    for sees_all in [false, true] {
+        let mut fleet = Fleet::start().await;
+        let own = fleet.keyed.key(json!({"name": "acme", "customer": "acme", "scopes": ["read"]})).await;
+        let key = if sees_all { &fleet.keyed.admin } else { &own };
+        let url = format!("ws://{}/api/v1/live", fleet.keyed.service.http);
+        let mut request = url.into_client_request().expect("a request");
+        request.headers_mut().insert("authorization", format!("Bearer {key}").parse().expect("a header"));
+        request.headers_mut().insert("sec-websocket-protocol", "rollcall.v1.bin".parse().expect("a header"));
+        let (socket, _) = tokio_tungstenite::connect_async(request).await.expect("upgrades");
+        let mut live = Live { socket };
+        let hello = live.next_of("hello").await;
+        live.say(json!({"type": "resume", "epoch": hello["epoch"], "version": hello["version"]})).await;
+        let (mut binary, mut counts, mut strangers) = (0, 0, false);
+        while counts < 3 || binary < 3 {
+            fleet.stir().await;
+            let frame = tokio::time::timeout(PATIENCE, live.socket.next()).await.expect("in time").expect("open");
+            match frame.expect("a frame") {
+                Message::Binary(bytes) => {
+                    binary += 1;
+                    let text = String::from_utf8_lossy(&bytes);
+                    strangers |= fleet.foreign("acme").any(|vehicle| text.contains(vehicle));
+                }
+                Message::Text(text) => counts += usize::from(text.contains("\"counts\"")),
+                _ => {}
+            }
+        }
+        assert_eq!(strangers, sees_all, "whoever may see all sees them, and nobody else");
     }
 }
 
