@@ -1,10 +1,12 @@
 //! Start and stop of the service, top to bottom as the data flows; and the other commands.
 //! Called by main.rs with checked settings.
 
+mod access;
 pub mod check;
 pub mod cli;
 pub mod demo;
 pub mod healthcheck;
+pub mod key;
 pub mod replay;
 
 use std::collections::BTreeMap;
@@ -22,6 +24,7 @@ use anyhow::Context;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::access::Access;
 use crate::api::{self, Service, rate::Rate};
 use crate::clock::Clock;
 use crate::fleet::last_seen::LastSeen;
@@ -75,6 +78,7 @@ pub struct Running {
     store: Arc<dyn Store>,
     demo: Arc<api::demo::Fleet>,
     last_seen: Option<LastSeen>,
+    access: Arc<Access>,
     rollups: Rollups,
     /// Ours until the process has nothing more to write.
     _local: Option<Local>,
@@ -91,7 +95,7 @@ pub async fn start(settings: &Settings) -> anyhow::Result<Running> {
     let listener = bind(settings.http.listen)?;
     // Before the store: a second process on the same folder must not bring its schema up to date beneath the first.
     let folder = local::folder(settings.store.url.expose(), settings.store.local_dir.as_deref());
-    let local = folder.map(|folder| Local::open(&folder)).transpose()?;
+    let local = folder.as_deref().map(Local::open).transpose()?;
     let store = store::open(settings.store.url.expose()).await?;
     store.take_over().await?;
     let identity = store.identity().await?;
@@ -100,6 +104,7 @@ pub async fn start(settings: &Settings) -> anyhow::Result<Running> {
         Some(local) => Some(open_spool(local, &*store, identity, settings).await?),
         None => None,
     };
+    let access = access::start(&settings.auth, folder, &store, clock).await?;
     let customers = store.load_customers().await?.into_iter().map(|row| (row.customer.clone(), row));
     let customers: BTreeMap<_, _> = customers.collect();
 
@@ -156,6 +161,7 @@ pub async fn start(settings: &Settings) -> anyhow::Result<Running> {
     };
     let judge = judge.start(tell_intake(supervisor.clone()));
     let service = web::Data::new(Service {
+        access: Arc::clone(&access),
         connections: connections_of(&intake),
         unwelcome: unwelcome_of(&intake),
         supervisor: supervisor.clone(),
@@ -198,6 +204,7 @@ pub async fn start(settings: &Settings) -> anyhow::Result<Running> {
         store,
         demo,
         last_seen,
+        access,
         rollups,
         _local: local,
     })
@@ -246,6 +253,9 @@ impl Running {
         let _ = self.supervisor.send(DrainAll).await;
         if let Some(last_seen) = self.last_seen.take() {
             last_seen.stop().await;
+        }
+        if let Err(error) = self.access.note_uses().await {
+            tracing::warn!("when keys were last used could not be written: {error:#}");
         }
         self.rollups.stop().await;
         self.persister.stop().await;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use rollcall::app::cli::{Cli, Command};
-use rollcall::app::{self, check, demo, healthcheck, replay};
+use rollcall::app::{self, check, demo, healthcheck, key, replay};
 use rollcall::{store, telemetry};
 
 fn main() -> ExitCode {
@@ -34,6 +34,7 @@ fn main() -> ExitCode {
             Some(Command::Demo { vehicles, customers }) => {
                 outcome(demo::run_until(&settings, vehicles, customers, app::signal()).await)
             }
+            Some(Command::Key { command }) => outcome(key::run(&settings, command).await),
             Some(Command::Migrate) => outcome(store::open(settings.store.url.expose()).await.map(drop)),
             Some(Command::Check) => match check::check(&settings).await {
                 faults if faults.is_empty() => ExitCode::SUCCESS,

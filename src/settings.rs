@@ -290,13 +290,23 @@ impl Default for Live {
 }
 
 /// Who may come in.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Auth {
     /// Must be written out before a listener may be bound to anything but loopback, where nobody is asked by default.
     pub mode: Option<AuthMode>,
     /// What keys the hashes of keys; empty: one is made on first use and kept in the local folder.
     pub pepper: Secret,
+    /// How long it is kept what administrators did.
+    pub audit_keep: Span,
+    /// Most entries of it; the oldest go first.
+    pub audit_rows_max: u64,
+}
+
+impl Default for Auth {
+    fn default() -> Self {
+        Self { mode: None, pepper: Secret::default(), audit_keep: Span(365 * 86_400_000), audit_rows_max: 1_000_000 }
+    }
 }
 
 /// How callers are known.

@@ -47,7 +47,7 @@ impl AccessStore for Shelf {
 }
 
 async fn open(shelf: &Arc<Shelf>, pepper: &str) -> Arc<Access> {
-    let settings = Auth { mode: Some(AuthMode::Keys), pepper: Secret::from(pepper) };
+    let settings = Auth { mode: Some(AuthMode::Keys), pepper: Secret::from(pepper), ..Auth::default() };
     let store: Arc<dyn AccessStore> = Arc::clone(shelf) as _;
     Access::open(&settings, None, store, Clock::start()).await.expect("opens")
 }

@@ -3,6 +3,7 @@
 //! Asks the access station; the handlers behind it are given the principal.
 
 use std::future::{Ready, ready};
+use std::ops::Deref;
 use std::sync::Arc;
 
 use actix_web::body::{BoxBody, MessageBody};
@@ -31,6 +32,14 @@ pub enum Gate {
 /// Who is asking: what [`Gate`] found.
 #[derive(Debug, Clone)]
 pub struct Caller(pub Arc<Principal>);
+
+impl Deref for Caller {
+    type Target = Principal;
+
+    fn deref(&self) -> &Principal {
+        &self.0
+    }
+}
 
 impl FromRequest for Caller {
     type Error = Problem;

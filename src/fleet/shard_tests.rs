@@ -7,6 +7,7 @@ use std::sync::atomic::AtomicBool;
 use async_trait::async_trait;
 use parking_lot::Mutex;
 
+use crate::domain::access::KeyId;
 use crate::domain::heartbeat::Heartbeat;
 use crate::domain::ids::VehicleKey;
 use crate::domain::sleep::Announced;
@@ -16,6 +17,8 @@ use crate::fleet::registry::{Admission, Delivered, Input, LANE_INPUTS_MAX, NotTa
 use crate::fleet::supervisor::{Hearing, Plan, Supervisor};
 use crate::fleet::token::Token;
 use crate::fleet::vehicle::Sabotage;
+use crate::store::access::{AccessStore, StoredKey};
+use crate::store::audit::{AuditEntry, AuditStore};
 use crate::store::stats::{Beats, RollupQuery, Rollups, StatsStore};
 use crate::store::{
     Checkpoint, NewVehicle, ObservationGap, Repair, Store, StoredCustomer, StoredVehicle, TransitionQuery,
@@ -92,6 +95,39 @@ impl Store for Memory {
         self.answer()
     }
     async fn close(&self) {}
+}
+
+/// The fleet asks for neither keys nor audit.
+#[async_trait]
+impl AccessStore for Memory {
+    async fn access_revision(&self) -> anyhow::Result<i64> {
+        self.answer().map(|()| 0)
+    }
+    async fn load_keys(&self) -> anyhow::Result<Vec<StoredKey>> {
+        self.answer().map(|()| Vec::new())
+    }
+    async fn add_key(&self, _: &StoredKey) -> anyhow::Result<bool> {
+        self.answer().map(|()| false)
+    }
+    async fn revoke_key(&self, _: KeyId, _: Millis) -> anyhow::Result<bool> {
+        self.answer().map(|()| false)
+    }
+    async fn note_key_uses(&self, _: &[(KeyId, Millis)]) -> anyhow::Result<()> {
+        self.answer()
+    }
+}
+
+#[async_trait]
+impl AuditStore for Memory {
+    async fn record(&self, _: &AuditEntry) -> anyhow::Result<()> {
+        self.answer()
+    }
+    async fn audit(&self, _: Option<&str>, _: Option<i64>, _: u32) -> anyhow::Result<Vec<(i64, AuditEntry)>> {
+        self.answer().map(|()| Vec::new())
+    }
+    async fn prune_audit(&self, _: Millis, _: u64) -> anyhow::Result<()> {
+        self.answer()
+    }
 }
 
 #[async_trait]

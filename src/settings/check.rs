@@ -12,20 +12,34 @@ const CONNECT_TIMEOUT_MAX: Millis = 10_000;
 /// Below this a spool holds too little to be worth its name: about 2,500 transitions.
 const SPOOL_BYTES_LEAST: u64 = 1 << 20;
 
+/// A pepper that could be guessed protects nothing.
+const PEPPER_BYTES_LEAST: usize = 32;
+
 /// Rules that span settings, checked before anything is bound.
 pub fn check(settings: &Settings) -> Vec<String> {
     let mut faults = [settings.map.check(), settings.history.check()].concat();
-    let listeners = [
-        ("http.listen", settings.http.listen, true),
-        ("mqtt.listen", settings.mqtt.listen, settings.mqtt.broker.is_none()),
-    ];
-    for (name, address, used) in listeners {
-        if used && !address.ip().is_loopback() && settings.auth.mode != Some(AuthMode::Open) {
+    // The listeners there are, and whether they ask for keys when they are told to.
+    let mut listeners = vec![("http.listen", settings.http.listen, true)];
+    if settings.mqtt.broker.is_none() {
+        listeners.push(("mqtt.listen", settings.mqtt.listen, false));
+    }
+    for (name, address, asks) in listeners {
+        let is_safe = match settings.auth.mode {
+            Some(AuthMode::Open) => true,
+            Some(AuthMode::Keys) => asks,
+            None => false,
+        };
+        if !address.ip().is_loopback() && !is_safe {
             faults.push(format!(
                 "{name} = {address} is not loopback and nobody would be asked for a key; \
-                 bind it to 127.0.0.1, or write auth.mode = \"open\" if your network is the wall"
+                 bind it to 127.0.0.1, or write auth.mode = \"keys\" where that asks for them, \
+                 or auth.mode = \"open\" if your network is the wall"
             ));
         }
+    }
+    let pepper = settings.auth.pepper.expose();
+    if !pepper.is_empty() && pepper.len() < PEPPER_BYTES_LEAST {
+        faults.push(format!("auth.pepper is too short, at least {PEPPER_BYTES_LEAST} random characters"));
     }
     let would_read_status = |topic: &&Topic| {
         let levels: Vec<&str> = topic.pattern.split('/').collect();
@@ -94,6 +108,7 @@ pub fn check(settings: &Settings) -> Vec<String> {
         ("mqtt.connect_timeout", settings.mqtt.connect_timeout),
         ("store.checkpoint_interval", settings.store.checkpoint_interval),
         ("live.tick", settings.live.tick),
+        ("auth.audit_keep", settings.auth.audit_keep),
     ] {
         if span.0 > SPAN_MAX {
             faults.push(format!("{name} = {span} is too long, at most {}", Span(SPAN_MAX)));

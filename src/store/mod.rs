@@ -2,6 +2,7 @@
 //! Fed by the persister, the only writer; read at start, and by REST for what happened in the past.
 
 pub mod access;
+pub mod audit;
 pub mod last_seen;
 pub mod local;
 mod owned;
@@ -22,6 +23,8 @@ use crate::domain::sleep::Announced;
 use crate::domain::time::Millis;
 use crate::domain::transition::{Status, Transition};
 
+pub use access::AccessStore;
+pub use audit::AuditStore;
 pub use rows::GAPS_MAX;
 pub use stats::StatsStore;
 
@@ -172,7 +175,7 @@ pub struct TakenOver;
 /// sqlx future dropped midway would give its connection back inside an open transaction). Open the store on a runtime
 /// that lives as long as it and is never blocked. Errors say what failed; a write that failed may simply be repeated.
 #[async_trait]
-pub trait Store: StatsStore + Send + Sync {
+pub trait Store: AccessStore + AuditStore + StatsStore + Send + Sync {
     /// `sqlite` or `postgres`.
     fn kind(&self) -> &'static str;
 

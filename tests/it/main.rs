@@ -1,5 +1,6 @@
 //! The one integration binary: drives the real service from outside, and holds the sources to the house rules.
 
+mod access;
 mod availability;
 mod bad_input;
 mod canary;
@@ -39,6 +40,7 @@ mod status_topic;
 mod stop;
 mod support;
 mod takeover;
+mod tenancy;
 mod tidy;
 mod traces;
 mod views;

@@ -1,6 +1,7 @@
 //! The store for production: a Postgres server.
 //! Fed by the persister through one writing connection; read at start and by REST through a few reading ones.
 
+mod access;
 mod lane;
 mod read;
 mod repair;

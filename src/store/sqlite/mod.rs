@@ -1,6 +1,7 @@
 //! The store that needs nothing installed: one SQLite file, or memory for demonstrations and tests.
 //! Fed by the persister through the one writing connection; read at start and by REST through a few reading ones.
 
+mod access;
 mod read;
 mod repair;
 mod stats;
