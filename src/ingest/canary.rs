@@ -22,7 +22,7 @@ use tokio::sync::watch;
 use self::beats::{Beats, Late};
 pub use self::beats::{Reached, Stage};
 pub use self::judge::{Blind, Judge};
-pub use self::line::Line;
+pub use self::line::{Line, Own};
 pub use self::topic::is_canary;
 use crate::clock::Clock;
 use crate::domain::time::Millis;
@@ -100,8 +100,7 @@ pub struct Canary {
 impl Canary {
     /// The canary of these settings, which may be none at all.
     pub fn new(settings: &Mqtt, clock: Clock) -> Arc<Self> {
-        let interval = settings.canary_interval.0;
-        let topic = topic::topic(&settings.topics, &settings.client_id).filter(|_| interval > 0);
+        let (interval, topic) = (settings.canary_interval.0, Self::topic_of(settings));
         Arc::new(Self {
             active: watch::Sender::new(topic.is_some()),
             topic,
@@ -117,6 +116,11 @@ impl Canary {
     /// Where it speaks, when there is one.
     pub fn topic(&self) -> Option<&str> {
         self.topic.as_deref()
+    }
+
+    /// Where the canary of these settings speaks, when they want one.
+    pub fn topic_of(settings: &Mqtt) -> Option<String> {
+        topic::topic(&settings.topics, &settings.client_id).filter(|_| settings.canary_interval.0 > 0)
     }
 
     /// Its client id. The embedded broker does not count this connection.
