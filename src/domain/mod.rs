@@ -10,6 +10,7 @@ pub mod firsts;
 pub mod heartbeat;
 pub mod ids;
 pub mod latest;
+pub mod limit;
 pub mod liveness;
 pub mod observation;
 pub mod owntracks;

@@ -245,10 +245,10 @@ mod tests {
     use crate::clock::Clock;
     use crate::domain::board::Update;
     use crate::domain::latest::Latest;
+    use crate::domain::limit::Limit;
     use crate::domain::policy::Policy;
     use crate::domain::sleep::Announced;
     use crate::domain::transition::{Cause, Change, Evidence, Status, Transition};
-    use crate::fleet::limit::Limit;
     use crate::fleet::registry::Admission;
     use crate::live::hub::{Hub, Joined, Updates};
     use crate::store;

@@ -4,7 +4,6 @@
 pub mod beats;
 pub mod checkpoint;
 pub mod last_seen;
-pub mod limit;
 pub mod outbox;
 pub mod persister;
 pub mod proof;

@@ -15,13 +15,13 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::beats::{Beat, Beats};
-use super::limit::Limit;
 use super::proof::Proof;
 use super::token::Token;
 use crate::clock::Clock;
 use crate::domain::board::Slot;
 use crate::domain::heartbeat::{Heartbeat, Refusal};
 use crate::domain::ids::VehicleKey;
+use crate::domain::limit::Limit;
 use crate::domain::time::Millis;
 
 /// Inputs a lane holds before ingest has to wait (QoS 1) or drop (QoS 0): about 12 MB, a tenth of a second of the

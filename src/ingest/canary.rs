@@ -22,7 +22,7 @@ use tokio::sync::watch;
 use self::beats::{Beats, Late};
 pub use self::beats::{Reached, Stage};
 pub use self::judge::{Blind, Judge};
-pub use self::line::Line;
+pub use self::line::{Line, Own};
 pub use self::topic::is_canary;
 use crate::clock::Clock;
 use crate::domain::time::Millis;
@@ -104,8 +104,7 @@ impl Canary {
     /// The canary of these settings, which may be none at all. Where a network lies between the broker and us, verdicts
     /// wait for its proof.
     pub fn new(settings: &Mqtt, clock: Clock, proof: Option<Arc<Proof>>) -> Arc<Self> {
-        let interval = settings.canary_interval.0;
-        let topic = topic::topic(&settings.topics, &settings.client_id).filter(|_| interval > 0);
+        let (interval, topic) = (settings.canary_interval.0, Self::topic_of(settings));
         let proof = proof.filter(|_| topic.is_some());
         proof.iter().for_each(|proof| proof.require());
         Arc::new(Self {
@@ -124,6 +123,11 @@ impl Canary {
     /// Where it speaks, when there is one.
     pub fn topic(&self) -> Option<&str> {
         self.topic.as_deref()
+    }
+
+    /// Where the canary of these settings speaks, when they want one.
+    pub fn topic_of(settings: &Mqtt) -> Option<String> {
+        topic::topic(&settings.topics, &settings.client_id).filter(|_| settings.canary_interval.0 > 0)
     }
 
     /// Its client id. The embedded broker does not count this connection.

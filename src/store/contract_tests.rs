@@ -4,6 +4,7 @@
 mod access;
 mod gaps;
 mod histories;
+mod mosquitto;
 mod pages;
 mod repairs;
 pub mod samples;
@@ -146,6 +147,7 @@ on_every_store! {
         a_closed_store_says_so, more_vehicles_than_one_read_are_loaded_in_order;
     gaps: a_gap_is_opened_and_closed, open_gaps_are_ended_after_a_crash, gaps_are_found_by_overlap;
     pages: filters_are_exact, pages_are_complete_and_without_repeats, a_page_goes_on_after_a_name_outside_its_filter;
+    mosquitto: a_hash_is_kept_for_each_key_and_the_last_one_counts;
     access: a_key_is_kept_whole_and_its_identifier_once, a_key_is_revoked_once_and_every_change_is_seen,
         uses_of_keys_only_move_forward, the_audit_is_read_newest_first_and_by_customer, the_audit_is_bounded;
     repairs: a_row_that_was_changed_by_hand_is_mended, every_slice_is_looked_at;

@@ -161,7 +161,7 @@ fn words(late: Late, trouble: Option<&str>, topic: &str) -> (Millis, String) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fleet::limit::Limit;
+    use crate::domain::limit::Limit;
     use crate::fleet::registry::Admission;
     use crate::settings::Mqtt;
 
