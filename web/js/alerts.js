@@ -69,9 +69,10 @@ export class AlertsPane {
     this.customer = filters.customer;
     if (drawn !== this.drawn) this.#draw_list();
     this.drawn = drawn;
-    for (const { entry, still } of this.rows.values()) {
+    for (const { entry, still, cause } of this.rows.values()) {
       const slot = fleet.find(keyOf(entry.customer, entry.vehicle));
       const holds = slot !== undefined && fleet.seq[slot] === entry.seq && entry.to !== "online";
+      if (holds && !entry.evidence) write(cause, cause_in_words({ ...entry, evidence: seen(fleet.last_seen[slot]) }));
       const how_long = duration(Math.max(0, server_now - entry.time));
       write(still, holds ? `still ${status_word(entry.to).toLowerCase()}, ${how_long}` : moment(entry.time, server_now));
       still.classList.toggle("holds", holds);
@@ -102,7 +103,7 @@ export class AlertsPane {
     for (const entry of entries) {
       const row = this.rows.get(entry.id) ?? this.#row(entry);
       row.entry = entry; // REST knows more of it than the live frame
-      write(row.cause, cause_in_words(entry));
+      if (row.cause.textContent === "" || entry.evidence) write(row.cause, cause_in_words(entry));
       if (row.item === next) next = next.nextElementSibling;
       else this.list.insertBefore(row.item, next);
       const is_open = this.log.is_open(entry);
@@ -120,12 +121,13 @@ export class AlertsPane {
     const shape = element("span", "shape", shape_of(to));
     shape.ariaHidden = "true";
     const name = button(vehicle, () => this.app.open(keyOf(customer, vehicle)), "link");
-    const what = element("strong", "change", `${status_word(from)} → ${status_word(to)}`);
+    const what = element("span", "change");
+    what.append(element("span", "severity", SEVERITIES[severity]), ` ${status_word(from)} → ${status_word(to)}`);
     const acknowledge = button("Acknowledge", () => this.app.keep(this.log.acknowledge(entry)), "small");
     acknowledge.ariaLabel = `Acknowledge ${vehicle}`;
     const still = element("span", "still");
     const head = element("div", "alert-head");
-    head.append(name, element("span", "quiet", customer), element("span", "severity", SEVERITIES[severity]));
+    head.append(name, element("span", "quiet", customer));
     const when = element("div", "alert-when");
     when.append(time_element(time, ""), still);
     const cause = element("span", "cause");
@@ -135,3 +137,6 @@ export class AlertsPane {
     return row;
   }
 }
+
+/** What a live frame does not bring: a vehicle that is still silent was last heard when the fleet says so. @param {number} time */
+const seen = (time) => (Number.isNaN(time) ? undefined : { last_seen: new Date(time).toISOString() });

@@ -5,7 +5,7 @@
  */
 import { watch_theme } from "./map-theme.js";
 import { load_styles } from "./elements.js";
-import { whole } from "./words.js";
+import { clock_time, whole } from "./words.js";
 
 const LIBRARY = "/vendor/uplot@1.6.32/";
 /** Colour token and dash of each series: told apart without colour too. */
@@ -14,6 +14,8 @@ const LOOKS = {
   offline: { token: "--offline", dash: [8, 4], label: "Offline" },
   unobserved: { token: "--unknown", dash: [2, 4], label: "Unobserved" },
 };
+/** The same in the legend; the first is the time. */
+const BORDERS = ["solid", "solid", "dashed", "dotted"];
 const FONT = "12px system-ui, sans-serif";
 
 /** @typedef {{from: number, to: number|null}} Interval  epoch ms */
@@ -87,14 +89,14 @@ export class Chart {
     const grid = { stroke: colour("--line"), width: 1 };
     const options = {
       ...this.#size(),
-      legend: { show: choice.zoom !== null, live: true },
-      cursor: { drag: { x: choice.zoom !== null, y: false, setScale: false }, points: { size: 7 } },
+      legend: { show: choice.zoom !== null, markers: { width: 3, dash: (/** @type {any} */ _, /** @type {number} */ at) => BORDERS[at] } },
+      cursor: { show: choice.zoom !== null, drag: { x: choice.zoom !== null, y: false, setScale: false }, points: { size: 7 } },
       scales: {
         x: { time: true, min: this.range[0], max: this.range[1] },
         y: { range: (/** @type {any} */ _, /** @type {number} */ low, /** @type {number} */ high) => span(low, high) },
       },
       axes: [
-        { ...axis, grid, space: 70, size: 26, values: CLOCK },
+        { ...axis, grid, space: 78, size: 26, values: CLOCK },
         { ...axis, grid, space: 34, size: (/** @type {any} */ _, /** @type {string[]} */ texts) => width_of(texts), values: WHOLE },
       ],
       series: [{ label: "Time", value: "{YYYY}-{MM}-{DD} {HH}:{mm}" }, ...choice.series.map((name) => this.#series(name))],
@@ -158,6 +160,8 @@ const DAYS = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short"
 
 /** @param {any} plot @param {number[]} times */
 function CLOCK(plot, times) {
-  const days = (plot.scales.x.max - plot.scales.x.min) / 86_400 > 1.5;
+  const span_s = plot.scales.x.max - plot.scales.x.min;
+  if (span_s < 600) return times.map((each) => clock_time(each * 1_000));
+  const days = span_s > 1.5 * 86_400;
   return times.map((each) => (days && new Date(each * 1_000).getHours() === 0 ? DAYS : HOURS).format(each * 1_000));
 }
