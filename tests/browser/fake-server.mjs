@@ -266,7 +266,7 @@ export class FakeServer {
       if (address === "/") body = body.toString().replace("<!-- first rows -->", () => this.#first_rows());
       response.writeHead(200, { "content-type": TYPES[extname(path)] ?? "application/octet-stream", "content-security-policy": CSP }).end(body);
     } catch {
-      response.writeHead(404).end();
+      response.writeHead(404, { "content-type": "text/plain" }).end("nothing here");
     }
   }
 }

@@ -46,6 +46,7 @@ export class Chart {
 
   /** @param {HTMLElement} root @param {Chart["choice"]} choice */
   static async make(root, choice) {
+    if (document.createElement("canvas").getContext("2d") === null) throw new Error("this browser draws no pictures");
     const styles = load_styles(`${LIBRARY}uPlot.min.css`);
     const [{ default: library }] = await Promise.all([import(`${LIBRARY}uPlot.esm.js`), styles]);
     return new Chart(library, root, choice);

@@ -39,6 +39,8 @@ export class Drawer {
     this.detail = null;
     this.detail_at = NaN;
     this.close_button.addEventListener("click", on_close);
+    this.details = /** @type {HTMLDetailsElement} */ (this.raw.closest("details"));
+    this.details.addEventListener("toggle", () => this.#write_raw());
     find("drawer-copy").addEventListener("click", () => this.#copy());
   }
 
@@ -87,7 +89,11 @@ export class Drawer {
     const detail = await whole_vehicle(customer, vehicle).catch(() => null); // tried again with the next draws
     if (detail === null || customer !== this.customer || vehicle !== this.vehicle) return;
     this.detail = detail;
-    write(this.raw, JSON.stringify(detail, null, 2));
+    this.#write_raw();
+  }
+
+  #write_raw() {
+    write(this.raw, this.details.open && this.detail !== null ? JSON.stringify(this.detail, null, 2) : "");
   }
 
   /** @param {Fleet} fleet @param {number|undefined} slot undefined: not in the fleet @param {number} server_now */

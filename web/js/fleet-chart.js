@@ -24,9 +24,12 @@ export class FleetChart {
     /** @type {import("./chart.js").Interval[]} */ this.blind = [];
     this.read_at = NaN;
     this.drawn = -1;
-    Chart.make(this.root, { series: ["online"], zoom: null, filled: true }).then((chart) => {
-      this.chart = chart;
-    });
+    Chart.make(this.root, { series: ["online"], zoom: null, filled: true }).then(
+      (chart) => {
+        this.chart = chart;
+      },
+      (error) => write(find("chart-message"), `The chart could not be loaded: ${error.message}`),
+    );
   }
 
   /** @param {number} server_now */
