@@ -2,6 +2,7 @@
 //! Reads the board (live) and the store (history); feeds the door with heartbeats; hands WebSockets to live sessions.
 
 mod assets;
+pub mod auth;
 mod availability;
 mod canary;
 mod customers;
@@ -18,6 +19,7 @@ mod params;
 mod quarantine;
 pub mod rate;
 mod refused;
+mod stats;
 mod status;
 mod transitions;
 mod vehicles;
@@ -36,6 +38,7 @@ use crate::domain::policy::Rules;
 use crate::fleet::outbox::FleetCounters;
 use crate::fleet::persister::StoreHealth;
 use crate::fleet::registry::Registry;
+use crate::fleet::rollups::Counted;
 use crate::fleet::supervisor::Supervisor;
 use crate::ingest::canary::Canary;
 use crate::ingest::door::Door;
@@ -64,6 +67,8 @@ pub struct Service {
     pub supervisor: Addr<Supervisor>,
     /// The past.
     pub store: Arc<dyn Store>,
+    /// How far the statistics are.
+    pub counted: Arc<Counted>,
     /// How the store is doing.
     pub health: Arc<StoreHealth>,
     /// Counters of the fleet.
@@ -105,6 +110,7 @@ pub fn routes(config: &mut web::ServiceConfig, service: web::Data<Service>) {
         .service(get("/customers/{customer}/vehicles/{vehicle}/transitions", read().to(transitions::of_vehicle)))
         .service(get("/customers/{customer}/vehicles/{vehicle}/availability", read().to(availability::of_vehicle)))
         .service(get("/availability", read().to(availability::of_fleet)))
+        .service(get("/stats", read().to(stats::list)))
         .service(get("/transitions", read().to(transitions::of_fleet)))
         .service(get("/customers", read().to(customers::list)))
         .service(get("/status", read().to(status::status)))

@@ -1,12 +1,14 @@
 //! The vehicles: one actor each, spread over shards, watched by a supervisor, remembered by a persister.
 //! Fed by ingest through the registry; feeds the hub (live) and the store (durable).
 
+pub mod beats;
 pub mod checkpoint;
 pub mod last_seen;
 pub mod limit;
 pub mod outbox;
 pub mod persister;
 pub mod registry;
+pub mod rollups;
 pub mod shard;
 pub mod supervisor;
 pub mod token;

@@ -14,6 +14,7 @@ use hashbrown::HashTable;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use super::beats::{Beat, Beats};
 use super::limit::Limit;
 use super::token::Token;
 use crate::clock::Clock;
@@ -45,6 +46,8 @@ pub struct Entry {
     unsteady_inputs: AtomicU32,
     /// Beats over the limit since the shard last asked.
     over_limit: AtomicU32,
+    /// Its customer's heartbeats.
+    beats: Beat,
 }
 
 /// No sign of life waits.
@@ -175,6 +178,7 @@ struct Inside {
     queue: Vec<Envelope>,
     /// Vehicles with beats over the limit; at most each vehicle of the lane once.
     flooding: Vec<Arc<Entry>>,
+    beats: Beats,
     wake_sent: bool,
     shard: Option<Recipient<Wake>>,
 }
@@ -311,6 +315,7 @@ impl Registry {
                     // An announced sleep moves the deadline, so it has to reach the actor.
                     None if steady && beat.next_in.is_none() => {
                         entry.sign_of_life.store(arrival, Relaxed);
+                        entry.beats.count();
                         self.note_over_limit(&mut inside, &entry);
                         return Ok(Delivered::Steady);
                     }
@@ -331,6 +336,9 @@ impl Registry {
                 other
             }
         };
+        if input.is_beat() {
+            entry.beats.count();
+        }
         let token = if steady { None } else { token() };
         inside.queue.push(Envelope { entry, arrival, input, token });
         inside.wake();
@@ -347,6 +355,13 @@ impl Registry {
     /// The vehicles of a lane that were over their limit since the last time, each once.
     pub fn take_flooding(&self, shard: usize) -> Vec<Arc<Entry>> {
         std::mem::take(&mut self.lanes[shard].inside.lock().flooding)
+    }
+
+    /// Heartbeats taken since the last time, by customer; those that came twice too.
+    pub fn take_beats(&self) -> HashMap<Arc<str>, u64> {
+        let mut sums = HashMap::new();
+        self.lanes.iter().for_each(|lane| lane.inside.lock().beats.take(&mut sums));
+        sums
     }
 
     /// Empties a lane into `batch` and says up to when everything that arrived is in it or was before.
@@ -422,6 +437,7 @@ impl Inside {
 
     fn insert(&mut self, hash: u64, key: Arc<VehicleKey>, next_slot: &AtomicU32, hasher: &RandomState) -> Arc<Entry> {
         let entry = Arc::new(Entry {
+            beats: self.beats.of(&key.customer),
             key,
             slot: next_slot.fetch_add(1, Relaxed),
             local: self.known.len() as u32,

@@ -15,6 +15,7 @@ use crate::fleet::registry::{Admission, Delivered, Input, LANE_INPUTS_MAX, NotTa
 use crate::fleet::supervisor::{Hearing, Plan, Supervisor};
 use crate::fleet::token::Token;
 use crate::fleet::vehicle::Sabotage;
+use crate::store::stats::{Beats, RollupQuery, Rollups, StatsStore};
 use crate::store::{
     Checkpoint, NewVehicle, ObservationGap, Repair, Store, StoredCustomer, StoredVehicle, TransitionQuery,
 };
@@ -90,6 +91,19 @@ impl Store for Memory {
         self.answer()
     }
     async fn close(&self) {}
+}
+
+#[async_trait]
+impl StatsStore for Memory {
+    async fn add_beats(&self, _: i64, _: &[Beats]) -> anyhow::Result<()> {
+        self.answer()
+    }
+    async fn roll_up(&self, _: u32) -> anyhow::Result<bool> {
+        self.answer().map(|()| false)
+    }
+    async fn rollups(&self, _: &RollupQuery) -> anyhow::Result<Rollups> {
+        Ok(Rollups::default())
+    }
 }
 
 struct Fleet {

@@ -1,6 +1,7 @@
 //! Where transitions are kept: one trait, two stores, each in its own SQL.
 //! Fed by the persister, the only writer; read at start, and by REST for what happened in the past.
 
+pub mod access;
 pub mod last_seen;
 pub mod local;
 mod owned;
@@ -8,6 +9,7 @@ mod postgres;
 mod rows;
 pub mod spool;
 mod sqlite;
+pub mod stats;
 
 use std::sync::Arc;
 
@@ -20,6 +22,7 @@ use crate::domain::time::Millis;
 use crate::domain::transition::{Status, Transition};
 
 pub use rows::GAPS_MAX;
+pub use stats::StatsStore;
 
 const UNKNOWN_KIND: &str = "store.url must start with sqlite: or postgres://";
 
@@ -164,7 +167,7 @@ pub struct TakenOver;
 /// sqlx future dropped midway would give its connection back inside an open transaction). Open the store on a runtime
 /// that lives as long as it and is never blocked. Errors say what failed; a write that failed may simply be repeated.
 #[async_trait]
-pub trait Store: Send + Sync {
+pub trait Store: StatsStore + Send + Sync {
     /// `sqlite` or `postgres`.
     fn kind(&self) -> &'static str;
 
@@ -186,7 +189,7 @@ pub trait Store: Send + Sync {
 
     /// Writes transitions, and the vehicles and customers they belong to, in one transaction. A transition that is
     /// there already, by (customer, vehicle, seq), stays as it is; a vehicle's row only moves forward in seq, and never
-    /// back in last heartbeat and position.
+    /// back in last heartbeat and position. Their minutes are marked for the statistics (stats.rs).
     async fn commit(&self, transitions: &[Transition]) -> anyhow::Result<()>;
 
     /// Registers vehicles, and the customers they belong to, in one transaction: they are stored as never seen. One

@@ -19,11 +19,13 @@ async fn memory() -> SqliteConnection {
 #[tokio::test]
 async fn every_statement_is_sound() {
     let mut connection = memory().await;
-    for statement in read::STATEMENTS.iter().chain(write::STATEMENTS).chain(repair::STATEMENTS) {
+    for statement in read::STATEMENTS.iter().chain(write::STATEMENTS).chain(repair::STATEMENTS).chain(stats::STATEMENTS)
+    {
         connection.prepare((*statement).into_sql_str()).await.unwrap();
     }
-    let listed = read::STATEMENTS.len() + write::STATEMENTS.len() + repair::STATEMENTS.len();
-    let sources = [include_str!("read.rs"), include_str!("write.rs"), include_str!("repair.rs")];
+    let listed = read::STATEMENTS.len() + write::STATEMENTS.len() + repair::STATEMENTS.len() + stats::STATEMENTS.len();
+    let sources =
+        [include_str!("read.rs"), include_str!("write.rs"), include_str!("repair.rs"), include_str!("stats.rs")];
     assert_eq!(sources.map(|source| source.matches(": &str = ").count()).iter().sum::<usize>(), listed);
 }
 

@@ -43,7 +43,7 @@ impl Batch {
 }
 
 /// JSON arrays of at most [`CHUNK`] rows.
-fn chunks<R: Serialize>(rows: impl Iterator<Item = anyhow::Result<R>>) -> anyhow::Result<Vec<String>> {
+pub(super) fn chunks<R: Serialize>(rows: impl Iterator<Item = anyhow::Result<R>>) -> anyhow::Result<Vec<String>> {
     let rows = rows.collect::<anyhow::Result<Vec<R>>>()?;
     rows.chunks(CHUNK).map(|chunk| Ok(serde_json::to_string(chunk)?)).collect()
 }
@@ -56,9 +56,16 @@ pub async fn commit(connection: &mut SqliteConnection, batch: Batch) -> anyhow::
     }
     for rows in &batch.transitions {
         add_transitions(connection, rows).await?;
+        sqlx::query(MARK).bind(rows).execute(&mut *connection).await?;
     }
     Ok(())
 }
+
+/// The minutes that statistics have to count anew (0008_statistics.sql).
+const MARK: &str = "
+    INSERT INTO rollup_mark (at_ms, customer)
+    SELECT DISTINCT (value ->> '$[3][0]') / 60000 * 60000, value ->> 0 FROM json_each(?1) WHERE true
+    ON CONFLICT DO NOTHING";
 
 const ADD_CUSTOMERS: &str = "
     INSERT INTO customer (customer) SELECT DISTINCT value ->> 0 FROM json_each(?1) WHERE true
@@ -234,6 +241,7 @@ pub const STATEMENTS: &[&str] = &[
     ADD_CUSTOMERS,
     MOVE_VEHICLES,
     ADD_TRANSITIONS,
+    MARK,
     REGISTER,
     HEARD,
     LISTENED,
