@@ -125,11 +125,11 @@ export class AlertsPane {
     what.append(element("span", "severity", SEVERITIES[severity]), ` ${status_word(from)} → ${status_word(to)}`);
     const acknowledge = button("Acknowledge", () => this.app.keep(this.log.acknowledge(entry)), "small");
     acknowledge.ariaLabel = `Acknowledge ${vehicle}`;
-    const still = element("span", "still");
+    const still = time_element(time, "");
     const head = element("div", "alert-head");
     head.append(name, element("span", "quiet", customer));
     const when = element("div", "alert-when");
-    when.append(time_element(time, ""), still);
+    when.append(still);
     const cause = element("span", "cause");
     item.append(shape, head, when, what, cause, acknowledge);
     const row = { item, still, cause, acknowledge, entry };

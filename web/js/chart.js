@@ -79,9 +79,11 @@ export class Chart {
     if (width !== this.plot.width || height !== this.plot.height) this.plot.setSize({ width, height });
   }
 
+  /** In the colours of another theme, with everything in sight. */
   #rebuild() {
     this.plot.destroy();
     this.plot = this.#build();
+    this.reset();
   }
 
   #build() {

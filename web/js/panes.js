@@ -50,6 +50,8 @@ export class Panes {
     /** @type {string|null} customer of the last reading of transitions; null: read anew */
     this.read_for = null;
     this.read_at = -Infinity;
+    /** What the number on the tab was counted of. */
+    this.drawn = "";
     this.log.keep(kept_of(stored(KEPT)));
     addEventListener("storage", ({ key, newValue }) => key === KEPT && this.log.keep(kept_of(newValue)));
   }
@@ -113,8 +115,12 @@ export class Panes {
   /** @param {string} customer @param {number} now */
   #draw_alerts(customer, now) {
     if (customer !== this.read_for && now - this.read_at > READ_EVERY_MS) this.#read_transitions(customer, now);
-    const unread = this.log.unread(customer);
-    write(this.unread, unread === 0 ? "" : whole(unread));
+    const drawn = `${this.log.version} ${customer}`;
+    if (drawn !== this.drawn) {
+      this.drawn = drawn;
+      const unread = this.log.unread(customer);
+      write(this.unread, unread === 0 ? "" : whole(unread));
+    }
     const summary = this.log.summary(now);
     if (summary !== "") this.announcement.textContent = summary;
   }
