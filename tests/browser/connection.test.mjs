@@ -26,6 +26,7 @@ describe("losing the real service", { skip: skip_reason() }, () => {
     await chip(page, "Online", 1).waitFor();
     // Without a graphics card the start of the map holds the page up for most of a second: that is not what is timed here.
     await page.locator("#map[data-state=ready]").waitFor();
+    await page.locator("#fleet-chart canvas").waitFor();
     const { port } = service;
     await service.kill();
     const lost = page.getByRole("alert").filter({ hasText: "Connection lost" });
@@ -47,7 +48,9 @@ describe("losing the real service", { skip: skip_reason() }, () => {
     const { page, requests } = await open_page(browser, service.url, { prepare: wire.lay });
     await row_of(page, "TRK-2").waitFor();
     await page.locator("#link-state[data-kind=live]").waitFor();
-    await page.locator("#map[data-state=ready]").waitFor(); // its start may hold up the page for longer than the service waits
+    // Their start may hold up the page for longer than the service waits for a resume.
+    await page.locator("#map[data-state=ready]").waitFor();
+    await page.locator("#fleet-chart canvas").waitFor();
     const [first] = wire.connections;
     await first.cut();
     await beat(service.url, { customer: "acme", vehicle: "TRK-3" });
