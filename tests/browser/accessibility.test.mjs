@@ -1,6 +1,6 @@
 /** axe-core over the page as it is used: both themes, both widths, with the panel open and with nothing to show. */
 import assert from "node:assert/strict";
-import { after, before, describe, test } from "node:test";
+import { after, afterEach, before, describe, test } from "node:test";
 import { beat, open_page, row_of, skip_reason, start_browser, start_service, violations } from "./harness.mjs";
 
 const LOOKS = {
@@ -17,6 +17,7 @@ describe("accessibility", { skip: skip_reason() }, () => {
     browser = await start_browser();
     await beat(service.url, { customer: "acme", vehicle: "TRK-1", lat: 51.5, lon: -0.1, speed_kmh: 40 }, { customer: "globex", vehicle: "TRK-2" });
   });
+  afterEach(() => Promise.all(browser.contexts().map((context) => context.close())));
   after(async () => {
     await browser?.close();
     await service?.kill();

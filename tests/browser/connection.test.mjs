@@ -1,11 +1,12 @@
 /** The real service disappears and comes back: the page says so, and shows the truth again without a reload. */
 import assert from "node:assert/strict";
-import { after, before, describe, test } from "node:test";
+import { after, afterEach, before, describe, test } from "node:test";
 import { beat, chip, equals_rest, live_wire, open_page, row_of, skip_reason, start_browser, start_service } from "./harness.mjs";
 
 describe("losing the real service", { skip: skip_reason() }, () => {
   let browser, service;
   before(async () => { browser = await start_browser(); });
+  afterEach(() => Promise.all(browser.contexts().map((context) => context.close())));
   after(async () => {
     await browser?.close();
     await service?.kill();

@@ -8,7 +8,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { after, before, describe, test } from "node:test";
+import { after, afterEach, before, describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { FakeServer } from "./fake-server.mjs";
 import { beat, open_page, row_of, skip_reason, start_browser, start_service, until, violations } from "./harness.mjs";
@@ -62,6 +62,7 @@ describe("the map", { skip: skip_reason({ needs_binary: false }) }, () => {
     fake.heartbeat({ customer: "birch", vehicle: "<b>NO PLACE</b>" });
     browser = await start_browser();
   });
+  afterEach(() => Promise.all(browser.contexts().map((context) => context.close())));
   after(async () => {
     await browser?.close();
     await fake?.stop();
