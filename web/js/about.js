@@ -1,6 +1,6 @@
 /**
- * About: what this page is connected to and how well, which settings matter to it, which keys it knows, and whose work it
- * carries. Loaded by panes.js when it is opened; the facts come with each draw, the licences from the files themselves.
+ * About: what this page is connected to and how well, and whose work it carries. Loaded by panes.js when it is opened;
+ * the facts come with each draw, the licences from the files themselves.
  */
 import { Facts } from "./drawer-facts.js";
 import { Trouble, element } from "./elements.js";
@@ -9,7 +9,13 @@ import { canary_words, date_time, duration, whole } from "./words.js";
 
 const PROTOCOL = "rollcall.v1.bin";
 /** What comes with the page beside the libraries. */
-const DATA = [{ name: "Natural Earth (coasts and borders, by world-atlas 2.0.2)", licence: "Public domain / ISC", text: "/data/LICENSE-world-atlas.txt" }];
+const DATA = [
+  {
+    name: "Natural Earth (coasts and borders, by world-atlas 2.0.2)",
+    licence: "Public domain / ISC",
+    text: "/data/LICENSE-world-atlas.txt",
+  },
+];
 
 export class About {
   /** @param {Document} page */

@@ -1,6 +1,7 @@
 /**
  * The list of what happened, newest first: what became of which vehicle, when and why, and whether somebody has
- * acknowledged it. Fed by panes.js with the log (transition-log.js) and the fleet; tells it of what is acknowledged here.
+ * acknowledged it.
+ * Fed by panes.js with the log (transition-log.js) and the fleet; tells it of what is acknowledged here.
  * Rows that are there stay where they are, so that focus and pointer do not lose them.
  */
 import { Trouble, button, element, time_element, write } from "./elements.js";
@@ -18,7 +19,8 @@ export class AlertsPane {
   /**
    * @param {Document} page
    * @param {TransitionLog} log
-   * @param {{open: (key: string) => void, keep: (kept: import("./transition-log.js").Kept) => void, read: () => void}} app
+   * @param {{open: (key: string) => void, keep: (kept: import("./transition-log.js").Kept) => void,
+   *   read: () => void}} app
    */
   constructor(page, log, app) {
     const find = (/** @type {string} */ id) => /** @type {HTMLElement} */ (page.getElementById(id));
@@ -74,7 +76,10 @@ export class AlertsPane {
       const holds = slot !== undefined && fleet.seq[slot] === entry.seq && entry.to !== "online";
       if (holds && !entry.evidence) write(cause, cause_in_words({ ...entry, evidence: seen(fleet.last_seen[slot]) }));
       const how_long = duration(Math.max(0, server_now - entry.time));
-      write(still, holds ? `still ${status_word(entry.to).toLowerCase()}, ${how_long}` : moment(entry.time, server_now));
+      write(
+        still,
+        holds ? `still ${status_word(entry.to).toLowerCase()}, ${how_long}` : moment(entry.time, server_now),
+      );
       still.classList.toggle("holds", holds);
     }
   }
@@ -86,7 +91,10 @@ export class AlertsPane {
     const of_whom = this.customer === "" ? "" : ` of ${this.customer}`;
     write(this.empty, this.everything ? `Nothing has happened yet${of_whom}.` : `No alerts${of_whom}. All is well.`);
     const open = this.log.unread(this.customer);
-    write(this.note, `${open === 0 ? "No" : whole(open)} unread${of_whom}${found.length > ROWS ? `, newest ${ROWS} shown` : ""}`);
+    write(
+      this.note,
+      `${open === 0 ? "No" : whole(open)} unread${of_whom}${found.length > ROWS ? `, newest ${ROWS} shown` : ""}`,
+    );
     this.acknowledge_all.hidden = open === 0;
   }
 
@@ -138,5 +146,8 @@ export class AlertsPane {
   }
 }
 
-/** What a live frame does not bring: a vehicle that is still silent was last heard when the fleet says so. @param {number} time */
+/**
+ * What a live frame does not bring: a vehicle that is still silent was last heard when the fleet says so.
+ * @param {number} time
+ */
 const seen = (time) => (Number.isNaN(time) ? undefined : { last_seen: new Date(time).toISOString() });

@@ -65,7 +65,8 @@ function receive(frame) {
       state.fleet,
     );
   panes?.hear(outcome);
-  if (frame.type === "counts" && state.server_tally) panes?.count(state.server_tally, state.server_now(performance.now()));
+  if (frame.type === "counts" && state.server_tally)
+    panes?.count(state.server_tally, state.server_now(performance.now()));
   draw_soon();
   return outcome;
 }

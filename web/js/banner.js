@@ -56,9 +56,7 @@ function of_link(link, state, now) {
   if (link.lost_at !== null) {
     const cause = link.bye === "" ? "Connection lost" : `The server closed the connection (${link.bye})`;
     const next =
-      link.retry_at === null
-        ? "Connecting …"
-        : `Retrying in ${Math.max(0, Math.ceil((link.retry_at - now) / 1000))} s`;
+      link.retry_at === null ? "Connecting …" : `Retrying in ${Math.max(0, Math.ceil((link.retry_at - now) / 1000))} s`;
     return say("lost", `${cause} at ${at(link.lost_at)}.${data}`, next, link.retry_at === null ? "" : "retry");
   }
   if (link.phase === "connecting") return say("connecting", "Connecting to the server …");
@@ -79,10 +77,7 @@ function of_service(state, degraded) {
   if (state.observation.listening) return null;
   const since = clock_time(Date.parse(state.observation.since));
   const cause = blind_words(state.observation.scope ?? "", state.observation.cause ?? "");
-  return say(
-    "blind",
-    `Rollcall itself was not listening since ${since}${cause}. No vehicle is called offline for it.`,
-  );
+  return say("blind", `Rollcall itself was not listening since ${since}${cause}. No vehicle is called offline for it.`);
 }
 
 /**
@@ -93,7 +88,12 @@ function of_service(state, degraded) {
 function of_page(state, ignored, now) {
   const { service, caught_up, pace } = state;
   if (service.page !== "" && service.now !== "" && service.page !== service.now) {
-    return say("updated", `Dashboard was updated to version ${service.now}. This page is of ${service.page}.`, "", "reload");
+    return say(
+      "updated",
+      `Dashboard was updated to version ${service.now}. This page is of ${service.page}.`,
+      "",
+      "reload",
+    );
   }
   if (caught_up !== null && now - caught_up.at < CAUGHT_UP_FOR_MS) {
     const { changes } = caught_up;

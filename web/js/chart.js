@@ -92,17 +92,33 @@ export class Chart {
     const grid = { stroke: colour("--line"), width: 1 };
     const options = {
       ...this.#size(),
-      legend: { show: choice.zoom !== null, markers: { width: 3, dash: (/** @type {any} */ _, /** @type {number} */ at) => BORDERS[at] } },
-      cursor: { show: choice.zoom !== null, drag: { x: choice.zoom !== null, y: false, setScale: false }, points: { size: 7 } },
+      legend: {
+        show: choice.zoom !== null,
+        markers: { width: 3, dash: (/** @type {any} */ _, /** @type {number} */ at) => BORDERS[at] },
+      },
+      cursor: {
+        show: choice.zoom !== null,
+        drag: { x: choice.zoom !== null, y: false, setScale: false },
+        points: { size: 7 },
+      },
       scales: {
         x: { time: true, min: this.range[0], max: this.range[1] },
         y: { range: (/** @type {any} */ _, /** @type {number} */ low, /** @type {number} */ high) => span(low, high) },
       },
       axes: [
         { ...axis, grid, space: 78, size: 26, values: CLOCK },
-        { ...axis, grid, space: 34, size: (/** @type {any} */ _, /** @type {string[]} */ texts) => width_of(texts), values: WHOLE },
+        {
+          ...axis,
+          grid,
+          space: 34,
+          size: (/** @type {any} */ _, /** @type {string[]} */ texts) => width_of(texts),
+          values: WHOLE,
+        },
       ],
-      series: [{ label: "Time", value: "{YYYY}-{MM}-{DD} {HH}:{mm}" }, ...choice.series.map((name) => this.#series(name))],
+      series: [
+        { label: "Time", value: "{YYYY}-{MM}-{DD} {HH}:{mm}" },
+        ...choice.series.map((name) => this.#series(name)),
+      ],
       hooks: {
         drawClear: [(/** @type {any} */ plot) => this.#draw_blind(plot)],
         setSelect: [(/** @type {any} */ plot) => this.#zoom(plot)],
@@ -118,7 +134,8 @@ export class Chart {
     return {
       ...{ label, stroke, width: 2, dash, points: { show: false }, spanGaps: false },
       ...(this.choice.filled ? { fill: `${stroke}26` } : {}),
-      value: (/** @type {any} */ _, /** @type {number|null} */ value) => (value === null ? "–" : whole(Math.round(value))),
+      value: (/** @type {any} */ _, /** @type {number|null} */ value) =>
+        value === null ? "–" : whole(Math.round(value)),
     };
   }
 
@@ -149,7 +166,10 @@ export class Chart {
   }
 }
 
-/** From 0, and never flat: a count without a zero line looks like a collapse. @param {number} low @param {number} high */
+/**
+ * From 0, and never flat: a count without a zero line looks like a collapse.
+ * @param {number} low @param {number} high
+ */
 const span = (low, high) => [Math.min(0, low ?? 0), Math.max(1, (high ?? 1) * 1.08)];
 
 /** @param {any} _ @param {number[]} values */

@@ -5,7 +5,8 @@
  */
 import { STATUSES } from "./fleet.js";
 
-/** @typedef {{t: number, online: number|null, offline: number|null, unobserved: number|null}} Point  t: epoch seconds */
+/** @typedef {number|null} Known  null: nobody knows */
+/** @typedef {{t: number, online: Known, offline: Known, unobserved: Known}} Point  t: epoch seconds */
 /** @typedef {[number[], ...(number|null)[][]]} Table  the times, and a column a series */
 
 /** An hour of counts, one a second; the oldest are dropped. 4 numbers each: 115 KB. */
@@ -61,12 +62,18 @@ export function joined(stored, live, from) {
 }
 
 /** @param {Point[]} points @param {readonly (typeof SERIES[number])[]} series @returns {Table} */
-export const table_of = (points, series) => [points.map(({ t }) => t), ...series.map((name) => points.map((each) => each[name]))];
+export const table_of = (points, series) => [
+  points.map(({ t }) => t),
+  ...series.map((name) => points.map((each) => each[name])),
+];
 
 /** "now 188, least 150, most 200" @param {(number|null)[]} values */
 export function summary_of(values) {
   const known = values.filter((each) => each !== null).map(Math.round);
   if (known.length === 0) return "not known yet";
-  const [least, most] = known.reduce(([low, high], each) => [Math.min(low, each), Math.max(high, each)], [Infinity, -Infinity]);
+  const [least, most] = known.reduce(
+    ([low, high], each) => [Math.min(low, each), Math.max(high, each)],
+    [Infinity, -Infinity],
+  );
   return `now ${known[known.length - 1]}, least ${least}, most ${most}`;
 }

@@ -78,6 +78,7 @@ export class Availability {
 function in_words({ availability, outages, longest_outage_ms, unobserved_ms }) {
   if (availability === null) return "never observed";
   const dark = outages === 0 ? "no outage" : `${outages} ${outages === 1 ? "outage" : "outages, longest"}`;
-  const length = outages === 0 ? "" : outages === 1 ? ` of ${duration(longest_outage_ms)}` : ` ${duration(longest_outage_ms)}`;
+  const length =
+    outages === 0 ? "" : outages === 1 ? ` of ${duration(longest_outage_ms)}` : ` ${duration(longest_outage_ms)}`;
   return `${dark}${length}${unobserved_ms > 0 ? `; unobserved ${duration(unobserved_ms)}` : ""}`;
 }

@@ -1,6 +1,6 @@
 /**
- * The filter row: text, customer, tag, sort, how many of how many, clear; the order in the grid's header; and the choice
- * of what stands beside the list.
+ * The filter row: text, customer, tag, sort, how many of how many, clear; the order in the grid's header; and the
+ * choice of what stands beside the list.
  * Fed by app.js with the filters and the fleet; tells app.js what the user chose.
  */
 import { VIEWS, narrowed } from "./url.js";

@@ -1,6 +1,6 @@
 /**
- * What the page reads by REST now and then: vehicles, transitions, availability, counts of the past, the service itself;
- * and the orders of the demo. Used by the panes, all of which are loaded after the first paint.
+ * What the page reads by REST now and then: vehicles, transitions, availability, counts of the past, the service
+ * itself; and the orders of the demo. Used by the panes, all of which are loaded after the first paint.
  */
 import { DEAD_AFTER_MS } from "./pulse.js";
 
@@ -66,7 +66,10 @@ export const availability_of = (customer, vehicle, from, to, signal) =>
  * @returns {Promise<{scope: string, from: number, to: number|null, cause: string}[]>}
  */
 export async function blind_intervals(from, to, signal) {
-  const { items } = await read_json(`/api/v1/observation-gaps${query({ from: Math.floor(from), to: Math.ceil(to) })}`, signal);
+  const { items } = await read_json(
+    `/api/v1/observation-gaps${query({ from: Math.floor(from), to: Math.ceil(to) })}`,
+    signal,
+  );
   return items.map((/** @type {any} */ each) => ({
     ...each,
     from: Date.parse(each.from),

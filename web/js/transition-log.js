@@ -47,7 +47,10 @@ export class TransitionLog {
     this.merge(transitions.slice(-ENTRIES_MAX));
   }
 
-  /** More of them, in any order; those that are here stay, but for what REST knows better. @param {Transition[]} list */
+  /**
+   * More of them, in any order; those that are here stay, but for what REST knows better.
+   * @param {Transition[]} list
+   */
   merge(list) {
     const known = new Map(this.entries.map((entry) => [entry.id, entry]));
     for (const each of list) {

@@ -1,6 +1,6 @@
 /**
- * The trends: how many vehicles were online, offline and unobserved over an hour, a day or a week, as lines to zoom into
- * and as a table. Loaded by panes.js when it is opened; reads the stored counts through reads.js, again once a minute.
+ * The trends: how many vehicles were online, offline and unobserved over an hour, a day or a week, as lines to zoom
+ * into and as a table. Loaded by panes.js when it is opened; reads the stored counts through reads.js once a minute.
  */
 import { Chart } from "./chart.js";
 import { SERIES, joined, points_of, summary_of, table_of } from "./counts-log.js";

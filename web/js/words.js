@@ -75,9 +75,11 @@ export function canary_words(canary) {
  */
 export function degraded_words(status) {
   const { store } = status ?? {};
-  if (store?.stuck) return `What is decided cannot be kept on disk (${store.stuck}). Live status is right all the same.`;
+  if (store?.stuck)
+    return `What is decided cannot be kept on disk (${store.stuck}). Live status is right all the same.`;
   if (!store || store.ok) return "";
-  const waits = store.spool_rows > 0 ? `; ${whole(store.spool_rows)} transitions wait on disk and are written later` : "";
+  const waits =
+    store.spool_rows > 0 ? `; ${whole(store.spool_rows)} transitions wait on disk and are written later` : "";
   return `The ${store.kind} store takes no writes${waits}. Live status is not affected, history is behind.`;
 }
 
