@@ -17,6 +17,7 @@ describe("losing the real service", { skip: skip_reason() }, () => {
     const { page } = await open_page(browser, service.url);
     await page.getByRole("heading", { name: "No vehicles yet" }).waitFor();
     await page.getByText("mosquitto_pub -h 127.0.0.1 -p 1883 -t fleet/acme/TRK-1/heartbeat -m '{}'").waitFor();
+    await page.getByText("simulator --broker mqtt://127.0.0.1:1883 --vehicles 200 --interval 2s").waitFor();
     await beat(service.url, { customer: "acme", vehicle: "TRK-1" });
     await row_of(page, "TRK-1").waitFor();
     await page.getByRole("heading", { name: "No vehicles yet" }).waitFor({ state: "hidden" });

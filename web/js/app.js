@@ -185,8 +185,9 @@ function key(event) {
 
 function start() {
   find("not-started").remove();
-  find("empty-command").textContent =
-    `mosquitto_pub -h ${location.hostname} -p 1883 -t fleet/acme/TRK-1/heartbeat -m '{}'`;
+  const { hostname } = location;
+  find("empty-command").textContent = `mosquitto_pub -h ${hostname} -p 1883 -t fleet/acme/TRK-1/heartbeat -m '{}'`;
+  find("empty-simulator").textContent = `simulator --broker mqtt://${hostname}:1883 --vehicles 200 --interval 2s`;
   find("reorder").addEventListener("click", () => {
     reorder(true);
     draw_soon();
