@@ -62,6 +62,9 @@ impl Collector for Scrape {
         counter(&mut out, "mqtt_connect_timeouts", "Connections that sent no CONNECT in time", timed_out)?;
         gauge(&mut out, "dashboards", "WebSocket clients", service.feed.dashboards() as i64)?;
         gauge(&mut out, "store_up", "1 while the store takes writes", i64::from(service.health.fault().is_none()))?;
+        gauge(&mut out, "stats_streams", "Streams of statistics", service.streams.open() as i64)?;
+        let help = "Windows computed for streams of statistics, each for all who listen to the same";
+        counter(&mut out, "stats_computations", help, service.streams.computations())?;
         self.spool(&mut out)?;
         let help = "Stored statuses that somebody changed and that were mended from their transitions";
         counter(&mut out, "store_repairs", help, service.health.repaired())?;

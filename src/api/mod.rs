@@ -20,6 +20,7 @@ mod quarantine;
 pub mod rate;
 mod refused;
 mod stats;
+pub mod stats_stream;
 mod status;
 mod transitions;
 mod vehicles;
@@ -69,6 +70,8 @@ pub struct Service {
     pub store: Arc<dyn Store>,
     /// How far the statistics are.
     pub counted: Arc<Counted>,
+    /// Who listens to them.
+    pub streams: stats_stream::Streams,
     /// How the store is doing.
     pub health: Arc<StoreHealth>,
     /// Counters of the fleet.
@@ -111,6 +114,7 @@ pub fn routes(config: &mut web::ServiceConfig, service: web::Data<Service>) {
         .service(get("/customers/{customer}/vehicles/{vehicle}/availability", read().to(availability::of_vehicle)))
         .service(get("/availability", read().to(availability::of_fleet)))
         .service(get("/stats", read().to(stats::list)))
+        .service(only("/stats/stream", "GET", web::get().to(stats_stream::open)))
         .service(get("/transitions", read().to(transitions::of_fleet)))
         .service(get("/customers", read().to(customers::list)))
         .service(get("/status", read().to(status::status)))

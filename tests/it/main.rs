@@ -35,6 +35,7 @@ mod silence;
 mod smoke;
 mod stacks;
 mod stats;
+mod stats_stream;
 mod status_topic;
 mod stop;
 mod support;

@@ -86,7 +86,8 @@ async fn every_get_answers_with_exactly_what_is_documented() {
     let service = service().await;
     let document = document(&service).await;
     let mut faults = Vec::new();
-    for path in document.paths_with("get") {
+    // A stream has no end; stats_stream.rs reads its beginning.
+    for path in document.paths_with("get").into_iter().filter(|path| path != "/api/v1/stats/stream") {
         let real = path.replace("{customer}", "acme").replace("{vehicle}", "TRK-1");
         let response = ask(&service, Method::GET, &real, &[], "").await;
         let status = response.status().as_u16();
