@@ -9,12 +9,14 @@ use parking_lot::Mutex;
 
 use crate::domain::heartbeat::Heartbeat;
 use crate::domain::ids::VehicleKey;
+use crate::domain::statistics::Levels;
 use crate::domain::transition::{Status, Transition};
 use crate::fleet::limit::Limit;
 use crate::fleet::registry::{Admission, Delivered, Input, LANE_INPUTS_MAX, NotTaken};
 use crate::fleet::supervisor::{Hearing, Plan, Supervisor};
 use crate::fleet::token::Token;
 use crate::fleet::vehicle::Sabotage;
+use crate::store::history::{HistoryStore, Name, Past};
 use crate::store::stats::{Beats, RollupQuery, Rollups, StatsStore};
 use crate::store::{
     Checkpoint, NewVehicle, ObservationGap, Repair, Store, StoredCustomer, StoredVehicle, TransitionQuery,
@@ -94,6 +96,13 @@ impl Store for Memory {
 }
 
 #[async_trait]
+impl HistoryStore for Memory {
+    async fn stood(&self, vehicles: &[Name], _: Millis) -> anyhow::Result<Vec<Past>> {
+        Ok(vec![Past::default(); vehicles.len()])
+    }
+}
+
+#[async_trait]
 impl StatsStore for Memory {
     async fn add_beats(&self, _: i64, _: &[Beats]) -> anyhow::Result<()> {
         self.answer()
@@ -103,6 +112,9 @@ impl StatsStore for Memory {
     }
     async fn rollups(&self, _: &RollupQuery) -> anyhow::Result<Rollups> {
         Ok(Rollups::default())
+    }
+    async fn spent(&self, _: Option<&str>, instants: &[Millis]) -> anyhow::Result<Vec<Levels>> {
+        Ok(vec![Levels::default(); instants.len()])
     }
 }
 

@@ -2,6 +2,7 @@
 //! Fed by the persister, the only writer; read at start, and by REST for what happened in the past.
 
 pub mod access;
+pub mod history;
 pub mod last_seen;
 pub mod local;
 mod owned;
@@ -21,6 +22,7 @@ use crate::domain::latest::Latest;
 use crate::domain::time::Millis;
 use crate::domain::transition::{Status, Transition};
 
+pub use history::HistoryStore;
 pub use rows::GAPS_MAX;
 pub use stats::StatsStore;
 
@@ -167,7 +169,7 @@ pub struct TakenOver;
 /// sqlx future dropped midway would give its connection back inside an open transaction). Open the store on a runtime
 /// that lives as long as it and is never blocked. Errors say what failed; a write that failed may simply be repeated.
 #[async_trait]
-pub trait Store: StatsStore + Send + Sync {
+pub trait Store: StatsStore + HistoryStore + Send + Sync {
     /// `sqlite` or `postgres`.
     fn kind(&self) -> &'static str;
 

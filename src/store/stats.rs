@@ -68,6 +68,10 @@ pub trait StatsStore: Send + Sync {
     /// Reads rollups. What it costs grows with the spans of this customer in the period, and with the hours before it
     /// (a few milliseconds a year), not with other customers.
     async fn rollups(&self, query: &RollupQuery) -> anyhow::Result<Rollups>;
+
+    /// What a customer's vehicles, or the fleet's, had spent in each status before each of these instants,
+    /// vehicle-milliseconds; to the millisecond, but for transitions that are marked and not counted yet.
+    async fn spent(&self, customer: Option<&str>, instants: &[Millis]) -> anyhow::Result<Vec<Levels>>;
 }
 
 /// The columns that transitions tell, and what takes their place in a row that is there already; the same in both SQLs.
