@@ -24,6 +24,7 @@ pub mod stats_stream;
 mod status;
 mod transitions;
 mod vehicles;
+mod vehicles_at;
 mod warnings;
 
 use std::collections::BTreeMap;

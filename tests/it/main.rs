@@ -1,5 +1,6 @@
 //! The one integration binary: drives the real service from outside, and holds the sources to the house rules.
 
+mod as_of;
 mod availability;
 mod bad_input;
 mod canary;
@@ -41,6 +42,7 @@ mod stop;
 mod support;
 mod takeover;
 mod tidy;
+mod trace_availability;
 mod traces;
 mod views;
 mod wall_clock;
