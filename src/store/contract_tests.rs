@@ -148,7 +148,7 @@ on_every_store! {
     pages: filters_are_exact, pages_are_complete_and_without_repeats, a_page_goes_on_after_a_name_outside_its_filter;
     repairs: a_row_that_was_changed_by_hand_is_mended, every_slice_is_looked_at;
     past: vehicles_stood_as_their_last_transition_before_says;
-    stats: rollups_are_a_function_of_the_stored_transitions,
+    stats: what_was_spent_before_any_instant_is_exact, rollups_are_a_function_of_the_stored_transitions,
         levels_at_any_border_are_the_sum_of_what_changed_before, heartbeats_are_added_once,
         nothing_is_known_of_the_time_before_the_first_start;
     histories: a_vehicle_is_the_fold_of_its_transitions, facts_end_the_same_in_any_order_through_checkpoints;

@@ -10,7 +10,9 @@ use super::write::{CHUNK, column};
 use crate::domain::calendar::{HOUR, MINUTE};
 use crate::domain::statistics::Levels;
 use crate::domain::time::Millis;
-use crate::store::stats::{Beats, FLEET, RollupQuery, RollupRow, Rollups, SPANS, rollup_of_transitions, spread};
+use crate::store::stats::{
+    Beats, FLEET, Hours, RollupQuery, RollupRow, Rollups, SPANS, SixSums, rollup_of_transitions, spread,
+};
 
 /// Several statements that see the same.
 const SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
@@ -174,23 +176,23 @@ pub async fn rollups(connection: &mut PgConnection, query: RollupQuery) -> anyho
     Ok(Rollups { levels, rollups, began })
 }
 
-const SPENT: &str = "
-    SELECT coalesce(sum(online), 0)::bigint, coalesce(sum(offline), 0)::bigint, coalesce(sum(unobserved), 0)::bigint
-    FROM (
-        SELECT sum(online_within + online_net * ($2::bigint - at_ms - span_ms)) AS online,
-               sum(offline_within + offline_net * ($2::bigint - at_ms - span_ms)) AS offline,
-               sum(unobserved_within + unobserved_net * ($2::bigint - at_ms - span_ms)) AS unobserved
-        FROM rollup WHERE customer = $1 AND span_ms = $3 AND at_ms < $2::bigint - $2::bigint % $3::bigint
+const SPENT_BEFORE: &str = "
+    SELECT coalesce(sum(online_net), 0)::bigint, coalesce(sum(offline_net), 0)::bigint, coalesce(sum(unobserved_net), 0)::bigint,
+           coalesce(sum(online_within + online_net * ($2::bigint - at_ms - span_ms)), 0)::bigint,
+           coalesce(sum(offline_within + offline_net * ($2::bigint - at_ms - span_ms)), 0)::bigint,
+           coalesce(sum(unobserved_within + unobserved_net * ($2::bigint - at_ms - span_ms)), 0)::bigint
+    FROM rollup WHERE customer = $1 AND span_ms = $3 AND at_ms < $2";
+
+const SPENT_SINCE: &str = "
+    SELECT coalesce(sum(online), 0)::bigint, coalesce(sum(offline), 0)::bigint, coalesce(sum(unobserved), 0)::bigint FROM (
+        SELECT online_within + online_net * ($2::bigint - at_ms - span_ms) AS online,
+               offline_within + offline_net * ($2::bigint - at_ms - span_ms) AS offline,
+               unobserved_within + unobserved_net * ($2::bigint - at_ms - span_ms) AS unobserved
+        FROM rollup WHERE customer = $1 AND span_ms = $4 AND at_ms >= $3 AND at_ms < $2::bigint - $2::bigint % $4::bigint
         UNION ALL
-        SELECT sum(online_within + online_net * ($2::bigint - at_ms - span_ms)),
-               sum(offline_within + offline_net * ($2::bigint - at_ms - span_ms)),
-               sum(unobserved_within + unobserved_net * ($2::bigint - at_ms - span_ms))
-        FROM rollup WHERE customer = $1 AND span_ms = $4
-          AND at_ms >= $2::bigint - $2::bigint % $3::bigint AND at_ms < $2::bigint - $2::bigint % $4::bigint
-        UNION ALL
-        SELECT sum(($2::bigint - at_ms) * ((to_status = 'online')::int - (from_status = 'online')::int)),
-               sum(($2::bigint - at_ms) * ((to_status = 'offline')::int - (from_status = 'offline')::int)),
-               sum(($2::bigint - at_ms) * ((to_status = 'unobserved')::int - (from_status = 'unobserved')::int))
+        SELECT ($2::bigint - at_ms) * ((to_status = 'online')::int - (from_status = 'online')::int),
+               ($2::bigint - at_ms) * ((to_status = 'offline')::int - (from_status = 'offline')::int),
+               ($2::bigint - at_ms) * ((to_status = 'unobserved')::int - (from_status = 'unobserved')::int)
         FROM (
             SELECT at_ms, from_status, to_status FROM transition
             WHERE customer = $1 AND at_ms >= $2::bigint - $2::bigint % $4::bigint AND at_ms < $2
@@ -200,24 +202,32 @@ const SPENT: &str = "
         ) AS last
     ) AS part";
 
-/// Whole hours, then whole minutes, then the transitions of the last one.
+/// What was spent before an hour, the changes of the hours since, and for each instant what they say of its own hour:
+/// its minutes, and the transitions of the last one.
 pub async fn spent(
     connection: &mut PgConnection,
     customer: Option<String>,
     instants: Vec<Millis>,
 ) -> anyhow::Result<Vec<Levels>> {
     let customer = customer.unwrap_or_else(|| FLEET.to_owned());
-    let (mut moment, mut spent) = (connection.begin_with(SNAPSHOT).await?, Vec::with_capacity(instants.len()));
-    for instant in instants {
-        let sums = sqlx::query_as::<_, (i64, i64, i64)>(SPENT).bind(customer.clone()).bind(instant);
-        let (online, offline, unobserved) = sums.bind(HOUR).bind(MINUTE).fetch_one(&mut *moment).await?;
-        spent.push([online, offline, unobserved]);
+    let hours = Hours::around(&instants);
+    let mut moment = connection.begin_with(SNAPSHOT).await?;
+    let before = sqlx::query_as::<_, SixSums>(SPENT_BEFORE).bind(customer.clone()).bind(hours.first).bind(HOUR);
+    let before = before.fetch_one(&mut *moment).await?;
+    let rows = sqlx::query_as::<_, RollupRow>(ROLLUPS).bind(customer.clone()).bind(HOUR).bind(hours.first);
+    let rows = rows.bind(hours.end).fetch_all(&mut *moment).await?;
+    let mut since = Vec::with_capacity(instants.len());
+    for instant in &instants {
+        let hour = instant - instant.rem_euclid(HOUR);
+        let sums = sqlx::query_as::<_, (i64, i64, i64)>(SPENT_SINCE).bind(customer.clone()).bind(*instant).bind(hour);
+        let (online, offline, unobserved) = sums.bind(MINUTE).fetch_one(&mut *moment).await?;
+        since.push((*instant, [online, offline, unobserved]));
     }
     moment.commit().await?;
-    Ok(spent)
+    Ok(hours.spent(before, rows, &since))
 }
 
 /// Every statement of this file.
 #[cfg(test)]
 pub const STATEMENTS: &[&str] =
-    &[IS_NEW, ADD_BEATS, MARKED, COUNT, SUM_UP, UNMARK, LEVELS, ROLLUPS, BEGAN, SPENT, SNAPSHOT];
+    &[IS_NEW, ADD_BEATS, MARKED, COUNT, SUM_UP, UNMARK, LEVELS, ROLLUPS, BEGAN, SPENT_BEFORE, SPENT_SINCE, SNAPSHOT];

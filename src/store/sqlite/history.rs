@@ -5,7 +5,7 @@ use sqlx::sqlite::SqliteConnection;
 use crate::domain::time::Millis;
 use crate::store::history::{Name, Past, PastRow, past};
 
-pub(super) const STOOD: &str = "
+const STOOD: &str = "
     SELECT last.to_status, last.at_ms, last.seq
     FROM json_each(?1) AS name LEFT JOIN transition AS last
       ON last.customer = name.value ->> 0 AND last.vehicle = name.value ->> 1 AND last.seq = (

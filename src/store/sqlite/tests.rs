@@ -45,7 +45,11 @@ async fn every_migration_in_the_folder_is_built_in() {
 #[tokio::test]
 async fn lists_are_read_from_their_index_without_sorting() {
     let mut connection = memory().await;
-    let keyed = [(read::VEHICLES, "PRIMARY KEY"), (write::HEARD, "PRIMARY KEY (customer=? AND vehicle=?)")];
+    let keyed = [
+        (read::VEHICLES, "PRIMARY KEY"),
+        (write::HEARD, "PRIMARY KEY (customer=? AND vehicle=?)"),
+        (stats::ROLLUPS, "PRIMARY KEY (customer=? AND span_ms=? AND at_ms>? AND at_ms<?)"),
+    ];
     for (statement, index) in read::LISTS.into_iter().chain(keyed) {
         let explain = AssertSqlSafe(format!("EXPLAIN QUERY PLAN {statement}"));
         let rows = sqlx::query(explain).fetch_all(&mut connection).await.unwrap();
