@@ -11,7 +11,7 @@ use super::error::Problem;
 use super::params::{Params, cursor};
 use super::vehicles::{is_known, no_vehicle, read_filter};
 use crate::domain::availability::{Availability, Blind, Mean, Outage, Tally};
-use crate::domain::query::Query;
+use crate::domain::query::{Filter, Query};
 use crate::domain::time::{self, Millis};
 use crate::domain::transition::Cause;
 use crate::store::{After, GAPS_MAX, TransitionQuery};
@@ -127,7 +127,7 @@ pub async fn of_fleet(request: HttpRequest, service: web::Data<Service>) -> Resu
         Ok::<_, Problem>(view(&period, name, sum))
     });
     let items = stream::iter(views).buffered(READ_TOGETHER).try_collect().await?;
-    let mean = mean_of_all(&service, &period, &query.filter.customers).await?.into();
+    let mean = mean_of_all(&service, &period, &query.filter).await?.into();
     Ok(HttpResponse::Ok().json(Page { items, mean, next_cursor }))
 }
 
@@ -180,14 +180,11 @@ async fn mean(service: &Service, period: &Period, customer: Option<&str>) -> Res
     Ok(Mean::between(&spent))
 }
 
-/// Those of several customers together; of the fleet when none is named.
-async fn mean_of_all(service: &Service, period: &Period, customers: &[String]) -> Result<Mean, Problem> {
-    if customers.is_empty() {
-        return mean(service, period, None).await;
-    }
+/// That of all whom a filter is about, together.
+async fn mean_of_all(service: &Service, period: &Period, filter: &Filter) -> Result<Mean, Problem> {
     let mut all = Mean::default();
-    for customer in customers {
-        all = all.and(mean(service, period, Some(customer)).await?);
+    for customer in filter.groups() {
+        all = all.and(mean(service, period, customer).await?);
     }
     Ok(all)
 }

@@ -118,8 +118,7 @@ fn row(service: &Service, (customer, vehicle): &Name, past: Past) -> Option<Row>
 async fn counts(service: &Service, filter: &Filter, at: Millis, deaf: bool) -> Result<Counts, Problem> {
     let known = service.feed.board().counts(&Filter { statuses: Statuses::default(), ..filter.clone() }).total();
     let mut levels = [0_i64; 3];
-    let fleet = filter.customers.is_empty().then_some(None);
-    for customer in fleet.into_iter().chain(filter.customers.iter().map(|name| Some(name.as_str()))) {
+    for customer in filter.groups() {
         let spent = service.store.spent(customer, &[at, at + 1]).await.map_err(|error| Problem::store(&error))?;
         if let [before, after] = *spent {
             // What was spent in this one millisecond is how many there were.

@@ -77,6 +77,14 @@ impl Filter {
         self.statuses.allows(status) && self.allows_customer(customer)
     }
 
+    /// Whose figures together are those of this filter, whatever the statuses: customers, or the fleet, which is none.
+    pub fn groups(&self) -> Vec<Option<&str>> {
+        if self.customers.is_empty() {
+            return vec![None];
+        }
+        self.customers.iter().map(|name| Some(name.as_str())).collect()
+    }
+
     /// Whether this customer is seen.
     pub fn allows_customer(&self, customer: &str) -> bool {
         self.customers.is_empty() || self.customers.binary_search_by(|name| name.as_str().cmp(customer)).is_ok()
