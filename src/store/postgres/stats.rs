@@ -177,18 +177,21 @@ pub async fn rollups(connection: &mut PgConnection, query: RollupQuery) -> anyho
 }
 
 const SPENT_BEFORE: &str = "
-    SELECT coalesce(sum(online_net), 0)::bigint, coalesce(sum(offline_net), 0)::bigint, coalesce(sum(unobserved_net), 0)::bigint,
+    SELECT coalesce(sum(online_net), 0)::bigint, coalesce(sum(offline_net), 0)::bigint,
+           coalesce(sum(unobserved_net), 0)::bigint,
            coalesce(sum(online_within + online_net * ($2::bigint - at_ms - span_ms)), 0)::bigint,
            coalesce(sum(offline_within + offline_net * ($2::bigint - at_ms - span_ms)), 0)::bigint,
            coalesce(sum(unobserved_within + unobserved_net * ($2::bigint - at_ms - span_ms)), 0)::bigint
     FROM rollup WHERE customer = $1 AND span_ms = $3 AND at_ms < $2";
 
 const SPENT_SINCE: &str = "
-    SELECT coalesce(sum(online), 0)::bigint, coalesce(sum(offline), 0)::bigint, coalesce(sum(unobserved), 0)::bigint FROM (
+    SELECT coalesce(sum(online), 0)::bigint, coalesce(sum(offline), 0)::bigint, coalesce(sum(unobserved), 0)::bigint
+    FROM (
         SELECT online_within + online_net * ($2::bigint - at_ms - span_ms) AS online,
                offline_within + offline_net * ($2::bigint - at_ms - span_ms) AS offline,
                unobserved_within + unobserved_net * ($2::bigint - at_ms - span_ms) AS unobserved
-        FROM rollup WHERE customer = $1 AND span_ms = $4 AND at_ms >= $3 AND at_ms < $2::bigint - $2::bigint % $4::bigint
+        FROM rollup WHERE customer = $1 AND span_ms = $4 AND at_ms >= $3
+          AND at_ms < $2::bigint - $2::bigint % $4::bigint
         UNION ALL
         SELECT ($2::bigint - at_ms) * ((to_status = 'online')::int - (from_status = 'online')::int),
                ($2::bigint - at_ms) * ((to_status = 'offline')::int - (from_status = 'offline')::int),
