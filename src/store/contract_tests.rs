@@ -6,6 +6,7 @@ mod gaps;
 mod histories;
 mod mosquitto;
 mod pages;
+mod past;
 mod repairs;
 pub mod samples;
 mod stats;
@@ -151,7 +152,8 @@ on_every_store! {
     access: a_key_is_kept_whole_and_its_identifier_once, a_key_is_revoked_once_and_every_change_is_seen,
         uses_of_keys_only_move_forward, the_audit_is_read_newest_first_and_by_customer, the_audit_is_bounded;
     repairs: a_row_that_was_changed_by_hand_is_mended, every_slice_is_looked_at;
-    stats: rollups_are_a_function_of_the_stored_transitions,
+    past: vehicles_stood_as_their_last_transition_before_says;
+    stats: what_was_spent_before_any_instant_is_exact, rollups_are_a_function_of_the_stored_transitions,
         levels_at_any_border_are_the_sum_of_what_changed_before, heartbeats_are_added_once,
         nothing_is_known_of_the_time_before_the_first_start;
     histories: a_vehicle_is_the_fold_of_its_transitions, facts_end_the_same_in_any_order_through_checkpoints;
