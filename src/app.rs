@@ -110,7 +110,8 @@ pub async fn start(settings: &Settings) -> anyhow::Result<Running> {
 
     let registry = Arc::new(Registry::new(shards(settings), admission(settings), clock));
     let warnings = Arc::<Warnings>::default();
-    let canary = Canary::new(&settings.mqtt, clock);
+    let proof = settings.mqtt.broker.is_some().then(|| Arc::clone(registry.proof()));
+    let canary = Canary::new(&settings.mqtt, clock, proof);
     let door = Door::new(Arc::clone(&registry), &settings.mqtt.topics, clock, Arc::clone(&warnings));
     let door = Arc::new(door.map_err(anyhow::Error::msg)?.with_canary(Arc::clone(&canary)));
     let feed = Arc::new(Feed::new(clock, settings.live.tick.0));

@@ -17,6 +17,7 @@ pub mod owntracks;
 pub mod policy;
 pub mod query;
 pub mod search;
+pub mod sleep;
 pub mod statistics;
 pub mod time;
 pub mod transition;

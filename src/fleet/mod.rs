@@ -6,6 +6,7 @@ pub mod checkpoint;
 pub mod last_seen;
 pub mod outbox;
 pub mod persister;
+pub mod proof;
 pub mod registry;
 pub mod rollups;
 pub mod shard;

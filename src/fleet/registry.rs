@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::beats::{Beat, Beats};
+use super::proof::Proof;
 use super::token::Token;
 use crate::clock::Clock;
 use crate::domain::board::Slot;
@@ -162,6 +163,7 @@ pub struct Registry {
     over_limit: AtomicU64,
     customers: Mutex<HashMap<Arc<str>, usize>>,
     hasher: RandomState,
+    proof: Arc<Proof>,
 }
 
 #[derive(Default)]
@@ -184,6 +186,11 @@ struct Inside {
 }
 
 impl Registry {
+    /// Up to when it is proved that we hear.
+    pub fn proof(&self) -> &Arc<Proof> {
+        &self.proof
+    }
+
     /// An empty registry with one lane a shard.
     pub fn new(shards: usize, admission: Admission, clock: Clock) -> Self {
         Self {
@@ -195,6 +202,7 @@ impl Registry {
             over_limit: AtomicU64::new(0),
             customers: Mutex::default(),
             hasher: RandomState::default(),
+            proof: Arc::default(),
         }
     }
 

@@ -12,6 +12,7 @@ use crate::domain::access::KeyId;
 use crate::domain::heartbeat::Heartbeat;
 use crate::domain::ids::VehicleKey;
 use crate::domain::limit::Limit;
+use crate::domain::sleep::Announced;
 use crate::domain::transition::{Status, Transition};
 use crate::fleet::registry::{Admission, Delivered, Input, LANE_INPUTS_MAX, NotTaken};
 use crate::fleet::supervisor::{Hearing, Plan, Supervisor};
@@ -274,6 +275,7 @@ fn stored(vehicle: &str, last_seen: Millis) -> StoredVehicle {
         since: Some(last_seen - 20_000),
         seq: 7,
         last_seen: Some(last_seen),
+        announced: Announced::NONE,
         latest: Latest::default(),
     }
 }

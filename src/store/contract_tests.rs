@@ -140,7 +140,7 @@ on_every_store! {
         a_batch_written_twice_counts_once,
         batches_that_overlap_or_come_in_the_wrong_order_change_nothing, a_large_batch_is_one_transaction,
         checkpoints_only_move_forward, a_checkpoint_does_not_create_a_vehicle,
-        a_checkpoint_keeps_what_it_does_not_bring, a_part_of_a_checkpoint_promises_nothing,
+        a_checkpoint_keeps_what_it_does_not_bring, an_announced_sleep_is_kept_with_its_heartbeat, a_part_of_a_checkpoint_promises_nothing,
         a_transition_keeps_what_a_later_checkpoint_wrote, reopening_keeps_everything, two_stores_share_a_database,
         readers_see_whole_batches_while_a_writer_writes, a_write_whose_caller_left_is_finished,
         vehicles_are_registered_once, many_vehicles_are_registered_at_once,

@@ -20,6 +20,7 @@ use async_trait::async_trait;
 use crate::domain::board::Registered;
 use crate::domain::ids::VehicleKey;
 use crate::domain::latest::Latest;
+use crate::domain::sleep::Announced;
 use crate::domain::time::Millis;
 use crate::domain::transition::{Status, Transition};
 
@@ -45,6 +46,8 @@ pub struct StoredVehicle {
     pub seq: u64,
     /// Last heartbeat written down.
     pub last_seen: Option<Millis>,
+    /// The silence that it announced.
+    pub announced: Announced,
     /// Position and gauges written down.
     pub latest: Latest,
 }
@@ -78,6 +81,8 @@ pub struct Checkpoint {
     pub key: Arc<VehicleKey>,
     /// Arrival of its last heartbeat.
     pub last_seen: Millis,
+    /// The silence that it announced.
+    pub announced: Announced,
     /// Position and gauges.
     pub latest: Latest,
 }
