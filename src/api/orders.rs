@@ -16,12 +16,14 @@ const ORDERS_MAX: usize = 32;
 
 /// The question an order answers, and whose reader asked it: no other may go on with it.
 type Question = (Query, Sort);
+/// An order with its number and its question.
+type Kept = (u64, Question, Arc<[Slot]>);
 
 /// The orders kept.
 #[derive(Debug, Default)]
 pub struct Orders {
     last: AtomicU64,
-    kept: Mutex<VecDeque<(u64, Question, Arc<[Slot]>)>>,
+    kept: Mutex<VecDeque<Kept>>,
 }
 
 impl Orders {
