@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand};
 
 use super::check;
 use super::key::KeyCommand;
+use super::mosquitto_auth::Places;
 use super::replay::{ReplayClock, ReplayOptions};
 use crate::settings::{self, Settings, Span};
 
@@ -67,6 +68,12 @@ pub enum Command {
         /// What to do with them.
         #[command(subcommand)]
         command: KeyCommand,
+    },
+    /// Write the password and access files with which an external Mosquitto lets in the same keys.
+    MosquittoAuth {
+        /// Where to.
+        #[command(flatten)]
+        places: Places,
     },
     /// Print the effective settings, try store and broker, and exit non-zero with every fault.
     Check,
