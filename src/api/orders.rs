@@ -19,6 +19,13 @@ type Question = (Query, Sort);
 /// An order with its number and its question.
 type Kept = (u64, Question, Arc<[Slot]>);
 
+#[derive(Debug)]
+struct Kept {
+    number: u64,
+    question: Question,
+    order: Arc<[Slot]>,
+}
+
 /// The orders kept.
 #[derive(Debug, Default)]
 pub struct Orders {
@@ -31,7 +38,7 @@ impl Orders {
     pub fn keep(&self, question: Question, order: Arc<[Slot]>) -> u64 {
         let number = self.last.fetch_add(1, Relaxed) + 1;
         let mut kept = self.kept.lock();
-        kept.push_back((number, question, order));
+        kept.push_back(Kept { number, question, order });
         if kept.len() > ORDERS_MAX {
             kept.pop_front();
         }
@@ -41,7 +48,7 @@ impl Orders {
     /// The order of this question that is still kept.
     pub fn get(&self, number: u64, question: &Question) -> Option<Arc<[Slot]>> {
         let kept = self.kept.lock();
-        let found = kept.iter().find(|(known, asked, _)| *known == number && asked == question);
-        found.map(|(.., order)| Arc::clone(order))
+        let found = kept.iter().find(|kept| kept.number == number && kept.question == *question);
+        found.map(|kept| Arc::clone(&kept.order))
     }
 }
