@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::Service;
 use super::error::Problem;
 use super::params::{Params, cursor};
-use super::vehicles::{is_known, no_vehicle, read_filter};
+use super::vehicles::{all_known, no_vehicle, read_filter};
 use crate::domain::availability::{Availability, Blind, Tally};
 use crate::domain::query::Query;
 use crate::domain::time::{self, Millis};
@@ -96,9 +96,7 @@ type Name = (String, String);
 /// The vehicles of a page, and whether there are more.
 fn names(service: &Service, query: &Query, after: Option<&Place>, limit: usize) -> Result<(Vec<Name>, bool), Problem> {
     let board = service.feed.board();
-    if let Some(unknown) = query.filter.customers.iter().find(|name| !is_known(service, &board, name)) {
-        return Err(Problem::field("customer", format!("there is no customer '{unknown}'")));
-    }
+    all_known(service, &board, &query.filter)?;
     let after = after.map(|place| (&*place.customer, &*place.vehicle));
     let (slots, _) = board.page(query, after, limit + 1);
     let rows = slots.iter().take(limit).filter_map(|slot| board.row(*slot));

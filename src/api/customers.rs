@@ -36,8 +36,10 @@ pub async fn list(request: HttpRequest, service: web::Data<Service>) -> Result<H
     let limit = params.limit()?;
     let place = params.cursor::<Place>()?;
     let board = service.feed.board();
-    let found = board.customers(place.as_ref().map(|place| place.after.as_str())).take(limit + 1);
+    let found = board.customers(place.as_ref().map(|place| place.after.as_str()));
     let mut items: Vec<Customer<'_>> = found
+        .filter(|(customer, _)| params.caller().sees(customer))
+        .take(limit + 1)
         .map(|(customer, counts)| {
             let stored = service.customers.get(&**customer);
             let name = stored.and_then(|stored| stored.name.as_deref());

@@ -10,7 +10,7 @@ use super::Service;
 use super::availability::blind_intervals;
 use super::error::Problem;
 use super::params::Params;
-use super::vehicles::is_known;
+use super::vehicles::read_known_customer;
 use crate::domain::availability::Blind;
 use crate::domain::calendar::{Calendar, Resolution};
 use crate::domain::statistics::{Bucket, Period};
@@ -73,10 +73,7 @@ impl Subject {
         if zone.is_some_and(|zone| zone != Tz::UTC) && matches!(resolution, Resolution::Minute | Resolution::Hour) {
             return Err(Problem::field("tz", "is for resolution day and month; minutes and hours are those of UTC"));
         }
-        let customer = params.text("customer").map(str::to_owned);
-        if let Some(name) = customer.as_ref().filter(|name| !is_known(service, &service.feed.board(), name)) {
-            return Err(Problem::field("customer", format!("there is no customer '{name}'")));
-        }
+        let customer = read_known_customer(service, params)?;
         Ok(Self { customer, calendar: Calendar { resolution, zone: zone.unwrap_or(Tz::UTC) } })
     }
 

@@ -2,8 +2,10 @@
 //! Fed by the persister, the only writer; read at start, and by REST for what happened in the past.
 
 pub mod access;
+pub mod audit;
 pub mod last_seen;
 pub mod local;
+pub mod mosquitto;
 mod owned;
 mod postgres;
 mod rows;
@@ -18,6 +20,7 @@ use async_trait::async_trait;
 use crate::domain::board::Registered;
 use crate::domain::ids::VehicleKey;
 use crate::domain::latest::Latest;
+use crate::domain::sleep::Announced;
 use crate::domain::time::Millis;
 use crate::domain::transition::{Status, Transition};
 
@@ -43,6 +46,8 @@ pub struct StoredVehicle {
     pub seq: u64,
     /// Last heartbeat written down.
     pub last_seen: Option<Millis>,
+    /// The silence that it announced.
+    pub announced: Announced,
     /// Position and gauges written down.
     pub latest: Latest,
 }
@@ -76,6 +81,8 @@ pub struct Checkpoint {
     pub key: Arc<VehicleKey>,
     /// Arrival of its last heartbeat.
     pub last_seen: Millis,
+    /// The silence that it announced.
+    pub announced: Announced,
     /// Position and gauges.
     pub latest: Latest,
 }
@@ -167,7 +174,7 @@ pub struct TakenOver;
 /// sqlx future dropped midway would give its connection back inside an open transaction). Open the store on a runtime
 /// that lives as long as it and is never blocked. Errors say what failed; a write that failed may simply be repeated.
 #[async_trait]
-pub trait Store: StatsStore + Send + Sync {
+pub trait Store: access::AccessStore + audit::AuditStore + StatsStore + Send + Sync {
     /// `sqlite` or `postgres`.
     fn kind(&self) -> &'static str;
 

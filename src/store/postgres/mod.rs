@@ -1,7 +1,9 @@
 //! The store for production: a Postgres server.
 //! Fed by the persister through one writing connection; read at start and by REST through a few reading ones.
 
+mod access;
 mod lane;
+mod mosquitto;
 mod read;
 mod repair;
 mod stats;

@@ -1,6 +1,8 @@
 //! The store that needs nothing installed: one SQLite file, or memory for demonstrations and tests.
 //! Fed by the persister through the one writing connection; read at start and by REST through a few reading ones.
 
+mod access;
+mod mosquitto;
 mod read;
 mod repair;
 mod stats;
