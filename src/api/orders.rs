@@ -16,9 +16,8 @@ const ORDERS_MAX: usize = 32;
 
 /// The question an order answers, and whose reader asked it: no other may go on with it.
 type Question = (Query, Sort);
-/// An order with its number and its question.
-type Kept = (u64, Question, Arc<[Slot]>);
 
+/// An order with its number and its question.
 #[derive(Debug)]
 struct Kept {
     number: u64,
