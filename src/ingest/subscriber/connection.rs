@@ -85,6 +85,11 @@ impl Connection {
         }
     }
 
+    /// Whether it ended because the broker sent more than can be kept.
+    pub fn is_overfull(&self) -> bool {
+        self.window.is_overfull()
+    }
+
     /// Says goodbye, which keeps the session, and waits for the end for a bounded time.
     pub async fn leave(&mut self, limit: Duration) {
         if self.client.try_disconnect().is_ok() {
@@ -265,7 +270,10 @@ impl Poll {
         }
         let kept = publish.clone(); // shares its bytes
         let Some(sequence) = self.window.push(kept, waited) else {
-            return Err(format!("{} sent more than can be kept unacknowledged", self.place));
+            return Err(format!(
+                "{} sent more than can be kept unacknowledged; a max_inflight_messages of 2000 there ends that",
+                self.place
+            ));
         };
         // The canary waits for no room: how long what is before it takes to the board is measured by itself.
         let behind = !canary && self.window.has_waiting();

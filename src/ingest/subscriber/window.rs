@@ -37,6 +37,7 @@ struct Inside {
     waiting: VecDeque<u64>,
     /// Their token was dropped.
     dropped: Vec<u64>,
+    overfull: bool,
     closed: bool,
 }
 
@@ -66,11 +67,17 @@ impl Window {
         let mut inside = self.inside.lock();
         let bytes = inside.bytes + publish.payload.len();
         let room = inside.slots.len() < self.count_max && bytes <= self.bytes_max;
+        inside.overfull |= !room;
         room.then(|| {
             inside.bytes = bytes;
             inside.slots.push_back(Slot { publish, waited, accepted: false });
             inside.first + inside.slots.len() as u64 - 1
         })
+    }
+
+    /// Whether the broker has sent more than can be kept.
+    pub fn is_overfull(&self) -> bool {
+        self.inside.lock().overfull
     }
 
     /// The message is safe: it and all accepted ones behind it that have nothing open before them are acknowledged.
@@ -205,7 +212,9 @@ mod tests {
     fn acknowledgements_leave_in_arrival_order() {
         let (window, sent) = window(3);
         let sequences: Vec<_> = [7, 5, 9].map(|pkid| window.push(publish(pkid), false).expect("room")).into();
+        assert!(!window.is_overfull());
         assert_eq!(window.push(publish(1), false), None, "the bound");
+        assert!(window.is_overfull());
         window.token(sequences[2]).accept();
         window.token(sequences[1]).accept();
         assert!(sent.lock().is_empty());
