@@ -274,10 +274,7 @@ impl Handler<Hearing> for Supervisor {
 
     fn handle(&mut self, Hearing { scope, blind, since }: Hearing, _: &mut Self::Context) {
         let now = self.clock.now();
-        // Nobody was judged after what is proved, so the blindness may as well begin there; nothing is proved at start.
-        let proved = Some(self.parts.registry.proof().until()).filter(|proved| *proved > Millis::MIN);
-        let from = [since, proved].into_iter().flatten().fold(now, Millis::min);
-        let clock = self.clock;
+        let (from, clock) = (since.map_or(now, |since| since.min(now)), self.clock);
         let gap = |from, to: Option<Millis>, cause| {
             let (from, to) = (clock.date(from), to.map(|to| clock.date(to)));
             ObservationGap { scope: scope.to_owned(), from, to, cause }

@@ -199,6 +199,11 @@ impl Canary {
         }
     }
 
+    /// When the newest beat that came back was published, where verdicts wait for it; none before the first one.
+    fn proved_until(&self) -> Option<Millis> {
+        self.proof.as_ref().map(|proof| proof.until()).filter(|proved| *proved > Millis::MIN)
+    }
+
     /// Returns when a verdict begins to wait for its proof.
     async fn asked(&self) {
         match &self.proof {

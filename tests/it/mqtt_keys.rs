@@ -257,6 +257,7 @@ async fn a_revoked_key_is_out_within_a_second() {
     assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
     assert_eq!(stays.publish("fleet/acme/s/heartbeat").await, 0);
     // That we threw it out is no hint that the vehicle is gone.
+    until("the board shows it", || async { status_of(&keyed, "acme", "e").await.is_some() }).await;
     assert_eq!(status_of(&keyed, "acme", "e").await.as_deref(), Some("online"));
 }
 

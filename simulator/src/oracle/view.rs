@@ -26,6 +26,8 @@ pub struct Standing {
 enum Next {
     /// No later than this: what was told before the snapshot is not told again.
     AtMost(u64),
+    /// Or one before it again: it was told under the version that this connection resumed from.
+    OrAgain(u64),
     Exactly(u64),
 }
 
@@ -38,6 +40,8 @@ pub struct View {
     at: Option<(String, u64)>,
     epoch: String,
     next: HashMap<u32, Next>,
+    /// Whose transitions were told under the present version.
+    fresh: HashSet<u32>,
     /// A gap was announced on this connection: numbers may be missing.
     excused: bool,
     pub told: HashMap<u32, Vec<Seen>>,
@@ -63,6 +67,7 @@ impl View {
             at: None,
             epoch: String::new(),
             next: HashMap::new(),
+            fresh: HashSet::new(),
             excused: false,
             told: HashMap::new(),
             strangers: HashSet::new(),
@@ -79,6 +84,11 @@ impl View {
     pub fn connected(&mut self, epoch: String) -> Option<(String, u64)> {
         self.connections += 1;
         self.epoch = epoch;
+        for vehicle in self.fresh.drain() {
+            if let Some(Next::Exactly(next)) = self.next.get(&vehicle).copied() {
+                self.next.insert(vehicle, Next::OrAgain(next));
+            }
+        }
         self.at.clone()
     }
 
@@ -122,6 +132,9 @@ impl View {
             }
         }
         if let Some(at) = &mut self.at {
+            if at.1 != version {
+                self.fresh.clear();
+            }
             *at = (self.epoch.clone(), version);
         }
     }
@@ -130,7 +143,8 @@ impl View {
         let Some(vehicle) = self.place(&row.customer, &row.vehicle) else { return };
         let Some(seen) = row.seen() else { return };
         let (most, least) = match self.next.get(&vehicle) {
-            Some(Next::Exactly(next)) => (*next, *next),
+            Some(Next::OrAgain(next)) if seen.seq < *next => return,
+            Some(Next::Exactly(next) | Next::OrAgain(next)) => (*next, *next),
             Some(Next::AtMost(next)) => (*next, 0),
             None => (1, 0),
         };
@@ -151,6 +165,7 @@ impl View {
             });
         }
         self.next.insert(vehicle, Next::Exactly(seen.seq + 1));
+        self.fresh.insert(vehicle);
         self.told.entry(vehicle).or_default().push(seen);
     }
 
@@ -162,7 +177,7 @@ impl View {
     /// Transitions up to `last` that the present connection should have told and did not.
     pub fn untold(&self, vehicle: u32, last: u64) -> u64 {
         let next = match self.next.get(&vehicle) {
-            Some(Next::Exactly(next) | Next::AtMost(next)) => *next,
+            Some(Next::Exactly(next) | Next::OrAgain(next) | Next::AtMost(next)) => *next,
             None => 1,
         };
         if self.excused { 0 } else { (last + 1).saturating_sub(next) }
@@ -256,5 +271,21 @@ mod tests {
         assert_eq!(view.connected("e".to_owned()), Some(("e".to_owned(), 7)));
         view.snapshot(1, vec![row(5)]);
         assert_eq!(view.connected("e".to_owned()), None);
+    }
+
+    #[test]
+    fn what_was_told_under_the_version_of_a_resume_may_come_once_more() {
+        let mut view = view();
+        view.delta(7, vec![row(4)], Vec::new(), 0);
+        told(&mut view, 5);
+        view.connected("e".to_owned());
+        for seq in [5, 6] {
+            told(&mut view, seq);
+        }
+        assert_eq!((view.doubles, view.missing), (0, 0));
+        view.delta(8, vec![row(6)], Vec::new(), 0);
+        view.connected("e".to_owned());
+        told(&mut view, 6);
+        assert_eq!((view.doubles, view.told[&0].len()), (1, 2));
     }
 }

@@ -111,6 +111,8 @@ impl Judge {
             (None, None) => None,
             (Some(late), before) => {
                 let (since, cause) = words(late, inside.trouble.as_deref(), canary.topic().unwrap_or_default());
+                // Nobody was judged between what is proved and the first beat that is missing.
+                let since = canary.proved_until().map_or(since, |proved| since.min(proved));
                 Some(Blind { since: before.map_or(since, |blind| blind.since), cause })
             }
         };
