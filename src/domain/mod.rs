@@ -11,6 +11,7 @@ pub mod heartbeat;
 pub mod ids;
 pub mod latest;
 pub mod liveness;
+pub mod login;
 pub mod observation;
 pub mod owntracks;
 pub mod policy;

@@ -4,6 +4,7 @@
 mod access;
 mod gaps;
 mod histories;
+mod logins;
 mod pages;
 mod repairs;
 pub mod samples;
@@ -148,6 +149,8 @@ on_every_store! {
     pages: filters_are_exact, pages_are_complete_and_without_repeats, a_page_goes_on_after_a_name_outside_its_filter;
     access: a_key_is_kept_whole_and_its_identifier_once, a_key_is_revoked_once_and_every_change_is_seen,
         uses_of_keys_only_move_forward, the_audit_is_read_newest_first_and_by_customer, the_audit_is_bounded;
+    logins: a_user_is_kept_whole_and_a_login_once, a_change_of_a_user_ends_its_sessions_and_no_other,
+        a_session_begins_once_makes_room_and_ends;
     repairs: a_row_that_was_changed_by_hand_is_mended, every_slice_is_looked_at;
     stats: rollups_are_a_function_of_the_stored_transitions,
         levels_at_any_border_are_the_sum_of_what_changed_before, heartbeats_are_added_once,

@@ -5,6 +5,7 @@ pub mod access;
 pub mod audit;
 pub mod last_seen;
 pub mod local;
+pub mod logins;
 mod owned;
 mod postgres;
 mod rows;
@@ -24,6 +25,7 @@ use crate::domain::transition::{Status, Transition};
 
 pub use access::AccessStore;
 pub use audit::AuditStore;
+pub use logins::LoginStore;
 pub use rows::GAPS_MAX;
 pub use stats::StatsStore;
 
@@ -170,7 +172,7 @@ pub struct TakenOver;
 /// sqlx future dropped midway would give its connection back inside an open transaction). Open the store on a runtime
 /// that lives as long as it and is never blocked. Errors say what failed; a write that failed may simply be repeated.
 #[async_trait]
-pub trait Store: AccessStore + AuditStore + StatsStore + Send + Sync {
+pub trait Store: AccessStore + AuditStore + LoginStore + StatsStore + Send + Sync {
     /// `sqlite` or `postgres`.
     fn kind(&self) -> &'static str;
 

@@ -3,6 +3,7 @@
 
 mod access;
 mod lane;
+mod logins;
 mod read;
 mod repair;
 mod stats;

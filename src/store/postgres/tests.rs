@@ -12,6 +12,7 @@ use crate::store::contract_tests::{Database, samples, sql};
 /// The files with statements: what each lists, and its source.
 const FILES: &[(&[&str], &str)] = &[
     (access::STATEMENTS, include_str!("access.rs")),
+    (logins::STATEMENTS, include_str!("logins.rs")),
     (read::STATEMENTS, include_str!("read.rs")),
     (repair::STATEMENTS, include_str!("repair.rs")),
     (stats::STATEMENTS, include_str!("stats.rs")),
