@@ -5,6 +5,7 @@
 mod attempts;
 mod follow;
 pub mod logins;
+pub mod mosquitto;
 mod password;
 mod pepper;
 mod sessions;
@@ -243,6 +244,8 @@ impl Access {
                 last_used_at: None,
             };
             if self.store.add_key(&stored).await? {
+                let hash = mosquitto::hash(&full.expose(), &self.random).context("the system has no random bytes")?;
+                self.store.keep_mosquitto_hash(full.id, &hash).await?;
                 self.reload().await?;
                 return Ok((stored, full));
             }

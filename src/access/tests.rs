@@ -5,6 +5,7 @@ use parking_lot::Mutex;
 
 use super::*;
 use crate::domain::access::{Scope, Scopes};
+use crate::store::mosquitto::MosquittoStore;
 
 /// A store in memory that counts what it is asked.
 #[derive(Default)]
@@ -43,6 +44,17 @@ impl AccessStore for Shelf {
     async fn note_key_uses(&self, uses: &[(KeyId, Millis)]) -> anyhow::Result<()> {
         self.noted.lock().extend(uses);
         Ok(())
+    }
+}
+
+#[async_trait]
+impl MosquittoStore for Shelf {
+    async fn keep_mosquitto_hash(&self, _: KeyId, _: &str) -> anyhow::Result<()> {
+        Ok(())
+    }
+
+    async fn mosquitto_hashes(&self) -> anyhow::Result<BTreeMap<KeyId, String>> {
+        Ok(BTreeMap::new())
     }
 }
 

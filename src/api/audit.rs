@@ -3,13 +3,14 @@
 
 use std::sync::Arc;
 
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::{HttpMessage, HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
 
 use super::Service;
 use super::auth::Caller;
 use super::error::Problem;
 use super::params::{Params, cursor};
+use super::porter::Address;
 use super::vehicles::read_customer;
 use crate::domain::time::{self, Millis};
 use crate::store::audit::AuditEntry;
@@ -65,8 +66,21 @@ pub async fn note(
     subject: impl Into<String>,
 ) {
     let who = Caller::of(request).map_or_else(|_| "nobody".to_owned(), |caller| caller.who.to_string());
-    let address = request.peer_addr().map(|address| address.ip().to_string()).unwrap_or_default();
-    let (what, subject, result) = (what.to_owned(), subject.into(), "ok".to_owned());
+    note_of(service, request, who, what, customer, subject, "ok").await;
+}
+
+/// [`note`] of somebody whom the gate does not know: who signs in, or does not.
+pub async fn note_of(
+    service: &Service,
+    request: &HttpRequest,
+    who: String,
+    what: &str,
+    customer: Option<Arc<str>>,
+    subject: impl Into<String>,
+    result: &str,
+) {
+    let address = request.extensions().get::<Address>().map(|address| address.0.to_string()).unwrap_or_default();
+    let (what, subject, result) = (what.to_owned(), subject.into(), result.to_owned());
     let entry = AuditEntry { at: service.clock.today(), who, customer, what, subject, address, result };
     if let Err(error) = service.store.record(&entry).await {
         tracing::error!(?entry, "the audit could not be written: {error:#}");

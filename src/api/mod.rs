@@ -7,6 +7,7 @@ mod auth;
 mod availability;
 mod body;
 mod canary;
+mod cookie;
 mod customers;
 pub mod demo;
 mod error;
@@ -19,13 +20,17 @@ mod openapi;
 mod orders;
 mod page;
 mod params;
+pub mod porter;
 mod quarantine;
 pub mod rate;
 mod refused;
+mod sessions;
 mod stats;
 mod status;
 mod transitions;
+mod users;
 mod vehicles;
+pub mod visitors;
 mod warnings;
 
 use std::collections::BTreeMap;
@@ -33,10 +38,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use actix::Addr;
-use actix_web::middleware::{Compress, DefaultHeaders};
+use actix_cors::Cors;
+use actix_web::middleware::{Compress, Condition, DefaultHeaders};
 use actix_web::{FromRequest, Handler, Resource, Responder, Route, guard, web};
 
 use crate::access::Access;
+use crate::access::logins::Logins;
 use crate::clock::Clock;
 use crate::domain::access::Scope::{Admin, Ingest, Manage, Read};
 use crate::domain::policy::Rules;
@@ -50,10 +57,10 @@ use crate::ingest::door::Door;
 use crate::ingest::publisher;
 use crate::live::feed::Feed;
 use crate::live::hub::Hub;
-use crate::settings::Map as MapSettings;
+use crate::settings::{Map as MapSettings, Origin};
 use crate::store::{Store, StoredCustomer};
 use crate::telemetry::warnings::Warnings;
-use auth::Gate::{self, Customer, Fleet, Public, Socket};
+use auth::Gate::{self, Customer, Fleet, Known, Public, Socket};
 use auth::gated;
 use error::Problem;
 
@@ -64,6 +71,8 @@ const BODY_BYTES_MAX: usize = 8 * 1024 * 1024;
 pub struct Service {
     /// Who may come in.
     pub access: Arc<Access>,
+    /// Who may sign in.
+    pub logins: Arc<Logins>,
     /// The board and the live push.
     pub feed: Arc<Feed>,
     /// Its writer.
@@ -100,6 +109,10 @@ pub struct Service {
     pub connections: Box<dyn Fn() -> usize + Send + Sync>,
     /// MQTT connections turned away, and those that did not say who they are in time.
     pub unwelcome: Box<dyn Fn() -> (u64, u64) + Send + Sync>,
+    /// Who is connected by HTTP.
+    pub visitors: Arc<visitors::Visitors>,
+    /// The rules of the HTTP door.
+    pub porter: porter::Porter,
     /// Serve the dashboard from this folder.
     pub web_dir: Option<PathBuf>,
     /// What the map is made of.
@@ -157,6 +170,30 @@ pub fn routes(config: &mut web::ServiceConfig, service: web::Data<Service>) {
             "GET, HEAD, DELETE",
             [read(Customer(Admin), keys::one), gated(web::delete(), Customer(Admin), keys::revoke)],
         ))
+        .service(only(
+            "/users",
+            "GET, HEAD, POST",
+            [read(Customer(Manage), users::list), gated(web::post(), Customer(Manage), users::create)],
+        ))
+        .service(only(
+            "/users/{user}",
+            "GET, HEAD, PATCH",
+            [read(Customer(Manage), users::one), gated(web::patch(), Customer(Manage), users::change)],
+        ))
+        .service(only(
+            "/sessions",
+            "GET, HEAD, POST, DELETE",
+            [
+                read(Known, sessions::list),
+                gated(web::post(), Public, sessions::begin),
+                gated(web::delete(), Known, sessions::end_all),
+            ],
+        ))
+        .service(only(
+            "/sessions/current",
+            "GET, HEAD, DELETE",
+            [read(Known, sessions::current), gated(web::delete(), Known, sessions::end_current)],
+        ))
         .service(get("/audit", read(Customer(Admin), audit::list)))
         .service(get("/map", read(Customer(Read), map::settings)))
         .service(only(
@@ -188,16 +225,33 @@ fn content_security_policy(map: &MapSettings) -> String {
     let hosts: String = map.origins().iter().map(|origin| format!(" {origin}")).collect();
     format!(
         "default-src 'self'; connect-src 'self' ws: wss:{hosts}; img-src 'self' data: blob:{hosts}; \
-         worker-src 'self'; style-src 'self'; frame-ancestors 'none'; base-uri 'none'"
+         worker-src 'self'; style-src 'self'; object-src 'none'; form-action 'self'; \
+         frame-ancestors 'none'; base-uri 'none'"
     )
 }
 
 /// Headers of every answer. Compression leaves WebSockets alone.
-pub fn headers(map: &MapSettings) -> DefaultHeaders {
-    DefaultHeaders::new()
+/// `secure`: over HTTPS, which browsers are to insist on from then on, for half a year.
+pub fn headers(map: &MapSettings, secure: bool) -> DefaultHeaders {
+    let headers = DefaultHeaders::new()
         .add(("Content-Security-Policy", content_security_policy(map)))
         .add(("X-Content-Type-Options", "nosniff"))
-        .add(("Referrer-Policy", "no-referrer"))
+        .add(("X-Frame-Options", "DENY"))
+        .add(("Cross-Origin-Opener-Policy", "same-origin"))
+        .add(("Permissions-Policy", "camera=(), microphone=(), geolocation=()"))
+        .add(("Referrer-Policy", "no-referrer"));
+    if secure { headers.add(("Strict-Transport-Security", "max-age=15768000")) } else { headers }
+}
+
+/// What pages of the listed origins are told that they may do. None listed: nobody is told anything.
+pub fn cross_origin(origins: &[Origin]) -> Condition<Cors> {
+    let listed = origins.iter().fold(Cors::default(), |cors, origin| cors.allowed_origin(origin.as_str()));
+    let cors = listed
+        .allowed_methods(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"])
+        .allowed_headers(["authorization", "content-type", "if-match", "if-none-match"])
+        .expose_headers(["etag", "retry-after", "location"])
+        .max_age(600);
+    Condition::new(!origins.is_empty(), cors)
 }
 
 /// Compression of answers, for clients that ask for it.

@@ -24,6 +24,8 @@ const PLACE: &str = "<!-- first rows -->";
 
 #[derive(Serialize)]
 struct First<'a> {
+    /// The version of the service that wrote the page; the first frame of a connection names the one that runs.
+    service: &'a str,
     server_time: String,
     /// Of the whole fleet that the reader may see.
     counts: CountsView,
@@ -57,6 +59,7 @@ fn first_json(service: &Service, query: &Query, order: Order) -> Option<String> 
     let (rows, tally) = first_rows(&board, query, order, ROWS);
     let allowed = Status::ALL.into_iter().filter(|status| query.filter.statuses.allows(*status));
     let first = First {
+        service: env!("CARGO_PKG_VERSION"),
         server_time: rfc3339(service.clock.date(service.clock.now())),
         counts: board.counts(&Filter::default().within(query.filter.own.clone())).into(),
         total: allowed.map(|status| tally.of(status)).sum(),

@@ -12,6 +12,7 @@ use super::liveness::Liveness;
 use super::policy::Policy;
 use super::query::{Filter, Query, Sort};
 use super::search::SearchText;
+use super::sleep::Announced;
 use super::time::Millis;
 use super::transition::Status;
 
@@ -52,6 +53,8 @@ pub struct Update {
     pub seq: u64,
     /// Arrival of the last heartbeat.
     pub last_seen: Option<Millis>,
+    /// The silence that it announced.
+    pub announced: Announced,
     /// Position and gauges.
     pub latest: Latest,
     /// The timeout in force.
@@ -67,6 +70,7 @@ impl Update {
             since: liveness.since(),
             seq: liveness.seq(),
             last_seen: liveness.last_seen(),
+            announced: liveness.announced(),
             latest: latest.clone(),
             policy,
         }

@@ -4,9 +4,9 @@
 pub mod beats;
 pub mod checkpoint;
 pub mod last_seen;
-pub mod limit;
 pub mod outbox;
 pub mod persister;
+pub mod proof;
 pub mod registry;
 pub mod rollups;
 pub mod shard;

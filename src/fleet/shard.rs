@@ -309,7 +309,7 @@ fn from_board(parts: &Parts, entry: Arc<Entry>) -> Option<Origin> {
     let state = &board.row(entry.slot)?.state;
     let instant = |date: Option<Millis>| date.map(|date| parts.clock.instant(date));
     let (since, last_seen) = (instant(state.since), instant(state.last_seen));
-    let stored = Stored { status: state.status, since, seq: state.seq, last_seen };
+    let stored = Stored { status: state.status, since, seq: state.seq, last_seen, announced: state.announced };
     let liveness = Liveness::restored(stored, state.policy, parts.blind_from);
     Some(Origin {
         entry,

@@ -2,6 +2,7 @@
 //! Reads every file of this folder; R2, R12, R22, R27, R35, R45.
 
 use super::*;
+use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
 
 use async_trait::async_trait;
@@ -10,8 +11,9 @@ use parking_lot::Mutex;
 use crate::domain::access::{KeyId, SessionId};
 use crate::domain::heartbeat::Heartbeat;
 use crate::domain::ids::VehicleKey;
+use crate::domain::limit::Limit;
+use crate::domain::sleep::Announced;
 use crate::domain::transition::{Status, Transition};
-use crate::fleet::limit::Limit;
 use crate::fleet::registry::{Admission, Delivered, Input, LANE_INPUTS_MAX, NotTaken};
 use crate::fleet::supervisor::{Hearing, Plan, Supervisor};
 use crate::fleet::token::Token;
@@ -19,6 +21,7 @@ use crate::fleet::vehicle::Sabotage;
 use crate::store::access::{AccessStore, StoredKey};
 use crate::store::audit::{AuditEntry, AuditStore};
 use crate::store::logins::{LoginStore, StoredSession, StoredUser};
+use crate::store::mosquitto::MosquittoStore;
 use crate::store::stats::{Beats, RollupQuery, Rollups, StatsStore};
 use crate::store::{
     Checkpoint, NewVehicle, ObservationGap, Repair, Store, StoredCustomer, StoredVehicle, TransitionQuery,
@@ -97,6 +100,19 @@ impl Store for Memory {
     async fn close(&self) {}
 }
 
+#[async_trait]
+impl StatsStore for Memory {
+    async fn add_beats(&self, _: i64, _: &[Beats]) -> anyhow::Result<()> {
+        self.answer()
+    }
+    async fn roll_up(&self, _: u32) -> anyhow::Result<bool> {
+        self.answer().map(|()| false)
+    }
+    async fn rollups(&self, _: &RollupQuery) -> anyhow::Result<Rollups> {
+        Ok(Rollups::default())
+    }
+}
+
 /// The fleet asks for neither keys nor audit.
 #[async_trait]
 impl AccessStore for Memory {
@@ -146,6 +162,16 @@ impl LoginStore for Memory {
 }
 
 #[async_trait]
+impl MosquittoStore for Memory {
+    async fn keep_mosquitto_hash(&self, _: KeyId, _: &str) -> anyhow::Result<()> {
+        self.answer()
+    }
+    async fn mosquitto_hashes(&self) -> anyhow::Result<BTreeMap<KeyId, String>> {
+        self.answer().map(|()| BTreeMap::new())
+    }
+}
+
+#[async_trait]
 impl AuditStore for Memory {
     async fn record(&self, _: &AuditEntry) -> anyhow::Result<()> {
         self.answer()
@@ -155,19 +181,6 @@ impl AuditStore for Memory {
     }
     async fn prune_audit(&self, _: Millis, _: u64) -> anyhow::Result<()> {
         self.answer()
-    }
-}
-
-#[async_trait]
-impl StatsStore for Memory {
-    async fn add_beats(&self, _: i64, _: &[Beats]) -> anyhow::Result<()> {
-        self.answer()
-    }
-    async fn roll_up(&self, _: u32) -> anyhow::Result<bool> {
-        self.answer().map(|()| false)
-    }
-    async fn rollups(&self, _: &RollupQuery) -> anyhow::Result<Rollups> {
-        Ok(Rollups::default())
     }
 }
 
@@ -291,6 +304,7 @@ fn stored(vehicle: &str, last_seen: Millis) -> StoredVehicle {
         since: Some(last_seen - 20_000),
         seq: 7,
         last_seen: Some(last_seen),
+        announced: Announced::NONE,
         latest: Latest::default(),
     }
 }

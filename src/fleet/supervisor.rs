@@ -193,8 +193,11 @@ async fn restore(
     let mut chunks: Vec<Vec<Origin>> = shards.iter().map(|_| Vec::new()).collect();
     let mut sent = Vec::new();
     let mut each = |mut stored: StoredVehicle| {
-        let heard = seen.as_ref().and_then(|seen| seen.of(&stored.key));
-        stored.last_seen = stored.last_seen.max(heard);
+        if let Some((heard, announced)) = seen.as_ref().and_then(|seen| seen.of(&stored.key))
+            && stored.last_seen.is_none_or(|last_seen| last_seen <= heard)
+        {
+            (stored.last_seen, stored.announced) = (Some(heard), announced);
+        }
         let theirs = timeouts.get(&*stored.key.customer).copied().flatten();
         let shard = parts.registry.shard_of(&stored.key.customer, &stored.key.vehicle);
         chunks[shard].push(origin(stored, theirs, parts));
@@ -219,11 +222,12 @@ async fn restore(
 
 fn origin(stored: StoredVehicle, customers: Option<Millis>, parts: &Parts) -> Origin {
     let policy = Policy::resolve(&parts.rules, customers, stored.offline_after);
-    let StoredVehicle { key, registered, status, since, seq, last_seen, latest, .. } = stored;
+    let StoredVehicle { key, registered, status, since, seq, last_seen, announced, latest, .. } = stored;
     // Nobody was heard in the future, whatever the clock of the last run was.
     let past = |date: Option<Millis>| date.map(|date| date.min(parts.clock.started_at()));
     let (since, last_seen) = (past(since), past(last_seen));
-    let liveness = Liveness::restored(Stored { status, since, seq, last_seen }, policy, parts.blind_from);
+    let known = Stored { status, since, seq, last_seen, announced };
+    let liveness = Liveness::restored(known, policy, parts.blind_from);
     Origin { entry: parts.registry.restore(key), registered, liveness, latest, policy, standing: Standing::Stored }
 }
 
@@ -270,7 +274,10 @@ impl Handler<Hearing> for Supervisor {
 
     fn handle(&mut self, Hearing { scope, blind, since }: Hearing, _: &mut Self::Context) {
         let now = self.clock.now();
-        let (from, clock) = (since.map_or(now, |since| since.min(now)), self.clock);
+        // Nobody was judged after what is proved, so the blindness may as well begin there; nothing is proved at start.
+        let proved = Some(self.parts.registry.proof().until()).filter(|proved| *proved > Millis::MIN);
+        let from = [since, proved].into_iter().flatten().fold(now, Millis::min);
+        let clock = self.clock;
         let gap = |from, to: Option<Millis>, cause| {
             let (from, to) = (clock.date(from), to.map(|to| clock.date(to)));
             ObservationGap { scope: scope.to_owned(), from, to, cause }

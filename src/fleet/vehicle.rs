@@ -238,7 +238,7 @@ impl Vehicle {
             if blind {
                 outbox.parked.push(self.entry.local)
             } else {
-                outbox.held.push(self.entry.local)
+                outbox.hold(self.entry.local, deadline)
             }
             return;
         }
@@ -258,7 +258,7 @@ impl Actor for Vehicle {
     fn started(&mut self, context: &mut Self::Context) {
         self.count_clock(1);
         if self.standing == Standing::Stored {
-            let horizon = self.outbox.borrow_mut().horizon();
+            let horizon = self.outbox.borrow_mut().judged_until();
             let changes = self.step(horizon, liveness::Input::Deadline).changes;
             self.tell(changes, None);
         }
@@ -291,7 +291,7 @@ impl Handler<Look> for Vehicle {
             self.timer = None;
         }
         // The horizon first: every sign of life up to it can be seen then.
-        let horizon = self.outbox.borrow_mut().horizon();
+        let horizon = self.outbox.borrow_mut().judged_until();
         let sign = self.entry.take_sign_of_life();
         let mut changes = self.show_life(sign);
         changes.extend(self.step(horizon, liveness::Input::Deadline).changes);

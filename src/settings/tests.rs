@@ -35,8 +35,12 @@ fn a_listener_for_the_world_needs_the_operators_word() {
     assert!(load(&[], env(&[]), &flags).expect_err("refused")[0].contains("auth.mode"));
     assert!(load(&[], env(&[("ROLLCALL__AUTH__MODE", "open")]), &flags).is_ok());
     assert!(load(&[], env(&[("ROLLCALL__AUTH__MODE", "keys")]), &flags).is_ok());
-    let mqtt = [("mqtt.listen", "0.0.0.0:1883".to_owned())];
-    assert!(load(&[], env(&[("ROLLCALL__AUTH__MODE", "keys")]), &mqtt).expect_err("asks nobody")[0].contains("mqtt"));
+    for listener in ["mqtt.listen", "mqtt.tls_listen"] {
+        let flags =
+            [(listener, "0.0.0.0:1883".to_owned()), ("tls.cert_file", "x".into()), ("tls.key_file", "x".into())];
+        assert!(load(&[], env(&[]), &flags).expect_err("asks nobody")[0].contains(listener));
+        assert!(load(&[], env(&[("ROLLCALL__AUTH__MODE", "keys")]), &flags).is_ok());
+    }
     let short = load(&[], env(&[("ROLLCALL__AUTH__PEPPER", "salt")]), &[]).expect_err("too short");
     assert!(short[0].contains("auth.pepper") && !short[0].contains("salt"), "{short:?}");
 }

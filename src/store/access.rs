@@ -6,6 +6,7 @@ use std::sync::Arc;
 use anyhow::{Context, anyhow};
 use async_trait::async_trait;
 
+use super::mosquitto::MosquittoStore;
 use crate::domain::access::{Grant, KeyId, Scopes};
 use crate::domain::time::Millis;
 
@@ -33,7 +34,7 @@ pub struct StoredKey {
 /// What the stores can do for who may come in. Every write may be repeated without a second effect; see
 /// [`Store`](super::Store) for what holds for these futures.
 #[async_trait]
-pub trait AccessStore: Send + Sync {
+pub trait AccessStore: MosquittoStore + Send + Sync {
     /// Grows with every key that is made or revoked, whichever process does it.
     async fn access_revision(&self) -> anyhow::Result<i64>;
 

@@ -5,6 +5,7 @@ mod access;
 mod gaps;
 mod histories;
 mod logins;
+mod mosquitto;
 mod pages;
 mod repairs;
 pub mod samples;
@@ -140,13 +141,14 @@ on_every_store! {
         a_batch_written_twice_counts_once,
         batches_that_overlap_or_come_in_the_wrong_order_change_nothing, a_large_batch_is_one_transaction,
         checkpoints_only_move_forward, a_checkpoint_does_not_create_a_vehicle,
-        a_checkpoint_keeps_what_it_does_not_bring, a_part_of_a_checkpoint_promises_nothing,
+        a_checkpoint_keeps_what_it_does_not_bring, an_announced_sleep_is_kept_with_its_heartbeat, a_part_of_a_checkpoint_promises_nothing,
         a_transition_keeps_what_a_later_checkpoint_wrote, reopening_keeps_everything, two_stores_share_a_database,
         readers_see_whole_batches_while_a_writer_writes, a_write_whose_caller_left_is_finished,
         vehicles_are_registered_once, many_vehicles_are_registered_at_once,
         a_closed_store_says_so, more_vehicles_than_one_read_are_loaded_in_order;
     gaps: a_gap_is_opened_and_closed, open_gaps_are_ended_after_a_crash, gaps_are_found_by_overlap;
     pages: filters_are_exact, pages_are_complete_and_without_repeats, a_page_goes_on_after_a_name_outside_its_filter;
+    mosquitto: a_hash_is_kept_for_each_key_and_the_last_one_counts;
     access: a_key_is_kept_whole_and_its_identifier_once, a_key_is_revoked_once_and_every_change_is_seen,
         uses_of_keys_only_move_forward, the_audit_is_read_newest_first_and_by_customer, the_audit_is_bounded;
     logins: a_user_is_kept_whole_and_a_login_once, a_change_of_a_user_ends_its_sessions_and_no_other,

@@ -6,6 +6,7 @@ pub mod audit;
 pub mod last_seen;
 pub mod local;
 pub mod logins;
+pub mod mosquitto;
 mod owned;
 mod postgres;
 mod rows;
@@ -20,12 +21,10 @@ use async_trait::async_trait;
 use crate::domain::board::Registered;
 use crate::domain::ids::VehicleKey;
 use crate::domain::latest::Latest;
+use crate::domain::sleep::Announced;
 use crate::domain::time::Millis;
 use crate::domain::transition::{Status, Transition};
 
-pub use access::AccessStore;
-pub use audit::AuditStore;
-pub use logins::LoginStore;
 pub use rows::GAPS_MAX;
 pub use stats::StatsStore;
 
@@ -48,6 +47,8 @@ pub struct StoredVehicle {
     pub seq: u64,
     /// Last heartbeat written down.
     pub last_seen: Option<Millis>,
+    /// The silence that it announced.
+    pub announced: Announced,
     /// Position and gauges written down.
     pub latest: Latest,
 }
@@ -81,6 +82,8 @@ pub struct Checkpoint {
     pub key: Arc<VehicleKey>,
     /// Arrival of its last heartbeat.
     pub last_seen: Millis,
+    /// The silence that it announced.
+    pub announced: Announced,
     /// Position and gauges.
     pub latest: Latest,
 }
@@ -172,7 +175,7 @@ pub struct TakenOver;
 /// sqlx future dropped midway would give its connection back inside an open transaction). Open the store on a runtime
 /// that lives as long as it and is never blocked. Errors say what failed; a write that failed may simply be repeated.
 #[async_trait]
-pub trait Store: AccessStore + AuditStore + LoginStore + StatsStore + Send + Sync {
+pub trait Store: access::AccessStore + audit::AuditStore + logins::LoginStore + StatsStore + Send + Sync {
     /// `sqlite` or `postgres`.
     fn kind(&self) -> &'static str;
 

@@ -64,6 +64,13 @@ impl Keyed {
         }
     }
 
+    /// A command of the binary on the same store.
+    pub fn rollcall(&self, arguments: &[&str]) -> Command {
+        let mut command = rollcall(&["--store", &store_in(&self.folder)]);
+        command.args(arguments);
+        command
+    }
+
     fn command(&self, arguments: &[&str]) -> String {
         key_command(&store_in(&self.folder), arguments)
     }

@@ -21,6 +21,8 @@ pub struct Service {
     pub http: String,
     /// Where heartbeats go: its own broker, or the external one.
     pub mqtt: String,
+    /// Its own broker's listener for TLS, or nothing.
+    pub mqtts: String,
 }
 
 /// A command of the binary, away from this machine's own settings.
@@ -65,12 +67,13 @@ impl Service {
             drop(child.stderr.take().expect("piped").read_to_string(&mut stderr));
             panic!("no ready line but '{line}', and on stderr: {stderr}");
         };
+        let mqtts = word("mqtts=").unwrap_or_default();
         std::thread::spawn(move || std::io::copy(&mut stdout, &mut std::io::sink()));
         let stderr = child.stderr.take().expect("piped");
         let log = Arc::<Mutex<String>>::default();
         let lines = Arc::clone(&log);
         std::thread::spawn(move || forward(stderr, &lines));
-        Self { child, log, http, mqtt }
+        Self { child, log, http, mqtt, mqtts }
     }
 
     /// `http://...` of a path.
@@ -95,11 +98,7 @@ impl Service {
         let method = method.parse().expect("a method");
         let request = reqwest::Client::new().request(method, self.url(path)).body(body);
         let request = if kind.is_empty() { request } else { request.header("content-type", kind) };
-        let request = if key.is_empty() { request } else { request.bearer_auth(key) };
-        let response = request.send().await.expect("answers");
-        let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        let bytes = response.bytes().await.expect("a body");
-        Reply { status, headers, text: String::from_utf8_lossy(&bytes).into_owned() }
+        Reply::of(if key.is_empty() { request } else { request.bearer_auth(key) }).await
     }
 
     /// GET as JSON, whatever its status.
@@ -225,6 +224,14 @@ pub struct Reply {
 }
 
 impl Reply {
+    /// Sends a request, and reads the whole answer.
+    pub async fn of(request: reqwest::RequestBuilder) -> Self {
+        let response = request.send().await.expect("answers");
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let bytes = response.bytes().await.expect("a body");
+        Self { status, headers, text: String::from_utf8_lossy(&bytes).into_owned() }
+    }
+
     /// The body as JSON.
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.text).unwrap_or_else(|_| panic!("JSON, not {self:?}"))

@@ -4,6 +4,7 @@
 mod access;
 mod lane;
 mod logins;
+mod mosquitto;
 mod read;
 mod repair;
 mod stats;

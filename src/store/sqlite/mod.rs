@@ -3,6 +3,7 @@
 
 mod access;
 mod logins;
+mod mosquitto;
 mod read;
 mod repair;
 mod stats;
