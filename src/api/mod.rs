@@ -215,6 +215,7 @@ pub fn routes(config: &mut web::ServiceConfig, service: web::Data<Service>) {
         .service(get("/openapi.json", read(Public, openapi::document)))
         .service(web::redirect("/docs", "/api/v1/docs/"))
         .service(get("/", read(Public, page::page)))
+        .service(get("/login", read(Public, page::sign_in)))
         .service(api)
         .default_service(web::to(assets::serve));
 }

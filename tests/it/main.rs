@@ -36,6 +36,7 @@ mod quarantine;
 mod radio;
 mod rest;
 mod restart;
+mod sessions;
 mod silence;
 mod smoke;
 mod stacks;

@@ -119,3 +119,27 @@ export async function warnings_of(customer, vehicle, signal) {
     (/** @type {import("./words.js").Warning} */ each) => each.customer === customer && each.vehicle === vehicle,
   );
 }
+
+/** @param {string} path @param {string} method @param {object} [body] @returns {Promise<string>} what went wrong, or "" */
+async function order(path, method, body) {
+  const headers = body === undefined ? undefined : { "content-type": "application/json" };
+  const text = body === undefined ? undefined : JSON.stringify(body);
+  try {
+    const answer = await fetch(path, { method, headers, body: text, signal: AbortSignal.timeout(DEAD_AFTER_MS) });
+    if (answer.ok) return "";
+    const { detail } = await answer.json().catch(() => ({}));
+    const wait_s = Number(answer.headers.get("retry-after") ?? 0);
+    return `${detail ?? `The server answered ${answer.status}`}${wait_s > 1 ? ` (${wait_s} s)` : ""}`;
+  } catch (error) {
+    return `The server does not answer: ${/** @type {Error} */ (error).message}`;
+  }
+}
+
+/** Signs somebody in: "" when it worked. @param {{user: string, password: string}|{key: string}} credentials */
+export const sign_in = (credentials) => order("/api/v1/sessions", "POST", credentials);
+
+/** Signs out on this browser: "" when it worked. */
+export const sign_out = () => order("/api/v1/sessions/current", "DELETE");
+
+/** Who is asking; null when nobody can say. @returns {Promise<{kind: string, name: string, customer: string|null}|null>} */
+export const who_am_i = () => read_json("/api/v1/sessions/current").catch(() => null);
