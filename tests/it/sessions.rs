@@ -31,7 +31,7 @@ async fn sign_in(service: &Service, body: &Value) -> Reply {
 }
 
 /// Signs in and gives back what a browser would send as its cookie.
-async fn cookie(service: &Service, body: &Value) -> String {
+pub async fn cookie(service: &Service, body: &Value) -> String {
     let answer = sign_in(service, body).await;
     assert_eq!(answer.status, 201, "{}", answer.text);
     let set = answer.header("set-cookie").to_owned();
@@ -41,7 +41,7 @@ async fn cookie(service: &Service, body: &Value) -> String {
     cookie
 }
 
-async fn user(keyed: &Keyed, login: &str, role: &str) -> Value {
+pub async fn user(keyed: &Keyed, login: &str, role: &str) -> Value {
     let (customer, name) = login.split_once('/').map_or((None, login), |(customer, name)| (Some(customer), name));
     let new = json!({"customer": customer, "name": name, "role": role, "password": PASSWORD});
     let made = keyed.ask(&keyed.admin, "POST", "/api/v1/users", &new).await;
