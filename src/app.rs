@@ -175,6 +175,7 @@ pub async fn start(settings: &Settings) -> anyhow::Result<Running> {
         registry,
         store: Arc::clone(&store),
         counted: rollups.counted(),
+        streams: api::stats_stream::Streams::new(settings.history.streams_max),
         health: persister.health(),
         counters,
         warnings,

@@ -1,13 +1,15 @@
-//! Passwords: hashed with argon2id, on threads that may wait, few at once.
+//! Passwords: hashed with argon2id, on few threads of their own.
 //! Asked by the logins. Bound: `SEATS` requests wait for a thread; beyond that they are told to come again.
 
 use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, sync_channel};
 
 use anyhow::anyhow;
 use argon2::password_hash::phc::PasswordHash;
 use argon2::{Algorithm, Argon2, Params, PasswordHasher, PasswordVerifier, Version};
+use parking_lot::Mutex;
 use ring::rand::{SecureRandom, SystemRandom};
-use tokio::sync::Semaphore;
+use tokio::sync::oneshot;
 
 /// What one hash costs: the first choice of OWASP's cheat sheet that fits a small machine, 19 MiB and two passes, about
 /// 30 ms of one core. Kept in each hash, so hashes made with other costs stay good when these change.
@@ -22,29 +24,40 @@ const SEATS: usize = 32;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Crowded;
 
-/// The threads that hash.
+type Work = Box<dyn FnOnce() + Send>;
+
+/// The threads that hash: our own, and always the same ones. Any that is free, as a runtime lends them, would each keep
+/// the memory of its last hash.
 #[derive(Debug)]
 pub struct Passwords {
-    seats: Arc<Semaphore>,
-    threads: Arc<Semaphore>,
+    queue: SyncSender<Work>,
     /// The hash of no password: who names nobody waits as long as who names somebody.
     nobody: String,
 }
 
 impl Passwords {
     /// # Errors
-    /// The system has no random bytes.
+    /// The system has no random bytes, or no thread.
     pub fn new(random: &SystemRandom) -> anyhow::Result<Self> {
+        let (queue, works) = sync_channel::<Work>(SEATS);
+        let works = Arc::new(Mutex::new(works));
         // Half of the cores at most: heartbeats go on while somebody guesses.
-        let threads = std::thread::available_parallelism().map_or(1, |cores| (cores.get() / 2).max(1));
-        let nobody = hash(&[0; 32], random)?;
-        Ok(Self { seats: Arc::new(Semaphore::new(SEATS)), threads: Arc::new(Semaphore::new(threads)), nobody })
+        for _ in 0..std::thread::available_parallelism().map_or(1, |cores| (cores.get() / 2).max(1)) {
+            let works = Arc::clone(&works);
+            let next = move || works.lock().recv();
+            std::thread::Builder::new().name("passwords".into()).spawn(move || {
+                while let Ok(work) = next() {
+                    work();
+                }
+            })?;
+        }
+        Ok(Self { queue, nobody: hash(&[0; 32], random)? })
     }
 
     /// Hashes the keyed hash of a password.
     ///
     /// # Errors
-    /// [`Crowded`] inside; or the system has no random bytes or no memory.
+    /// [`Crowded`]; inside, that the system has no random bytes or no memory.
     pub async fn hash(&self, keyed: [u8; 32]) -> Result<anyhow::Result<String>, Crowded> {
         self.run(move || hash(&keyed, &SystemRandom::new())).await
     }
@@ -60,14 +73,11 @@ impl Passwords {
     }
 
     async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Crowded> {
-        let seat = Arc::clone(&self.seats).try_acquire_owned().map_err(|_| Crowded)?;
-        let thread = Arc::clone(&self.threads).acquire_owned().await.map_err(|_| Crowded)?;
-        // The permits go with the work, which goes on when whoever asked has left.
-        let work = tokio::task::spawn_blocking(move || {
-            let _held = (seat, thread);
-            work()
-        });
-        work.await.map_err(|_| Crowded)
+        let (tell, told) = oneshot::channel();
+        // Nobody listens when whoever asked has left.
+        let work: Work = Box::new(move || drop(tell.send(work())));
+        self.queue.try_send(work).map_err(|_| Crowded)?;
+        told.await.map_err(|_| Crowded)
     }
 }
 
@@ -106,7 +116,15 @@ mod tests {
     #[tokio::test]
     async fn who_finds_no_seat_is_told_to_come_again() {
         let passwords = Passwords::new(&SystemRandom::new()).expect("random bytes");
-        let _taken = Arc::clone(&passwords.seats).try_acquire_many_owned(SEATS as u32).expect("all seats");
-        assert_eq!(passwords.fits([7; 32], None).await, Err(Crowded));
+        let (open, closed) = std::sync::mpsc::channel::<()>();
+        let closed = Arc::new(Mutex::new(closed));
+        let wait = || -> Work {
+            let closed = Arc::clone(&closed);
+            Box::new(move || assert!(closed.lock().recv().is_err()))
+        };
+        while passwords.queue.try_send(wait()).is_ok() {}
+        let fits = passwords.fits([7; 32], None).await;
+        drop(open);
+        assert_eq!(fits, Err(Crowded));
     }
 }

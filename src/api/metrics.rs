@@ -63,6 +63,9 @@ impl Collector for Scrape {
         counter(&mut out, "access_denied", "Keys and tickets that were turned away", service.access.denied())?;
         gauge(&mut out, "dashboards", "WebSocket clients", service.feed.dashboards() as i64)?;
         gauge(&mut out, "store_up", "1 while the store takes writes", i64::from(service.health.fault().is_none()))?;
+        gauge(&mut out, "stats_streams", "Streams of statistics", service.streams.open() as i64)?;
+        let help = "Windows computed for streams of statistics, each for all who listen to the same";
+        counter(&mut out, "stats_computations", help, service.streams.computations())?;
         self.http(&mut out)?;
         self.spool(&mut out)?;
         let help = "Stored statuses that somebody changed and that were mended from their transitions";

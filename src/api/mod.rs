@@ -26,10 +26,12 @@ pub mod rate;
 mod refused;
 mod sessions;
 mod stats;
+pub mod stats_stream;
 mod status;
 mod transitions;
 mod users;
 mod vehicles;
+mod vehicles_at;
 pub mod visitors;
 mod warnings;
 
@@ -87,6 +89,8 @@ pub struct Service {
     pub store: Arc<dyn Store>,
     /// How far the statistics are.
     pub counted: Arc<Counted>,
+    /// Who listens to them.
+    pub streams: stats_stream::Streams,
     /// How the store is doing.
     pub health: Arc<StoreHealth>,
     /// Counters of the fleet.
@@ -139,6 +143,7 @@ pub fn routes(config: &mut web::ServiceConfig, service: web::Data<Service>) {
         ))
         .service(get("/availability", read(Customer(Read), availability::of_fleet)))
         .service(get("/stats", read(Customer(Read), stats::list)))
+        .service(only("/stats/stream", "GET", [gated(web::get(), Customer(Read), stats_stream::open)]))
         .service(get("/transitions", read(Customer(Read), transitions::of_fleet)))
         .service(get("/customers", read(Customer(Read), customers::list)))
         .service(get("/status", read(Customer(Read), status::status)))

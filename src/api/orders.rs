@@ -17,11 +17,19 @@ const ORDERS_MAX: usize = 32;
 /// The question an order answers, and whose reader asked it: no other may go on with it.
 type Question = (Query, Sort);
 
+/// An order with its number and its question.
+#[derive(Debug)]
+struct Kept {
+    number: u64,
+    question: Question,
+    order: Arc<[Slot]>,
+}
+
 /// The orders kept.
 #[derive(Debug, Default)]
 pub struct Orders {
     last: AtomicU64,
-    kept: Mutex<VecDeque<(u64, Question, Arc<[Slot]>)>>,
+    kept: Mutex<VecDeque<Kept>>,
 }
 
 impl Orders {
@@ -29,7 +37,7 @@ impl Orders {
     pub fn keep(&self, question: Question, order: Arc<[Slot]>) -> u64 {
         let number = self.last.fetch_add(1, Relaxed) + 1;
         let mut kept = self.kept.lock();
-        kept.push_back((number, question, order));
+        kept.push_back(Kept { number, question, order });
         if kept.len() > ORDERS_MAX {
             kept.pop_front();
         }
@@ -39,7 +47,7 @@ impl Orders {
     /// The order of this question that is still kept.
     pub fn get(&self, number: u64, question: &Question) -> Option<Arc<[Slot]>> {
         let kept = self.kept.lock();
-        let found = kept.iter().find(|(known, asked, _)| *known == number && asked == question);
-        found.map(|(.., order)| Arc::clone(order))
+        let found = kept.iter().find(|kept| kept.number == number && kept.question == *question);
+        found.map(|kept| Arc::clone(&kept.order))
     }
 }

@@ -32,8 +32,8 @@ use crate::settings::{Http, Network, Origin};
 /// Bytes of a body that earn a second more: slower than any mobile network, and a trickle does not live of it.
 const BODY_BYTES_PER_S_LEAST: u64 = 4 * 1024;
 /// Wrong credentials of one address that are each answered with what was wrong; then one in so many milliseconds.
-const WRONG_BURST: u32 = 30;
-const WRONG_EVERY: Millis = 6_000;
+const WRONG_BURST: u32 = 300;
+const WRONG_EVERY: Millis = 1_000;
 /// Where a proxy says who is calling, and under which name.
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -180,7 +180,8 @@ pub async fn watch<B: MessageBody + 'static>(
     request.extensions_mut().insert(caller);
     let presents = request.headers().contains_key(AUTHORIZATION);
     let late = Arc::<AtomicBool>::default();
-    if !request.headers().contains_key(UPGRADE) {
+    // A WebSocket's frames are the body of a GET, and no handler reads another one.
+    if request.method() != Method::GET {
         let body = Patient::new(request.take_payload(), porter.body_timeout, Arc::clone(&late));
         request.set_payload(Payload::Stream { payload: Box::pin(body) });
     }

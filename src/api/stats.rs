@@ -30,13 +30,14 @@ pub struct Subject {
 }
 
 /// An answer.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 pub struct Statistics {
     resolution: &'static str,
     tz: &'static str,
     customer: Option<String>,
+    /// Where the first bucket begins.
     #[serde(serialize_with = "time::as_text::serialize")]
-    from: Millis,
+    pub from: Millis,
     #[serde(serialize_with = "time::as_text::serialize")]
     to: Millis,
     /// Oldest first, without holes.
@@ -56,6 +57,14 @@ pub async fn list(request: HttpRequest, service: web::Data<Service>) -> Result<H
         return Err(Problem::field("from", "is in the future, or after to"));
     }
     Ok(HttpResponse::Ok().json(subject.statistics(&service, from, to).await?))
+}
+
+impl Statistics {
+    /// The same period with some of its buckets.
+    pub fn only(&self, which: impl Fn(&Bucket) -> bool) -> Self {
+        let items = self.items.iter().filter(|bucket| which(bucket)).cloned().collect();
+        Self { customer: self.customer.clone(), items, ..*self }
+    }
 }
 
 impl Subject {

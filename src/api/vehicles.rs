@@ -1,4 +1,4 @@
-//! `GET /vehicles` and one vehicle: straight from the board.
+//! `GET /vehicles` and one vehicle: straight from the board; with `as_of` vehicles_at.rs answers.
 //! Fed by the board; the same vehicle form as on the WebSocket.
 
 use std::hash::BuildHasher;
@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::Service;
 use super::error::Problem;
 use super::params::{Params, cursor};
+use super::vehicles_at;
 use crate::domain::board::{Board, Counts, Slot};
 use crate::domain::ids;
 use crate::domain::query::{Filter, Query, Sort};
@@ -47,17 +48,25 @@ impl From<Counts> for CountsView {
     }
 }
 
+/// One page.
 #[derive(Serialize)]
-struct Page<'a> {
-    items: Vec<VehicleView<'a>>,
-    next_cursor: Option<String>,
-    total: u32,
-    counts: CountsView,
+pub struct Page<'a> {
+    /// The vehicles.
+    pub items: Vec<VehicleView<'a>>,
+    /// Where the next page begins.
+    pub next_cursor: Option<String>,
+    /// Vehicles of the whole question.
+    pub total: u32,
+    /// The same by status.
+    pub counts: CountsView,
 }
 
 /// A page of the fleet.
 pub async fn list(request: HttpRequest, service: web::Data<Service>) -> Result<HttpResponse, Problem> {
-    let params = Params::read(&request, &["customer", "status", "q", "tag", "sort", "limit", "cursor"])?;
+    let params = Params::read(&request, &["customer", "status", "q", "tag", "sort", "limit", "cursor", "as_of"])?;
+    if let Some(at) = params.time("as_of")? {
+        return vehicles_at::list(&service, &params, at).await;
+    }
     let (query, limit) = (read_query(&params)?, params.limit()?);
     let sort = params.parsed("sort", Sort::parse)?.unwrap_or_default();
     let question = FixedState::default().hash_one((&query, sort));

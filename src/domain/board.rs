@@ -111,6 +111,11 @@ impl Row {
         self.changed[group as usize] > version
     }
 
+    /// The same vehicle in another state.
+    pub fn with(&self, state: Update) -> Self {
+        Self { key: Arc::clone(&self.key), registered: self.registered.clone(), state, joined: 0, changed: [0; 5] }
+    }
+
     /// Whether the vehicle came onto the board after `version`.
     pub fn joined_after(&self, version: Version) -> bool {
         self.joined > version

@@ -86,6 +86,18 @@ impl Filter {
         self.statuses.allows(status) && self.allows_customer(customer)
     }
 
+    /// Whose figures together are those of this filter, whatever the statuses: customers, or the fleet, which is none.
+    /// A reader of one customer gets that one's only.
+    pub fn groups(&self) -> Vec<Option<&str>> {
+        if let Some(own) = &self.own {
+            return vec![Some(own)];
+        }
+        if self.customers.is_empty() {
+            return vec![None];
+        }
+        self.customers.iter().map(|name| Some(name.as_str())).collect()
+    }
+
     /// Whether this customer is seen.
     pub fn allows_customer(&self, customer: &str) -> bool {
         self.own.as_deref().is_none_or(|own| own == customer)

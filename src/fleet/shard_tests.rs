@@ -13,6 +13,7 @@ use crate::domain::heartbeat::Heartbeat;
 use crate::domain::ids::VehicleKey;
 use crate::domain::limit::Limit;
 use crate::domain::sleep::Announced;
+use crate::domain::statistics::Levels;
 use crate::domain::transition::{Status, Transition};
 use crate::fleet::registry::{Admission, Delivered, Input, LANE_INPUTS_MAX, NotTaken};
 use crate::fleet::supervisor::{Hearing, Plan, Supervisor};
@@ -20,6 +21,7 @@ use crate::fleet::token::Token;
 use crate::fleet::vehicle::Sabotage;
 use crate::store::access::{AccessStore, StoredKey};
 use crate::store::audit::{AuditEntry, AuditStore};
+use crate::store::history::{HistoryStore, Name, Past};
 use crate::store::logins::{LoginStore, StoredSession, StoredUser};
 use crate::store::mosquitto::MosquittoStore;
 use crate::store::stats::{Beats, RollupQuery, Rollups, StatsStore};
@@ -101,6 +103,13 @@ impl Store for Memory {
 }
 
 #[async_trait]
+impl HistoryStore for Memory {
+    async fn stood(&self, vehicles: &[Name], _: Millis) -> anyhow::Result<Vec<Past>> {
+        Ok(vec![Past::default(); vehicles.len()])
+    }
+}
+
+#[async_trait]
 impl StatsStore for Memory {
     async fn add_beats(&self, _: i64, _: &[Beats]) -> anyhow::Result<()> {
         self.answer()
@@ -110,6 +119,9 @@ impl StatsStore for Memory {
     }
     async fn rollups(&self, _: &RollupQuery) -> anyhow::Result<Rollups> {
         Ok(Rollups::default())
+    }
+    async fn spent(&self, _: Option<&str>, instants: &[Millis]) -> anyhow::Result<Vec<Levels>> {
+        Ok(vec![Levels::default(); instants.len()])
     }
 }
 

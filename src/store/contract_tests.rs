@@ -7,6 +7,7 @@ mod histories;
 mod logins;
 mod mosquitto;
 mod pages;
+mod past;
 mod repairs;
 pub mod samples;
 mod stats;
@@ -154,7 +155,8 @@ on_every_store! {
     logins: a_user_is_kept_whole_and_a_login_once, a_change_of_a_user_ends_its_sessions_and_no_other,
         a_session_begins_once_makes_room_and_ends;
     repairs: a_row_that_was_changed_by_hand_is_mended, every_slice_is_looked_at;
-    stats: rollups_are_a_function_of_the_stored_transitions,
+    past: vehicles_stood_as_their_last_transition_before_says;
+    stats: what_was_spent_before_any_instant_is_exact, rollups_are_a_function_of_the_stored_transitions,
         levels_at_any_border_are_the_sum_of_what_changed_before, heartbeats_are_added_once,
         nothing_is_known_of_the_time_before_the_first_start;
     histories: a_vehicle_is_the_fold_of_its_transitions, facts_end_the_same_in_any_order_through_checkpoints;

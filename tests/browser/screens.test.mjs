@@ -190,7 +190,7 @@ describe("screens and states", { skip: skip_reason({ needs_binary: false }) }, (
       Object.assign(fake.transitions.get("acme/TRK-1")[0].evidence, { deadline: new Date().toISOString(), offline_after_ms: 90_000, policy_source: "customer", usual_gap_ms: 5_200 });
       const page = await open("/?v=acme/TRK-1");
       const panel = page.getByRole("dialog", { name: "TRK-1" });
-      await panel.getByRole("img", { name: /^The last 24 hours: never seen .*; / }).waitFor();
+      await panel.getByRole("img", { name: /^Since it was first heard, .*: (online|offline) / }).waitFor();
       await panel.getByText("99.87 %").first().waitFor();
       assert.equal(await panel.getByText("99.87 %").count(), 3);
       await panel.getByText("2 outages, longest 4 min; unobserved 1 min").first().waitFor();

@@ -15,8 +15,8 @@ use crate::support::{Service, until};
 
 /// Half-open connections of the attack, as far as this process may have so many files.
 const HALF_OPEN: usize = 5_000;
-/// What an attack may cost for good: buffers of sockets that are gone, the allocator's reserve.
-const MEMORY_KIB: u64 = 96 * 1024;
+/// What an attack may cost: 5,000 connections of some 17 KiB each, and the allocator's reserve.
+const MEMORY_KIB: u64 = 192 * 1024;
 /// How much slower ordinary traffic may be during an attack. Wide: attacker, service and other tests share a machine.
 const SLOWER: u32 = 30;
 /// What is always fast enough.

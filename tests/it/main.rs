@@ -1,6 +1,7 @@
 //! The one integration binary: drives the real service from outside, and holds the sources to the house rules.
 
 mod access;
+mod as_of;
 mod availability;
 mod bad_input;
 mod canary;
@@ -41,6 +42,7 @@ mod silence;
 mod smoke;
 mod stacks;
 mod stats;
+mod stats_stream;
 mod status_topic;
 mod stop;
 mod support;
@@ -48,6 +50,7 @@ mod takeover;
 mod tenancy;
 mod tidy;
 mod tls;
+mod trace_availability;
 mod traces;
 mod views;
 mod wall_clock;

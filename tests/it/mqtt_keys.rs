@@ -17,6 +17,8 @@ const WELCOME: u8 = 0;
 const BAD_LOGIN: [u8; 2] = [4, 0x86];
 const NOT_ALLOWED: [u8; 2] = [5, 0x87];
 const BAD_CLIENT_ID: [u8; 2] = [2, 0x85];
+/// Client ids, as many as a test needs.
+const IDS: [&str; 16] = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l", "m", "n", "o", "p"];
 
 /// A connection with its packets written by hand, in version 3.1.1 (4) or 5.
 struct Wire {
@@ -151,7 +153,12 @@ async fn only_the_right_key_comes_in_and_each_version_is_told_why_not() {
     );
     let by_id = format!("rk_{}", id(&own));
     for (at, version) in [4, 5].into_iter().enumerate() {
-        let login = |user, password| Login { id: "one", user, password, ..Login::default() };
+        // Each with a client id of its own: the one before may still be on its way out.
+        let mut number = 0;
+        let mut login = |user, password| {
+            number += 1;
+            Login { id: IDS[number], user, password, ..Login::default() }
+        };
         for (user, key) in [("acme", &own), (by_id.as_str(), &own), ("acme/t 1", &truck), ("any", &keyed.admin)] {
             assert_eq!(code(place, version, login(user, key)).await, WELCOME, "{user}");
         }
@@ -233,7 +240,7 @@ async fn a_will_is_a_publish_and_a_client_id_is_nobody_elses() {
 }
 
 #[tokio::test]
-async fn a_revoked_key_is_out_within_a_second_and_an_expired_one_too() {
+async fn a_revoked_key_is_out_within_a_second() {
     let keyed = Keyed::start(&[]);
     let place = &keyed.service.mqtt;
     let acme = keyed.key(json!({"name": "acme", "customer": "acme", "scopes": ["ingest"]})).await;

@@ -25,6 +25,7 @@ export class History {
     this.list = find("drawer-transitions");
     this.older = find("drawer-older");
     this.strip = find("drawer-strip");
+    this.strip_title = find("drawer-strip-title");
     this.strip_words = find("drawer-strip-words");
     this.trouble = new Trouble(find("drawer-trouble"), () => this.read());
     this.reading = new AbortController();
@@ -124,12 +125,18 @@ export class History {
   /** @param {number} server_now @param {string} status "": not in the fleet */
   draw(server_now, status) {
     this.server_now = server_now;
-    if (status === "" || this.day.from === Infinity || server_now - this.strip_at < STRIP_EVERY_MS) return;
+    if (status === "" || this.day.from === Infinity || Number.isNaN(server_now)) return;
+    if (server_now - this.strip_at < STRIP_EVERY_MS) return;
     this.strip_at = server_now;
-    const from = server_now - STRIP_MS;
-    const pieces = pieces_of(this.day.list, this.blind, from, server_now, status, this.day.from);
-    this.strip.replaceChildren(...pieces.map((piece) => rectangle(piece, from)));
-    const said = `The last 24 hours: ${spoken(pieces)}`;
+    const day = server_now - STRIP_MS;
+    const known = pieces_of(this.day.list, this.blind, day, server_now, status, this.day.from);
+    // A vehicle of today would be a thin line at the end of an empty strip.
+    const pieces = known.length > 1 && known[0].status === "never_seen" ? known.slice(1) : known;
+    const { from } = pieces[0];
+    this.strip.replaceChildren(...pieces.map((piece) => rectangle(piece, from, server_now - from)));
+    const since = `Since it was first heard, ${duration(server_now - from)}`;
+    write(this.strip_title, from === day ? "Last 24 hours" : since);
+    const said = `${this.strip_title.textContent}: ${spoken(pieces)}`;
     if (this.strip.getAttribute("aria-label") !== said) this.strip.setAttribute("aria-label", said);
     write(this.strip_words, said);
   }
@@ -142,13 +149,13 @@ export class History {
   }
 }
 
-/** @param {import("./timeline.js").Piece} piece @param {number} begin */
-function rectangle({ from, to, status }, begin) {
+/** @param {import("./timeline.js").Piece} piece @param {number} begin @param {number} length of the whole strip */
+function rectangle({ from, to, status }, begin, length) {
   const rect = document.createElementNS(SVG, "rect");
-  const x = ((from - begin) / STRIP_MS) * WIDTH;
+  const x = ((from - begin) / length) * WIDTH;
   rect.setAttribute("x", x.toFixed(1));
   // A short outage is still seen: at least one pixel of the panel.
-  rect.setAttribute("width", Math.max(status === "online" ? 0 : 3, ((to - from) / STRIP_MS) * WIDTH).toFixed(1));
+  rect.setAttribute("width", Math.max(status === "online" ? 0 : 3, ((to - from) / length) * WIDTH).toFixed(1));
   rect.setAttribute("height", "20");
   rect.dataset.status = status;
   return rect;

@@ -41,7 +41,7 @@ export class FleetChart {
     const to = server_now / 1_000;
     const points = joined(this.stored, this.log.points, to - HOUR_S);
     // A page that has just been opened on a service without a past shows what there is, not an empty hour.
-    const from = Math.max(to - HOUR_S, Math.min(to - 120, points[0]?.t ?? to));
+    const from = Math.max(to - HOUR_S, Math.min(to - 120, points.find(({ online }) => online !== null)?.t ?? to));
     const table = table_of(points, ["online"]);
     this.chart.draw(table, this.blind, from, to);
     const now = points.at(-1)?.online ?? null;

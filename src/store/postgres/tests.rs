@@ -9,21 +9,24 @@ use tokio::sync::watch;
 use super::*;
 use crate::store::contract_tests::{Database, samples, sql};
 
+/// The files with statements, and their sources.
+const FILES: [(&[&str], &str); 8] = [
+    (read::STATEMENTS, include_str!("read.rs")),
+    (write::STATEMENTS, include_str!("write.rs")),
+    (repair::STATEMENTS, include_str!("repair.rs")),
+    (stats::STATEMENTS, include_str!("stats.rs")),
+    (history::STATEMENTS, include_str!("history.rs")),
+    (access::STATEMENTS, include_str!("access.rs")),
+    (mosquitto::STATEMENTS, include_str!("mosquitto.rs")),
+    (logins::STATEMENTS, include_str!("logins.rs")),
+];
+
 #[tokio::test]
 async fn every_statement_is_sound() {
     let Some(database) = Database::postgres().await else { return };
     database.open().await.close().await;
     let mut connection = PgConnection::connect(&database.url()).await.unwrap();
-    let areas = [
-        (read::STATEMENTS, include_str!("read.rs")),
-        (write::STATEMENTS, include_str!("write.rs")),
-        (repair::STATEMENTS, include_str!("repair.rs")),
-        (stats::STATEMENTS, include_str!("stats.rs")),
-        (access::STATEMENTS, include_str!("access.rs")),
-        (mosquitto::STATEMENTS, include_str!("mosquitto.rs")),
-        (logins::STATEMENTS, include_str!("logins.rs")),
-    ];
-    for (statements, source) in areas {
+    for (statements, source) in FILES {
         for statement in statements {
             connection.prepare((*statement).into_sql_str()).await.unwrap();
         }

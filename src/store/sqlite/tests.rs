@@ -16,19 +16,22 @@ async fn memory() -> SqliteConnection {
     }
 }
 
+/// The files with statements, and their sources.
+const FILES: [(&[&str], &str); 8] = [
+    (read::STATEMENTS, include_str!("read.rs")),
+    (write::STATEMENTS, include_str!("write.rs")),
+    (repair::STATEMENTS, include_str!("repair.rs")),
+    (stats::STATEMENTS, include_str!("stats.rs")),
+    (history::STATEMENTS, include_str!("history.rs")),
+    (access::STATEMENTS, include_str!("access.rs")),
+    (mosquitto::STATEMENTS, include_str!("mosquitto.rs")),
+    (logins::STATEMENTS, include_str!("logins.rs")),
+];
+
 #[tokio::test]
 async fn every_statement_is_sound() {
     let mut connection = memory().await;
-    let areas = [
-        (read::STATEMENTS, include_str!("read.rs")),
-        (write::STATEMENTS, include_str!("write.rs")),
-        (repair::STATEMENTS, include_str!("repair.rs")),
-        (stats::STATEMENTS, include_str!("stats.rs")),
-        (access::STATEMENTS, include_str!("access.rs")),
-        (mosquitto::STATEMENTS, include_str!("mosquitto.rs")),
-        (logins::STATEMENTS, include_str!("logins.rs")),
-    ];
-    for (statements, source) in areas {
+    for (statements, source) in FILES {
         for statement in statements {
             connection.prepare((*statement).into_sql_str()).await.unwrap();
         }
@@ -45,7 +48,11 @@ async fn every_migration_in_the_folder_is_built_in() {
 #[tokio::test]
 async fn lists_are_read_from_their_index_without_sorting() {
     let mut connection = memory().await;
-    let keyed = [(read::VEHICLES, "PRIMARY KEY"), (write::HEARD, "PRIMARY KEY (customer=? AND vehicle=?)")];
+    let keyed = [
+        (read::VEHICLES, "PRIMARY KEY"),
+        (write::HEARD, "PRIMARY KEY (customer=? AND vehicle=?)"),
+        (stats::ROLLUPS, "PRIMARY KEY (customer=? AND span_ms=? AND at_ms>? AND at_ms<?)"),
+    ];
     for (statement, index) in read::LISTS.into_iter().chain(keyed) {
         let explain = AssertSqlSafe(format!("EXPLAIN QUERY PLAN {statement}"));
         let rows = sqlx::query(explain).fetch_all(&mut connection).await.unwrap();
