@@ -191,7 +191,7 @@ impl Logins {
         match (fits.map_err(|Crowded| Refused::Crowded)?, found) {
             (true, Some(found)) => {
                 self.attempts.give_back(Some(user), from);
-                self.begin(Holder::User(found.id), principal(&found), from).await
+                self.begin(Holder::User(found.id), from).await
             }
             (_, found) => {
                 self.access.note_denied();
@@ -209,7 +209,7 @@ impl Logins {
         let principal = self.access.key(key).map_err(|denied| Refused::Denied(denied, None))?;
         self.attempts.give_back(None, from);
         let Who::Key { id, .. } = principal.who else { return Err(Refused::Denied(Denied::Unknown, None)) };
-        self.begin(Holder::Key(id), (*principal).clone(), from).await
+        self.begin(Holder::Key(id), from).await
     }
 
     fn take(&self, user: Option<&str>, from: IpAddr) -> Result<(), Refused> {
@@ -228,7 +228,7 @@ impl Logins {
         self.limited.load(Relaxed)
     }
 
-    async fn begin(&self, holder: Holder, principal: Principal, from: IpAddr) -> Result<Begun, Refused> {
+    async fn begin(&self, holder: Holder, from: IpAddr) -> Result<Begun, Refused> {
         let pepper = self.access.own_pepper().map_err(Refused::Store)?;
         let token: [u8; 32] = self.access.bytes().map_err(Refused::Store)?;
         let (id, hash) = hash_of(pepper, &token);
@@ -238,7 +238,10 @@ impl Logins {
         let session = StoredSession { id, hash, holder, address, made_at: now, seen_at: now, expires_at };
         self.store.add_session(&session, &self.displaced(holder)).await.map_err(Refused::Store)?;
         self.look().await.map_err(Refused::Store)?;
-        Ok(Begun { token: hex(&token), principal: Principal { session: Some(id), ..principal } })
+        let known = self.access.sessions.find(id).ok_or(Denied::Ended);
+        let principal = known.and_then(|known| self.access.principal_of(&known));
+        let principal = principal.map_err(|denied| Refused::Denied(denied, None))?;
+        Ok(Begun { token: hex(&token), principal })
     }
 
     /// Which sessions make room for one more of this holder: those that were used longest ago.

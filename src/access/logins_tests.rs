@@ -104,7 +104,7 @@ async fn one_holder_has_so_many_sessions_and_can_end_them_all() {
     let jo = user(&here, "jo", Role::Admin).await;
     let mut tokens = Vec::new();
     for _ in 0..=SESSIONS_EACH {
-        let begun = here.begin(Holder::User(jo.id), principal(&jo), HERE).await.ok().expect("signed in");
+        let begun = here.begin(Holder::User(jo.id), HERE).await.ok().expect("signed in");
         tokens.push(begun.token);
     }
     let here_now = here.access.sessions(|_| true);

@@ -179,7 +179,8 @@ impl Access {
         if principal.expires_at.is_some_and(|at| at <= now) { Err(Denied::Expired) } else { Ok(()) }
     }
 
-    /// Counts up whenever keys, users or sessions changed; whoever holds principals then asks [`Access::still`] for each.
+    /// Counts up whenever keys, users or sessions changed; whoever holds principals then asks [`Access::still`] for
+    /// each.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
     }

@@ -1,4 +1,5 @@
-//! Who may come in, brought to life with the service: keys, users and sessions read, followed, and the audit kept within its bound.
+//! Who may come in, brought to life with the service: keys, users and sessions read, followed, and the audit kept
+//! within its bound.
 //! Called by app.rs once the store is open; its tasks end with the process.
 
 use std::path::PathBuf;

@@ -36,6 +36,8 @@ pub async fn cookie(service: &Service, body: &Value) -> String {
     assert_eq!(answer.status, 201, "{}", answer.text);
     let set = answer.header("set-cookie").to_owned();
     assert!(set.starts_with("rollcall=") && set.contains("; HttpOnly; SameSite=Strict; Path=/"), "{set}");
+    let life = set.split("Max-Age=").nth(1).and_then(|life| life.parse::<u32>().ok());
+    assert!(life.is_some_and(|life| (600_000..=604_800).contains(&life)), "seven days: {set}");
     let cookie = set.split(';').next().expect("a cookie").to_owned();
     assert!(!answer.text.contains(&cookie["rollcall=".len()..]), "the token is in the cookie alone");
     cookie

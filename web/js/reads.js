@@ -1,6 +1,6 @@
 /**
  * What the page reads by REST now and then: vehicles, transitions, availability, counts of the past, the service
- * itself; and the orders of the demo. Used by the panes, all of which are loaded after the first paint.
+ * itself; and the orders of the demo. Used by the panes, which are loaded after the first paint, and by sign-in.js.
  */
 import { DEAD_AFTER_MS } from "./pulse.js";
 
@@ -120,7 +120,11 @@ export async function warnings_of(customer, vehicle, signal) {
   );
 }
 
-/** @param {string} path @param {string} method @param {object} [body] @returns {Promise<string>} what went wrong, or "" */
+/**
+ * Tells the service to do something.
+ * @param {string} path @param {string} method @param {object} [body]
+ * @returns {Promise<string>} what went wrong, or ""
+ */
 async function order(path, method, body) {
   const headers = body === undefined ? undefined : { "content-type": "application/json" };
   const text = body === undefined ? undefined : JSON.stringify(body);
@@ -141,5 +145,8 @@ export const sign_in = (credentials) => order("/api/v1/sessions", "POST", creden
 /** Signs out on this browser: "" when it worked. */
 export const sign_out = () => order("/api/v1/sessions/current", "DELETE");
 
-/** Who is asking; null when nobody can say. @returns {Promise<{kind: string, name: string, customer: string|null}|null>} */
+/**
+ * Who is asking; null when nobody can say.
+ * @returns {Promise<{kind: string, name: string, customer: string|null}|null>}
+ */
 export const who_am_i = () => read_json("/api/v1/sessions/current").catch(() => null);
