@@ -145,7 +145,9 @@ async fn doors(fleet: &Fleet) -> Vec<String> {
     let paths = document["paths"].as_object().expect("paths").iter();
     let mut doors: Vec<String> =
         paths.filter(|(_, operations)| operations["get"].is_object()).map(|(path, _)| path.clone()).collect();
-    doors.retain(|path| !matches!(path.as_str(), "/docs" | "/api/v1/docs/" | "/api/v1/live"));
+    // A stream has no end; its beginning is read where streams are tested.
+    let left_out = ["/docs", "/api/v1/docs/", "/api/v1/live", "/api/v1/stats/stream"];
+    doors.retain(|path| !left_out.contains(&path.as_str()));
     assert!(doors.len() > 15, "{doors:?}");
     doors
 }
