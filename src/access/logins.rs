@@ -46,7 +46,7 @@ pub struct Begun {
 #[derive(Debug)]
 pub enum Refused {
     /// Wrong; and the user, when there is one of that name.
-    Denied(Denied, Option<StoredUser>),
+    Denied(Denied, Option<Box<StoredUser>>),
     /// Too often wrong: not even read. How long to wait, milliseconds; and whether the audit should be told.
     Limited(Millis, bool),
     /// Too many at once.
@@ -195,7 +195,7 @@ impl Logins {
             }
             (_, found) => {
                 self.access.note_denied();
-                Err(Refused::Denied(Denied::Login, found))
+                Err(Refused::Denied(Denied::Login, found.map(Box::new)))
             }
         }
     }
