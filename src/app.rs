@@ -10,6 +10,7 @@ mod http;
 pub mod key;
 pub mod mosquitto_auth;
 pub mod replay;
+pub mod user;
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -26,6 +27,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::access::Access;
+use crate::access::logins::Logins;
 use crate::api::{self, Service, porter::Porter, rate::Rate, visitors::Visitors};
 use crate::clock::Clock;
 use crate::domain::limit::Limit;
@@ -78,6 +80,7 @@ pub struct Running {
     demo: Arc<api::demo::Fleet>,
     last_seen: Option<LastSeen>,
     access: Arc<Access>,
+    logins: Arc<Logins>,
     rollups: Rollups,
     /// Ours until the process has nothing more to write.
     _local: Option<Local>,
@@ -104,7 +107,7 @@ pub async fn start(settings: &Settings) -> anyhow::Result<Running> {
         Some(local) => Some(open_spool(local, &*store, identity, settings).await?),
         None => None,
     };
-    let access = access::start(&settings.auth, folder, &store, clock).await?;
+    let (access, logins) = access::start(&settings.auth, folder, &store, clock).await?;
     let customers = store.load_customers().await?.into_iter().map(|row| (row.customer.clone(), row));
     let customers: BTreeMap<_, _> = customers.collect();
 
@@ -162,6 +165,7 @@ pub async fn start(settings: &Settings) -> anyhow::Result<Running> {
     let judge = judge.start(tell_intake(supervisor.clone()));
     let service = web::Data::new(Service {
         access: Arc::clone(&access),
+        logins: Arc::clone(&logins),
         connections: connections_of(&intake),
         unwelcome: unwelcome_of(&intake),
         supervisor: supervisor.clone(),
@@ -211,6 +215,7 @@ pub async fn start(settings: &Settings) -> anyhow::Result<Running> {
         demo,
         last_seen,
         access,
+        logins,
         rollups,
         _local: local,
     })
@@ -268,6 +273,9 @@ impl Running {
         }
         if let Err(error) = self.access.note_uses().await {
             tracing::warn!("when keys were last used could not be written: {error:#}");
+        }
+        if let Err(error) = self.logins.note_uses().await {
+            tracing::warn!("when sessions were last used could not be written: {error:#}");
         }
         self.rollups.stop().await;
         self.persister.stop().await;

@@ -291,6 +291,14 @@ pub struct Auth {
     pub mode: Option<AuthMode>,
     /// What keys the hashes of keys; empty: one is made on first use and kept in the local folder.
     pub pepper: Secret,
+    /// A session that is not used for so long is over; an open dashboard is use.
+    pub session_idle: Span,
+    /// A session is over after so long, however much it is used.
+    pub session_max: Span,
+    /// Wrong passwords of one user at once; from one address three times as many.
+    pub login_tries: u32,
+    /// After those, one more is judged in each such time; from one address three.
+    pub login_pause: Span,
     /// How long it is kept what administrators did.
     pub audit_keep: Span,
     /// Most entries of it; the oldest go first.
@@ -299,7 +307,16 @@ pub struct Auth {
 
 impl Default for Auth {
     fn default() -> Self {
-        Self { mode: None, pepper: Secret::default(), audit_keep: Span(365 * 86_400_000), audit_rows_max: 1_000_000 }
+        Self {
+            mode: None,
+            pepper: Secret::default(),
+            session_idle: Span(8 * 3_600_000),
+            session_max: Span(7 * 86_400_000),
+            login_tries: 10,
+            login_pause: Span(30_000),
+            audit_keep: Span(365 * 86_400_000),
+            audit_rows_max: 1_000_000,
+        }
     }
 }
 

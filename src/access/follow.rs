@@ -12,9 +12,9 @@ use super::pepper::Pepper;
 use super::{Access, Known};
 
 /// How often the store is asked for its number: a key revoked on the command line ends within a second.
-const LOOK_EVERY: Duration = Duration::from_millis(400);
+pub(super) const LOOK_EVERY: Duration = Duration::from_millis(400);
 /// Last uses are written at most this often: a key in use must not be a write a heartbeat.
-const NOTE_EVERY: Duration = Duration::from_secs(60);
+pub(super) const NOTE_EVERY: Duration = Duration::from_secs(60);
 
 impl Access {
     /// Follows the store until the task that runs it is aborted. While the store is away, the keys stay as they were.

@@ -1,10 +1,14 @@
-//! Who may come in: every key in memory, so that no door ever waits for the database.
+//! Who may come in: every key and session in memory, so that no door ever waits for the database.
 //! Fed by the store at start and by each change in it, whichever process made it; asked by ingest and api, which are
 //! told too when a key ends. Bound: one entry a key, about 300 bytes; 100,000 vehicles with a key each are 30 MB.
 
+mod attempts;
 mod follow;
+pub mod logins;
 pub mod mosquitto;
+mod password;
 mod pepper;
+mod sessions;
 mod tickets;
 
 use std::collections::BTreeMap;
@@ -25,6 +29,7 @@ use crate::domain::time::Millis;
 use crate::settings::{Auth, AuthMode, Secret};
 use crate::store::access::{AccessStore, StoredKey};
 use pepper::Pepper;
+use sessions::Sessions;
 use tickets::Tickets;
 
 /// A wait for the end of a principal looks at the clock at least this often: the wall clock may be set.
@@ -71,10 +76,11 @@ pub struct Access {
     clock: Clock,
     keys: RwLock<BTreeMap<KeyId, Arc<Known>>>,
     revision: AtomicI64,
-    /// Counts the changes of `keys`.
+    /// Counts the changes of `keys`, users and sessions.
     changes: watch::Sender<u64>,
     /// One reading of all keys at a time, so that an older one never covers a newer.
     reading: tokio::sync::Mutex<()>,
+    sessions: Sessions,
     tickets: Tickets,
     denied: AtomicU64,
     random: SystemRandom,
@@ -102,6 +108,7 @@ impl Access {
             revision: AtomicI64::new(-1),
             changes: watch::Sender::new(0),
             reading: tokio::sync::Mutex::default(),
+            sessions: Sessions::new(settings.session_idle.0),
             tickets: Tickets::default(),
             denied: AtomicU64::new(0),
             random: SystemRandom::new(),
@@ -160,6 +167,9 @@ impl Access {
     /// # Errors
     /// Why not.
     pub fn still(&self, principal: &Principal) -> Result<(), Denied> {
+        if let Some(session) = principal.session {
+            return self.still_signed_in(session, principal);
+        }
         let now = self.clock.today();
         if let Who::Key { id, .. } = &principal.who {
             let known = self.keys.read().get(id).map(Arc::clone).ok_or(Denied::Revoked)?;
@@ -169,7 +179,8 @@ impl Access {
         if principal.expires_at.is_some_and(|at| at <= now) { Err(Denied::Expired) } else { Ok(()) }
     }
 
-    /// Counts up whenever keys were made or revoked; whoever holds principals then asks [`Access::still`] for each.
+    /// Counts up whenever keys, users or sessions changed; whoever holds principals then asks [`Access::still`] for
+    /// each.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
     }
@@ -182,7 +193,9 @@ impl Access {
                 return denied;
             }
             let left = principal.expires_at.map_or(LOOK_EVERY, |at| at - self.clock.today());
-            let wait = Duration::from_millis(left.clamp(1, LOOK_EVERY).unsigned_abs());
+            // Looking is using the session, so it has to be done before it is idle.
+            let every = LOOK_EVERY.min(self.sessions.idle / 2).max(1);
+            let wait = Duration::from_millis(left.clamp(1, every).unsigned_abs());
             // The sender is ours, so it outlives the wait.
             let _ = tokio::time::timeout(wait, changes.changed()).await;
         }

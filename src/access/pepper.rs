@@ -64,10 +64,12 @@ impl Pepper {
 
     /// The hash of a key's secret. Its identifier is in it, so a hash moved to another key's row fits nothing there.
     pub fn hash(&self, key: &FullKey) -> [u8; 32] {
-        let tag = hmac::sign(&self.key, &text_of(key));
-        let mut hash = [0; 32];
-        hash.copy_from_slice(tag.as_ref());
-        hash
+        bytes(hmac::sign(&self.key, &text_of(key)))
+    }
+
+    /// The hash of something else; `what` keeps one kind from ever fitting another, or a key.
+    pub fn seal(&self, what: &str, text: &[u8]) -> [u8; 32] {
+        bytes(hmac::sign(&self.key, &[what.as_bytes(), b":", text].concat()))
     }
 
     /// Whether this hash is of this key; takes as long either way.
@@ -80,6 +82,12 @@ impl fmt::Debug for Pepper {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(out, "Pepper({})", self.id)
     }
+}
+
+fn bytes(tag: hmac::Tag) -> [u8; 32] {
+    let mut hash = [0; 32];
+    hash.copy_from_slice(tag.as_ref());
+    hash
 }
 
 fn text_of(key: &FullKey) -> Vec<u8> {

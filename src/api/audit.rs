@@ -66,8 +66,21 @@ pub async fn note(
     subject: impl Into<String>,
 ) {
     let who = Caller::of(request).map_or_else(|_| "nobody".to_owned(), |caller| caller.who.to_string());
+    note_of(service, request, who, what, customer, subject, "ok").await;
+}
+
+/// [`note`] of somebody whom the gate does not know: who signs in, or does not.
+pub async fn note_of(
+    service: &Service,
+    request: &HttpRequest,
+    who: String,
+    what: &str,
+    customer: Option<Arc<str>>,
+    subject: impl Into<String>,
+    result: &str,
+) {
     let address = request.extensions().get::<Address>().map(|address| address.0.to_string()).unwrap_or_default();
-    let (what, subject, result) = (what.to_owned(), subject.into(), "ok".to_owned());
+    let (what, subject, result) = (what.to_owned(), subject.into(), result.to_owned());
     let entry = AuditEntry { at: service.clock.today(), who, customer, what, subject, address, result };
     if let Err(error) = service.store.record(&entry).await {
         tracing::error!(?entry, "the audit could not be written: {error:#}");

@@ -8,12 +8,13 @@ use std::sync::Arc;
 
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
-use actix_web::http::header::AUTHORIZATION;
+use actix_web::http::Method;
+use actix_web::http::header::{AUTHORIZATION, UPGRADE};
 use actix_web::middleware::{Next, from_fn};
 use actix_web::{Error, FromRequest, Handler, HttpMessage, HttpRequest, Responder, Route, web};
 
-use super::Service;
 use super::error::Problem;
+use super::{Service, cookie};
 use crate::access::Access;
 use crate::domain::access::{Denied, Principal, Scope};
 
@@ -28,6 +29,8 @@ pub enum Gate {
     Socket(Scope),
     /// Whoever has the scope for all customers.
     Fleet(Scope),
+    /// Whoever is known, whatever that one may do.
+    Known,
 }
 
 /// Who is asking: what [`Gate`] found.
@@ -90,15 +93,21 @@ async fn pass<B: MessageBody + 'static>(
 fn admit(gate: Gate, request: &ServiceRequest) -> Result<Option<Caller>, Problem> {
     let access = request.app_data::<web::Data<Access>>().ok_or_else(|| Problem::unauthorized(Denied::Missing))?;
     let found = present(access, gate, request);
-    let scope = match gate {
-        // A key that is no good is told so by the doors that need one.
-        Gate::Public => return Ok(found.ok().map(Caller)),
-        Gate::Customer(scope) | Gate::Socket(scope) | Gate::Fleet(scope) => scope,
-    };
+    // A key that is no good is told so by the doors that need one.
+    if gate == Gate::Public {
+        return Ok(found.ok().map(Caller));
+    }
     let principal = found.map_err(Problem::unauthorized)?;
     if let Some(service) = request.app_data::<web::Data<Service>>() {
         service.porter.admit_key(&principal)?;
     }
+    if principal.session.is_some() {
+        check_page(request)?;
+    }
+    let scope = match gate {
+        Gate::Public | Gate::Known => return Ok(Some(Caller(principal))),
+        Gate::Customer(scope) | Gate::Socket(scope) | Gate::Fleet(scope) => scope,
+    };
     if !principal.scopes.has(scope) {
         return Err(Problem::forbidden(scope, format!("this needs the scope {}", scope.word())));
     }
@@ -124,10 +133,23 @@ fn present(access: &Access, gate: Gate, request: &ServiceRequest) -> Result<Arc<
         let (scheme, key) = text.split_once(' ').unwrap_or_default();
         return if scheme.eq_ignore_ascii_case("bearer") { access.key(key.trim()) } else { Err(Denied::Unknown) };
     }
-    match (gate, ticket(request.query_string())) {
-        (Gate::Socket(_), Some(ticket)) => access.redeem(&ticket),
-        _ => Err(Denied::Missing),
+    if let (Gate::Socket(_), Some(ticket)) = (gate, ticket(request.query_string())) {
+        return access.redeem(&ticket);
     }
+    match cookie::token(request.connection_info().scheme(), request.headers()) {
+        Some(token) => access.session(token),
+        None => Err(Denied::Missing),
+    }
+}
+
+/// With a session nothing is changed, and no WebSocket opened, but by the dashboard's own page.
+fn check_page(request: &ServiceRequest) -> Result<(), Problem> {
+    let only_reads = [Method::GET, Method::HEAD].contains(request.method());
+    if (only_reads && !request.headers().contains_key(UPGRADE)) || cookie::is_of_own_page(request.headers()) {
+        return Ok(());
+    }
+    let detail = "with a session only the dashboard's own page may do this; programs use a key, or send Origin";
+    Err(Problem::foreign_page(detail))
 }
 
 fn ticket(query: &str) -> Option<String> {

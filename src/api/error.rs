@@ -62,7 +62,13 @@ impl Problem {
 
     /// 401: nobody who is known.
     pub fn unauthorized(denied: Denied) -> Self {
-        Self::new(StatusCode::UNAUTHORIZED, format!("{denied}: Authorization: Bearer rk_<id>_<secret>"))
+        let detail = match denied {
+            Denied::Login | Denied::Ended => denied.to_string(),
+            Denied::Missing | Denied::Unknown | Denied::Expired | Denied::Revoked => {
+                format!("{denied}: Authorization: Bearer rk_<id>_<secret>")
+            }
+        };
+        Self::new(StatusCode::UNAUTHORIZED, detail)
     }
 
     /// 403: known, but not allowed this.

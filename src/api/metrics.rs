@@ -60,7 +60,10 @@ impl Collector for Scrape {
         let (turned_away, timed_out) = (service.unwelcome)();
         counter(&mut out, "mqtt_turned_away", "Connections over a limit of the embedded broker", turned_away)?;
         counter(&mut out, "mqtt_connect_timeouts", "Connections that sent no CONNECT in time", timed_out)?;
-        counter(&mut out, "access_denied", "Keys and tickets that were turned away", service.access.denied())?;
+        let denied = service.access.denied();
+        counter(&mut out, "access_denied", "Keys, passwords, sessions and tickets that were turned away", denied)?;
+        let limited = service.logins.limited();
+        counter(&mut out, "sign_in_limited", "Attempts to sign in that were not even read", limited)?;
         gauge(&mut out, "dashboards", "WebSocket clients", service.feed.dashboards() as i64)?;
         gauge(&mut out, "store_up", "1 while the store takes writes", i64::from(service.health.fault().is_none()))?;
         gauge(&mut out, "stats_streams", "Streams of statistics", service.streams.open() as i64)?;

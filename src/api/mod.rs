@@ -7,6 +7,7 @@ mod auth;
 mod availability;
 mod body;
 mod canary;
+mod cookie;
 mod customers;
 pub mod demo;
 mod error;
@@ -23,10 +24,12 @@ pub mod porter;
 mod quarantine;
 pub mod rate;
 mod refused;
+mod sessions;
 mod stats;
 pub mod stats_stream;
 mod status;
 mod transitions;
+mod users;
 mod vehicles;
 mod vehicles_at;
 pub mod visitors;
@@ -42,6 +45,7 @@ use actix_web::middleware::{Compress, Condition, DefaultHeaders};
 use actix_web::{FromRequest, Handler, Resource, Responder, Route, guard, web};
 
 use crate::access::Access;
+use crate::access::logins::Logins;
 use crate::clock::Clock;
 use crate::domain::access::Scope::{Admin, Ingest, Manage, Read};
 use crate::domain::policy::Rules;
@@ -58,7 +62,7 @@ use crate::live::hub::Hub;
 use crate::settings::{Map as MapSettings, Origin};
 use crate::store::{Store, StoredCustomer};
 use crate::telemetry::warnings::Warnings;
-use auth::Gate::{self, Customer, Fleet, Public, Socket};
+use auth::Gate::{self, Customer, Fleet, Known, Public, Socket};
 use auth::gated;
 use error::Problem;
 
@@ -69,6 +73,8 @@ const BODY_BYTES_MAX: usize = 8 * 1024 * 1024;
 pub struct Service {
     /// Who may come in.
     pub access: Arc<Access>,
+    /// Who may sign in.
+    pub logins: Arc<Logins>,
     /// The board and the live push.
     pub feed: Arc<Feed>,
     /// Its writer.
@@ -169,6 +175,30 @@ pub fn routes(config: &mut web::ServiceConfig, service: web::Data<Service>) {
             "GET, HEAD, DELETE",
             [read(Customer(Admin), keys::one), gated(web::delete(), Customer(Admin), keys::revoke)],
         ))
+        .service(only(
+            "/users",
+            "GET, HEAD, POST",
+            [read(Customer(Manage), users::list), gated(web::post(), Customer(Manage), users::create)],
+        ))
+        .service(only(
+            "/users/{user}",
+            "GET, HEAD, PATCH",
+            [read(Customer(Manage), users::one), gated(web::patch(), Customer(Manage), users::change)],
+        ))
+        .service(only(
+            "/sessions",
+            "GET, HEAD, POST, DELETE",
+            [
+                read(Known, sessions::list),
+                gated(web::post(), Public, sessions::begin),
+                gated(web::delete(), Known, sessions::end_all),
+            ],
+        ))
+        .service(only(
+            "/sessions/current",
+            "GET, HEAD, DELETE",
+            [read(Known, sessions::current), gated(web::delete(), Known, sessions::end_current)],
+        ))
         .service(get("/audit", read(Customer(Admin), audit::list)))
         .service(get("/map", read(Customer(Read), map::settings)))
         .service(only(
@@ -190,6 +220,7 @@ pub fn routes(config: &mut web::ServiceConfig, service: web::Data<Service>) {
         .service(get("/openapi.json", read(Public, openapi::document)))
         .service(web::redirect("/docs", "/api/v1/docs/"))
         .service(get("/", read(Public, page::page)))
+        .service(get("/login", read(Public, page::sign_in)))
         .service(api)
         .default_service(web::to(assets::serve));
 }

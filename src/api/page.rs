@@ -54,6 +54,12 @@ pub async fn page(request: HttpRequest, service: web::Data<Service>) -> Result<H
     Ok(response.body(page))
 }
 
+/// Where people sign in, `GET /login`: web/js/sign-in.js does the rest.
+pub async fn sign_in(request: HttpRequest, service: web::Data<Service>) -> Result<HttpResponse, Problem> {
+    let Some((page, _)) = assets::file(&service, "login.html") else { return error::unknown_path(request).await };
+    Ok(HttpResponse::Ok().insert_header((CACHE_CONTROL, "no-store")).content_type(ContentType::html()).body(page))
+}
+
 fn first_json(service: &Service, query: &Query, order: Order) -> Option<String> {
     let board = service.feed.board();
     let (rows, tally) = first_rows(&board, query, order, ROWS);

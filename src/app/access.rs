@@ -1,4 +1,5 @@
-//! Who may come in, brought to life with the service: keys read, followed, and the audit kept within its bound.
+//! Who may come in, brought to life with the service: keys, users and sessions read, followed, and the audit kept
+//! within its bound.
 //! Called by app.rs once the store is open; its tasks end with the process.
 
 use std::path::PathBuf;
@@ -6,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::access::Access;
+use crate::access::logins::Logins;
 use crate::clock::Clock;
 use crate::settings::Auth;
 use crate::store::Store;
@@ -13,7 +15,7 @@ use crate::store::Store;
 /// How often old entries of the audit are forgotten.
 const PRUNE_EVERY: Duration = Duration::from_secs(3_600);
 
-/// Reads the keys and follows their changes.
+/// Reads keys, users and sessions, and follows their changes.
 ///
 /// # Errors
 /// A sentence saying what cannot be read.
@@ -22,14 +24,16 @@ pub async fn start(
     folder: Option<PathBuf>,
     store: &Arc<dyn Store>,
     clock: Clock,
-) -> anyhow::Result<Arc<Access>> {
+) -> anyhow::Result<(Arc<Access>, Arc<Logins>)> {
     let access = Access::open(settings, folder, Arc::clone(store) as _, clock).await?;
     if access.asks() && access.page(None, 1, |_| true).is_empty() {
         tracing::warn!("there is no key yet; make the first: rollcall key create --name ops --scopes admin");
     }
+    let logins = Logins::open(settings, Arc::clone(&access), Arc::clone(store) as _).await?;
     actix::spawn(Arc::clone(&access).follow());
+    actix::spawn(Arc::clone(&logins).follow());
     actix::spawn(prune_audit(settings.clone(), Arc::clone(store), clock));
-    Ok(access)
+    Ok((access, logins))
 }
 
 async fn prune_audit(settings: Auth, store: Arc<dyn Store>, clock: Clock) {

@@ -9,6 +9,7 @@ use super::check;
 use super::key::KeyCommand;
 use super::mosquitto_auth::Places;
 use super::replay::{ReplayClock, ReplayOptions};
+use super::user::UserCommand;
 use crate::settings::{self, Settings, Span};
 
 /// Real-time vehicle fleet monitor: the truth about silence, at once.
@@ -68,6 +69,12 @@ pub enum Command {
         /// What to do with them.
         #[command(subcommand)]
         command: KeyCommand,
+    },
+    /// Make, list and disable users who sign in on the page, and give them passwords.
+    User {
+        /// What to do with them.
+        #[command(subcommand)]
+        command: UserCommand,
     },
     /// Write the password and access files with which an external Mosquitto lets in the same keys.
     MosquittoAuth {

@@ -58,6 +58,17 @@ pub enum KeyCommand {
 /// # Errors
 /// One sentence: a grant that makes no sense, no such key, or a store that does not answer.
 pub async fn run(settings: &Settings, command: KeyCommand) -> anyhow::Result<()> {
+    let (store, access, clock) = open_access(settings).await?;
+    let outcome = obey(&access, &*store, clock, command).await;
+    store.close().await;
+    outcome
+}
+
+/// The store that a service with these settings would use, and who may come in there.
+///
+/// # Errors
+/// One sentence: a store in memory, or one that does not answer.
+pub async fn open_access(settings: &Settings) -> anyhow::Result<(Arc<dyn Store>, Arc<Access>, Clock)> {
     let url = settings.store.url.expose();
     if url.starts_with("sqlite:") && url.ends_with(":memory:") {
         bail!("a store in memory is gone with this command; name the service's own with --store");
@@ -65,9 +76,7 @@ pub async fn run(settings: &Settings, command: KeyCommand) -> anyhow::Result<()>
     let (store, clock) = (store::open(url).await?, Clock::start());
     let folder = local::folder(url, settings.store.local_dir.as_deref());
     let access = Access::open(&settings.auth, folder, Arc::clone(&store) as _, clock).await?;
-    let outcome = obey(&access, &*store, clock, command).await;
-    store.close().await;
-    outcome
+    Ok((store, access, clock))
 }
 
 async fn obey(access: &Access, store: &dyn Store, clock: Clock, command: KeyCommand) -> anyhow::Result<()> {
@@ -125,7 +134,7 @@ fn line(key: &StoredKey) -> String {
 }
 
 /// Who sits at the command line, as far as the system says.
-fn operator() -> String {
+pub fn operator() -> String {
     format!("command line ({})", std::env::var("USER").unwrap_or_else(|_| "unknown user".into()))
 }
 

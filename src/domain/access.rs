@@ -1,10 +1,11 @@
 //! Who may do what: scopes, the roles made of them, keys, and the principal that stands behind a request.
-//! Made by the access station from a key (or a login); asked by every door before anything is read or taken.
+//! Made by the access station from a key or a session; asked by every door before anything is read or taken.
 
 use std::fmt;
 use std::sync::Arc;
 
 use super::ids;
+use super::login::Login;
 use super::time::Millis;
 
 /// What every key begins with, so that one that leaked is found by a search.
@@ -123,32 +124,46 @@ impl Role {
     }
 }
 
-/// The public half of a key: 64 random bits, written as 16 hexadecimal digits.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct KeyId(u64);
+/// Public identifiers of one form, each a type of its own so that none is taken for another.
+macro_rules! identifiers {
+    ($($(#[$doc:meta])* $name:ident)*) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub struct $name(u64);
 
-impl KeyId {
-    /// The identifier of these random bits.
-    pub fn new(bits: u64) -> Self {
-        Self(bits)
-    }
+        impl $name {
+            /// The identifier of these bits.
+            pub fn new(bits: u64) -> Self {
+                Self(bits)
+            }
 
-    /// Reads 16 lower case hexadecimal digits.
-    pub fn parse(text: &str) -> Option<Self> {
-        bytes_of(text).map(|bytes| Self(u64::from_be_bytes(bytes)))
-    }
+            /// Reads 16 lower case hexadecimal digits.
+            pub fn parse(text: &str) -> Option<Self> {
+                bytes_of(text).map(|bytes| Self(u64::from_be_bytes(bytes)))
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(out, "{:016x}", self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(self, out)
+            }
+        }
+    )*};
 }
 
-impl fmt::Display for KeyId {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "{:016x}", self.0)
-    }
-}
-
-impl fmt::Debug for KeyId {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, out)
-    }
+identifiers! {
+    /// The public half of a key: 64 random bits, written as 16 hexadecimal digits.
+    KeyId
+    /// A person who may sign in: 64 random bits, written as 16 hexadecimal digits.
+    UserId
+    /// The public half of a session: the first 64 bits of its token's hash, which tell nothing of the token.
+    SessionId
 }
 
 /// A key with its secret half, as it is shown once and presented ever after: `rk_<id>_<secret>`. It has no `Display`,
@@ -182,7 +197,7 @@ impl fmt::Debug for FullKey {
 }
 
 /// Exactly so many bytes in lower case hexadecimal digits.
-fn bytes_of<const N: usize>(text: &str) -> Option<[u8; N]> {
+pub fn bytes_of<const N: usize>(text: &str) -> Option<[u8; N]> {
     let digits = text.bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'));
     let mut bytes = [0; N];
     if !digits || text.len() != 2 * N {
@@ -257,9 +272,11 @@ pub enum Who {
         /// Its name.
         name: Arc<str>,
     },
-    /// A person who logged in.
+    /// A person who signed in.
     User {
-        /// The name of the login.
+        /// Which one.
+        id: UserId,
+        /// What that one signs in as, such as `acme/jo`.
         name: Arc<str>,
     },
 }
@@ -269,7 +286,7 @@ impl fmt::Display for Who {
         match self {
             Self::Anybody => out.write_str("anybody"),
             Self::Key { id, name } => write!(out, "key {id} ({name})"),
-            Self::User { name } => write!(out, "user {name}"),
+            Self::User { name, .. } => write!(out, "user {name}"),
         }
     }
 }
@@ -287,20 +304,30 @@ pub struct Principal {
     pub scopes: Scopes,
     /// The first instant at which it is nobody any more.
     pub expires_at: Option<Millis>,
+    /// The session it came in by; none: with a key in hand, or unasked.
+    pub session: Option<SessionId>,
 }
 
 impl Principal {
     /// Where nobody is asked, everybody may do everything.
     pub fn anybody() -> Self {
         let scopes = Scopes::of(&[Scope::Admin]);
-        Self { who: Who::Anybody, customer: None, vehicle: None, scopes, expires_at: None }
+        Self { who: Who::Anybody, customer: None, vehicle: None, scopes, expires_at: None, session: None }
     }
 
     /// The holder of a key.
     pub fn of_key(id: KeyId, grant: &Grant) -> Self {
         let Grant { name, customer, vehicle, scopes, expires_at } = grant;
         let who = Who::Key { id, name: name.as_str().into() };
-        Self { who, customer: customer.clone(), vehicle: vehicle.clone(), scopes: *scopes, expires_at: *expires_at }
+        let (customer, vehicle) = (customer.clone(), vehicle.clone());
+        Self { who, customer, vehicle, scopes: *scopes, expires_at: *expires_at, session: None }
+    }
+
+    /// A person.
+    pub fn of_user(id: UserId, login: &Login, role: Role) -> Self {
+        let who = Who::User { id, name: login.to_string().into() };
+        let (customer, scopes) = (login.customer.clone(), role.scopes());
+        Self { who, customer, vehicle: None, scopes, expires_at: None, session: None }
     }
 
     /// Whether this customer exists for it at all.
@@ -334,6 +361,12 @@ pub enum Denied {
     /// It was taken back.
     #[error("the key was revoked")]
     Revoked,
+    /// The user is unknown or disabled, or the password is another one; which of them is not told.
+    #[error("the user name or the password is wrong")]
+    Login,
+    /// No such session, not for so long, or not any more.
+    #[error("the session has ended; sign in again")]
+    Ended,
 }
 
 #[cfg(test)]

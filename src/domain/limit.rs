@@ -48,6 +48,11 @@ impl Limit {
         (next - now <= self.burst).then_some(next)
     }
 
+    /// The number to keep when a beat is given back.
+    pub fn before(self, full_at: i64) -> i64 {
+        full_at - self.cost
+    }
+
     /// How long until one more fits; 0 when it does now.
     pub fn wait(self, full_at: i64, now: Millis) -> Millis {
         let now = now.saturating_mul(PER_MILLI);

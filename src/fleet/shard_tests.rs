@@ -8,7 +8,7 @@ use std::sync::atomic::AtomicBool;
 use async_trait::async_trait;
 use parking_lot::Mutex;
 
-use crate::domain::access::KeyId;
+use crate::domain::access::{KeyId, SessionId};
 use crate::domain::heartbeat::Heartbeat;
 use crate::domain::ids::VehicleKey;
 use crate::domain::limit::Limit;
@@ -22,6 +22,7 @@ use crate::fleet::vehicle::Sabotage;
 use crate::store::access::{AccessStore, StoredKey};
 use crate::store::audit::{AuditEntry, AuditStore};
 use crate::store::history::{HistoryStore, Name, Past};
+use crate::store::logins::{LoginStore, StoredSession, StoredUser};
 use crate::store::mosquitto::MosquittoStore;
 use crate::store::stats::{Beats, RollupQuery, Rollups, StatsStore};
 use crate::store::{
@@ -140,6 +141,34 @@ impl AccessStore for Memory {
         self.answer().map(|()| false)
     }
     async fn note_key_uses(&self, _: &[(KeyId, Millis)]) -> anyhow::Result<()> {
+        self.answer()
+    }
+}
+
+#[async_trait]
+impl LoginStore for Memory {
+    async fn login_revision(&self) -> anyhow::Result<i64> {
+        self.answer().map(|()| 0)
+    }
+    async fn load_users(&self) -> anyhow::Result<Vec<StoredUser>> {
+        self.answer().map(|()| Vec::new())
+    }
+    async fn load_sessions(&self) -> anyhow::Result<Vec<StoredSession>> {
+        self.answer().map(|()| Vec::new())
+    }
+    async fn add_user(&self, _: &StoredUser) -> anyhow::Result<bool> {
+        self.answer().map(|()| false)
+    }
+    async fn change_user(&self, _: &StoredUser) -> anyhow::Result<bool> {
+        self.answer().map(|()| false)
+    }
+    async fn add_session(&self, _: &StoredSession, _: &[SessionId]) -> anyhow::Result<()> {
+        self.answer()
+    }
+    async fn end_sessions(&self, _: &[SessionId]) -> anyhow::Result<()> {
+        self.answer()
+    }
+    async fn note_session_uses(&self, _: &[(SessionId, Millis)]) -> anyhow::Result<()> {
         self.answer()
     }
 }

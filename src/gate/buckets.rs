@@ -73,6 +73,13 @@ impl<K: Eq + Hash + Copy> Buckets<K> {
         }
         Ok(())
     }
+
+    /// Gives one back that was taken; what came out of the shared bucket stays out.
+    pub fn give_back(&self, name: K) {
+        if let Some(full_at) = self.inner.lock().full_at.get_mut(&name) {
+            *full_at = self.limit.before(*full_at);
+        }
+    }
 }
 
 /// Whom an address stands for: in IPv6 everybody has a whole network of 64 bits to choose from.

@@ -12,6 +12,8 @@ const CONNECT_TIMEOUT_MAX: Millis = 10_000;
 /// Below this a spool holds too little to be worth its name: about 2,500 transitions.
 const SPOOL_BYTES_LEAST: u64 = 1 << 20;
 
+/// Sessions and pauses below it would end before anybody saw them.
+const SECOND: Millis = 1_000;
 /// A pepper that could be guessed protects nothing.
 const PEPPER_BYTES_LEAST: usize = 32;
 
@@ -37,6 +39,19 @@ pub fn check(settings: &Settings) -> Vec<String> {
     let pepper = settings.auth.pepper.expose();
     if !pepper.is_empty() && pepper.len() < PEPPER_BYTES_LEAST {
         faults.push(format!("auth.pepper is too short, at least {PEPPER_BYTES_LEAST} random characters"));
+    }
+    let auth = &settings.auth;
+    for (name, span) in [
+        ("auth.session_idle", auth.session_idle),
+        ("auth.session_max", auth.session_max),
+        ("auth.login_pause", auth.login_pause),
+    ] {
+        if span.0 < SECOND {
+            faults.push(format!("{name} = {span} is too short, at least 1s"));
+        }
+    }
+    if auth.login_tries == 0 {
+        faults.push("auth.login_tries = 0 would let nobody sign in; at least 1".into());
     }
     let would_read_status = |topic: &&Topic| {
         let levels: Vec<&str> = topic.pattern.split('/').collect();
@@ -107,6 +122,9 @@ pub fn check(settings: &Settings) -> Vec<String> {
         ("mqtt.connect_timeout", settings.mqtt.connect_timeout),
         ("store.checkpoint_interval", settings.store.checkpoint_interval),
         ("live.tick", settings.live.tick),
+        ("auth.session_idle", settings.auth.session_idle),
+        ("auth.session_max", settings.auth.session_max),
+        ("auth.login_pause", settings.auth.login_pause),
         ("http.header_timeout", settings.http.header_timeout),
         ("http.body_timeout", settings.http.body_timeout),
         ("auth.audit_keep", settings.auth.audit_keep),

@@ -4,6 +4,7 @@
 mod access;
 mod gaps;
 mod histories;
+mod logins;
 mod mosquitto;
 mod pages;
 mod past;
@@ -151,6 +152,8 @@ on_every_store! {
     mosquitto: a_hash_is_kept_for_each_key_and_the_last_one_counts;
     access: a_key_is_kept_whole_and_its_identifier_once, a_key_is_revoked_once_and_every_change_is_seen,
         uses_of_keys_only_move_forward, the_audit_is_read_newest_first_and_by_customer, the_audit_is_bounded;
+    logins: a_user_is_kept_whole_and_a_login_once, a_change_of_a_user_ends_its_sessions_and_no_other,
+        a_session_begins_once_makes_room_and_ends;
     repairs: a_row_that_was_changed_by_hand_is_mended, every_slice_is_looked_at;
     past: vehicles_stood_as_their_last_transition_before_says;
     stats: what_was_spent_before_any_instant_is_exact, rollups_are_a_function_of_the_stored_transitions,

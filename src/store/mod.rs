@@ -6,6 +6,7 @@ pub mod audit;
 pub mod history;
 pub mod last_seen;
 pub mod local;
+pub mod logins;
 pub mod mosquitto;
 mod owned;
 mod postgres;
@@ -176,7 +177,9 @@ pub struct TakenOver;
 /// sqlx future dropped midway would give its connection back inside an open transaction). Open the store on a runtime
 /// that lives as long as it and is never blocked. Errors say what failed; a write that failed may simply be repeated.
 #[async_trait]
-pub trait Store: access::AccessStore + audit::AuditStore + StatsStore + HistoryStore + Send + Sync {
+pub trait Store:
+    access::AccessStore + audit::AuditStore + logins::LoginStore + StatsStore + HistoryStore + Send + Sync
+{
     /// `sqlite` or `postgres`.
     fn kind(&self) -> &'static str;
 

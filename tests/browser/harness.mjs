@@ -3,7 +3,7 @@
  * The service is the real binary named by ROLLCALL_BIN. Without it or without Chromium the tests are skipped with the reason,
  * or fail when REQUIRE_BROWSER=1.
  */
-import { spawn } from "node:child_process";
+import { execFileSync, spawn } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";
 import { once } from "node:events";
 import { createRequire } from "node:module";
@@ -31,8 +31,8 @@ export function skip_reason({ needs_binary = true } = {}) {
 }
 
 /** Starts the real service on free ports, or on the HTTP port given, with further settings: { MAP__STYLE_URL: "..." }. Resolves when it says that it is ready. */
-export async function start_service({ port = 0, offline_after = "3s", settings = {}, command = ["serve"] } = {}) {
-  const flags = [...command, "--http", `127.0.0.1:${port}`, "--mqtt-listen", "127.0.0.1:0", "--store", "sqlite::memory:", "--offline-after", offline_after];
+export async function start_service({ port = 0, offline_after = "3s", settings = {}, command = ["serve"], store = "sqlite::memory:" } = {}) {
+  const flags = [...command, "--http", `127.0.0.1:${port}`, "--mqtt-listen", "127.0.0.1:0", "--store", store, "--offline-after", offline_after];
   const variables = Object.entries(settings).map(([name, value]) => [`ROLLCALL__${name}`, value]);
   const env = { ...process.env, ...Object.fromEntries(variables) };
   const child = spawn(BIN, flags, { stdio: ["ignore", "pipe", "pipe"], env });
@@ -56,6 +56,12 @@ export async function start_service({ port = 0, offline_after = "3s", settings =
       await once(child, "exit");
     },
   };
+}
+
+/** Runs another command of the binary on this store, with this on its standard input, and gives back what it prints. */
+export function command(store, ...rest) {
+  const input = rest.pop();
+  return execFileSync(BIN, ["--store", store, ...rest], { input, stdio: ["pipe", "pipe", "ignore"] }).toString().trim();
 }
 
 export const start_browser = () => chromium.launch({ executablePath: CHROMIUM, headless: true, args: ARGS });

@@ -96,7 +96,7 @@ fn id_of(key: &str) -> &str {
 }
 
 /// Reads to the end: the reason of the farewell and the close code.
-async fn farewell(live: &mut Live) -> (String, u16) {
+pub async fn farewell(live: &mut Live) -> (String, u16) {
     let reason = live.next_of("bye").await["reason"].as_str().expect("text").to_owned();
     let closed = tokio::time::timeout(crate::support::PATIENCE, live.socket.next()).await.expect("in time");
     match closed {

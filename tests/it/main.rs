@@ -37,6 +37,7 @@ mod quarantine;
 mod radio;
 mod rest;
 mod restart;
+mod sessions;
 mod silence;
 mod smoke;
 mod stacks;

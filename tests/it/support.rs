@@ -101,6 +101,19 @@ impl Service {
         Reply::of(if key.is_empty() { request } else { request.bearer_auth(key) }).await
     }
 
+    /// [`Service::send`] with these headers.
+    pub async fn send_with(
+        &self,
+        headers: &[(&str, &str)],
+        method: &str,
+        path: &str,
+        body: impl Into<reqwest::Body>,
+    ) -> Reply {
+        let method = method.parse().expect("a method");
+        let request = reqwest::Client::new().request(method, self.url(path)).body(body);
+        Reply::of(headers.iter().fold(request, |request, (name, value)| request.header(*name, *value))).await
+    }
+
     /// GET as JSON, whatever its status.
     pub async fn get(&self, path: &str) -> Value {
         self.answer(path).await.1

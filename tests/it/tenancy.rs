@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::{Message, client::IntoClientRequest};
 
 use crate::access::Keyed;
+use crate::sessions;
 use crate::support::{Live, PATIENCE, until};
 
 /// Customers whose names begin alike, so that a comparison by prefix would show.
@@ -167,10 +168,14 @@ fn timeless(text: &str) -> String {
 async fn no_answer_names_a_vehicle_of_another_customer() {
     let mut fleet = Fleet::start().await;
     let doors = doors(&fleet).await;
-    let mut asked = BTreeSet::new();
+    let (mut asked, mut users) = (BTreeSet::new(), Vec::new());
     for own in CUSTOMERS {
         let grant = json!({"name": own, "customer": own, "scopes": ["read", "ingest", "manage"]});
         let key = fleet.keyed.key(grant).await;
+        // The same principal once more, by a session; and a user of the customer, whom the others must not see.
+        let cookie = sessions::cookie(&fleet.keyed.service, &json!({"key": key})).await;
+        let user = sessions::user(&fleet.keyed, &format!("{own}/v-user-of-{own}."), "operator").await;
+        users.push((own, user["id"].as_str().expect("text").to_owned()));
         // Places in lists of somebody who may see everything: handed over, or guessed.
         let mut cursors = Vec::new();
         for path in ["vehicles?limit=1", "vehicles?limit=1&sort=last_seen", "transitions?limit=1", "quarantine?limit=1"]
@@ -183,13 +188,27 @@ async fn no_answer_names_a_vehicle_of_another_customer() {
             let (customer, vehicle) = fleet.vehicle();
             let customer = if fleet.random.random_bool(0.3) { own } else { customer };
             let key_id = fleet.keyed.admin.split('_').nth(1).expect("a key").to_owned();
+            let (whose, user) = fleet.one_of(&users);
             let fill = |customer: &str, vehicle: &str| {
-                door.replace("{customer}", customer).replace("{vehicle}", vehicle).replace("{key}", &key_id)
+                let door = door.replace("{customer}", customer).replace("{vehicle}", vehicle);
+                door.replace("{key}", &key_id).replace("{user}", &user)
             };
             let query = if fleet.random.random_bool(0.8) { fleet.query(own, &cursors) } else { String::new() };
             let question = format!("{}{query}", fill(customer, &vehicle));
-            let answer = fleet.keyed.get(&key, &question).await;
+            let by_session = fleet.random.random_bool(0.5);
+            let answer = match by_session {
+                true => fleet.keyed.service.send_with(&[("cookie", &cookie)], "GET", &question, "").await,
+                false => fleet.keyed.get(&key, &question).await,
+            };
             assert!(answer.status < 500, "{question}: {}", answer.text);
+            for (other, _) in users.iter().filter(|(other, _)| *other != own) {
+                assert!(
+                    !answer.text.contains(&format!("v-user-of-{other}.")),
+                    "{own} asked {question}: {}",
+                    answer.text
+                );
+            }
+            assert!(!door.contains("{user}") || own == whose || answer.status >= 400, "{question}: {}", answer.text);
             asked.insert((door.clone(), answer.status < 300));
             fleet.assert_silent(own, &question, &answer.text);
             if let Ok(page) = serde_json::from_str::<Value>(&answer.text)

@@ -1,7 +1,7 @@
 /** Filters and their form in the address. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { format, narrowed, no_filters, parse, toggled } from "../../web/js/url.js";
+import { address_after_sign_in, format, narrowed, no_filters, parse, toggled } from "../../web/js/url.js";
 
 test("an address survives the way there and back", () => {
   const search = "?status=offline,unobserved&customer=acme&q=van+7&tag=reefer&sort=-last_seen&v=acme/MTA+NYCT_7326&view=map&ll=51.5,-0.1&z=8.5";
@@ -45,4 +45,14 @@ test("a status button adds and removes; all four are the same as none", () => {
 test("sort and the open vehicle hide nothing", () => {
   assert.equal(narrowed({ ...no_filters(), sort: "-vehicle", v: "a/b", q: " " }), false);
   for (const filter of [{ customer: "acme" }, { q: "x" }, { tag: "ev" }, { status: ["offline"] }]) assert.equal(narrowed({ ...no_filters(), ...filter }), true);
+});
+
+test("after signing in one goes on where one wanted to be, and never to another host", () => {
+  const origin = "https://fleet.example";
+  const after = (next) => address_after_sign_in({ origin, search: `?next=${encodeURIComponent(next)}` });
+  assert.equal(after("/?status=offline&v=acme/TRK 1"), "/?status=offline&v=acme/TRK%201");
+  assert.equal(address_after_sign_in({ origin, search: "" }), "/");
+  for (const next of ["//evil.example/", "/\\evil.example", "https://evil.example", "javascript:alert(1)", "\t//evil.example", ""]) {
+    assert.equal(after(next), "/", next);
+  }
 });

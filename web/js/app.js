@@ -46,7 +46,11 @@ const link = new LiveLink(live_url(location), {
   },
   resume_point: () => state.resume_point(),
   on_lost: () => state.lost(),
-  on_change: draw_soon,
+  // Whoever saw the fleet already goes on seeing it as it was, with a button that leads there.
+  on_change: () => {
+    if (link.link.refused === 401 && !state.loaded) location.replace(sign_in_address(location));
+    else draw_soon();
+  },
 });
 const banner = new Banner(document, (action) => {
   if (action === "retry") link.poke();

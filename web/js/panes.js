@@ -3,6 +3,7 @@
  * part is loaded when it is first needed, none before the first rows; one that cannot be loaded says so in its place.
  * Fed by app.js with what to draw and with what came of each frame.
  */
+import { Account } from "./account.js";
 import { CountsLog } from "./counts-log.js";
 import { Drawer } from "./drawer.js";
 import { write } from "./elements.js";
@@ -40,6 +41,7 @@ export class Panes {
     this.app = app;
     this.log = new TransitionLog();
     this.counts = new CountsLog();
+    this.account = new Account(page);
     this.health = new Health(this.#find("proof"), app.redraw);
     this.drawer = new Drawer(page, () => app.change({ v: "" }));
     this.unread = this.#find("unread");

@@ -1,6 +1,6 @@
 /**
  * What the page reads by REST now and then: vehicles, transitions, availability, counts of the past, the service
- * itself; and the orders of the demo. Used by the panes, all of which are loaded after the first paint.
+ * itself; and the orders of the demo. Used by the panes, which are loaded after the first paint, and by sign-in.js.
  */
 import { DEAD_AFTER_MS } from "./pulse.js";
 
@@ -119,3 +119,34 @@ export async function warnings_of(customer, vehicle, signal) {
     (/** @type {import("./words.js").Warning} */ each) => each.customer === customer && each.vehicle === vehicle,
   );
 }
+
+/**
+ * Tells the service to do something.
+ * @param {string} path @param {string} method @param {object} [body]
+ * @returns {Promise<string>} what went wrong, or ""
+ */
+async function order(path, method, body) {
+  const headers = body === undefined ? undefined : { "content-type": "application/json" };
+  const text = body === undefined ? undefined : JSON.stringify(body);
+  try {
+    const answer = await fetch(path, { method, headers, body: text, signal: AbortSignal.timeout(DEAD_AFTER_MS) });
+    if (answer.ok) return "";
+    const { detail } = await answer.json().catch(() => ({}));
+    const wait_s = Number(answer.headers.get("retry-after") ?? 0);
+    return `${detail ?? `The server answered ${answer.status}`}${wait_s > 1 ? ` (${wait_s} s)` : ""}`;
+  } catch (error) {
+    return `The server does not answer: ${/** @type {Error} */ (error).message}`;
+  }
+}
+
+/** Signs somebody in: "" when it worked. @param {{user: string, password: string}|{key: string}} credentials */
+export const sign_in = (credentials) => order("/api/v1/sessions", "POST", credentials);
+
+/** Signs out on this browser: "" when it worked. */
+export const sign_out = () => order("/api/v1/sessions/current", "DELETE");
+
+/**
+ * Who is asking; null when nobody can say.
+ * @returns {Promise<{kind: string, name: string, customer: string|null}|null>}
+ */
+export const who_am_i = () => read_json("/api/v1/sessions/current").catch(() => null);

@@ -103,3 +103,14 @@ export function toggled(chosen, status) {
 
 /** Where one signs in, and what is shown again after that. @param {{pathname: string, search: string}} here */
 export const sign_in_address = ({ pathname, search }) => `/login?next=${encodeURIComponent(pathname + search)}`;
+
+/**
+ * Where to go on after signing in: a path of this very service, whatever the address says.
+ * @param {Pick<Location, "origin"|"search">} location
+ */
+export function address_after_sign_in({ origin, search }) {
+  const next = new URLSearchParams(search).get("next") ?? "/";
+  if (!next.startsWith("/")) return "/";
+  const url = new URL(next, origin);
+  return url.origin === origin ? url.pathname + url.search : "/";
+}

@@ -89,7 +89,7 @@ impl Logins {
                 return refuse(match denied {
                     _ if often => ReasonCode::ConnectionRateExceeded,
                     Denied::Missing | Denied::Unknown => ReasonCode::BadUsernameOrPassword,
-                    Denied::Expired | Denied::Revoked => ReasonCode::NotAuthorized,
+                    Denied::Expired | Denied::Revoked | Denied::Login | Denied::Ended => ReasonCode::NotAuthorized,
                 });
             }
         };

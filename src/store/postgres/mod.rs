@@ -4,6 +4,7 @@
 mod access;
 mod history;
 mod lane;
+mod logins;
 mod mosquitto;
 mod read;
 mod repair;

@@ -10,7 +10,7 @@ use super::*;
 use crate::store::contract_tests::{Database, samples, sql};
 
 /// The files with statements, and their sources.
-const FILES: [(&[&str], &str); 7] = [
+const FILES: [(&[&str], &str); 8] = [
     (read::STATEMENTS, include_str!("read.rs")),
     (write::STATEMENTS, include_str!("write.rs")),
     (repair::STATEMENTS, include_str!("repair.rs")),
@@ -18,6 +18,7 @@ const FILES: [(&[&str], &str); 7] = [
     (history::STATEMENTS, include_str!("history.rs")),
     (access::STATEMENTS, include_str!("access.rs")),
     (mosquitto::STATEMENTS, include_str!("mosquitto.rs")),
+    (logins::STATEMENTS, include_str!("logins.rs")),
 ];
 
 #[tokio::test]

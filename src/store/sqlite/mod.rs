@@ -3,6 +3,7 @@
 
 mod access;
 mod history;
+mod logins;
 mod mosquitto;
 mod read;
 mod repair;
