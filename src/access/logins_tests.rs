@@ -36,7 +36,7 @@ async fn a_user_signs_in_with_the_right_password_only() {
         let refused = here.with_password(login, password, HERE).await.err().expect("refused");
         assert!(matches!(refused, Refused::Denied(Denied::Login, _)), "{login}: {refused:?}");
     }
-    let begun = here.with_password("acme/jo", PASSWORD, HERE).await.ok().expect("signed in");
+    let begun = here.with_password("acme/jo", PASSWORD, HERE).await.unwrap_or_else(|_| panic!("not signed in"));
     let principal = here.access.session(&begun.token).expect("let in");
     assert!(principal.may(Scope::Read, "acme") && !principal.may(Scope::Manage, "acme") && !principal.sees("birch"));
     for forged in ["", "0", &"0".repeat(64), &begun.token.to_uppercase(), &format!("{}00", begun.token)] {
@@ -60,7 +60,7 @@ async fn whoever_is_changed_elsewhere_is_out_here_within_a_second() {
         };
         let again = Change { disabled: Some(false), password: Some(PASSWORD.into()), ..Change::default() };
         let jo = here.change(jo, again).await.expect("changed");
-        let begun = here.with_password("jo", PASSWORD, HERE).await.ok().expect("signed in");
+        let begun = here.with_password("jo", PASSWORD, HERE).await.unwrap_or_else(|_| panic!("not signed in"));
         let principal = here.access.session(&begun.token).expect("let in");
         let ended = tokio::spawn(Arc::clone(&here.access).ended(principal));
         there.change(jo, change).await.expect("changed");
@@ -81,7 +81,7 @@ async fn a_session_ends_with_its_key_when_it_is_idle_and_when_it_is_old() {
         expires_at: None,
     };
     let (key, full) = here.access.create(grant, "test").await.expect("made");
-    let begun = here.with_key(&full.expose(), HERE).await.ok().expect("signed in");
+    let begun = here.with_key(&full.expose(), HERE).await.unwrap_or_else(|_| panic!("not signed in"));
     let principal = here.access.session(&begun.token).expect("let in");
     assert_eq!((principal.customer.as_deref(), principal.scopes), (Some("acme"), Scopes::of(&[Scope::Read])));
     // Whoever stays is not idle, but gets old.
@@ -93,7 +93,7 @@ async fn a_session_ends_with_its_key_when_it_is_idle_and_when_it_is_old() {
     here.note_uses().await.expect("forgotten");
     assert!(here.store.load_sessions().await.expect("reads").is_empty());
 
-    let begun = here.with_key(&full.expose(), HERE).await.ok().expect("signed in");
+    let begun = here.with_key(&full.expose(), HERE).await.unwrap_or_else(|_| panic!("not signed in"));
     here.access.revoke(key.id).await.expect("revoked");
     assert_eq!(here.access.session(&begun.token), Err(Denied::Revoked));
 }
@@ -104,7 +104,7 @@ async fn one_holder_has_so_many_sessions_and_can_end_them_all() {
     let jo = user(&here, "jo", Role::Admin).await;
     let mut tokens = Vec::new();
     for _ in 0..=SESSIONS_EACH {
-        let begun = here.begin(Holder::User(jo.id), HERE).await.ok().expect("signed in");
+        let begun = here.begin(Holder::User(jo.id), HERE).await.unwrap_or_else(|_| panic!("not signed in"));
         tokens.push(begun.token);
     }
     let here_now = here.access.sessions(|_| true);

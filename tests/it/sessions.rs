@@ -85,7 +85,7 @@ async fn who_signs_in_sees_the_own_customer_on_page_rest_and_websocket() {
             assert_eq!(answer.status, 200, "{path}");
             assert!(answer.text.contains("acme") && !answer.text.contains("birch"), "{path}: {}", answer.text);
         }
-        let mut live = socket(service, &cookie, &service.url("")).await.ok().expect("upgrades");
+        let mut live = socket(service, &cookie, &service.url("")).await.unwrap_or_else(|_| panic!("upgrades"));
         let snapshot = live.next_of("snapshot").await.to_string();
         assert!(snapshot.contains("TRK-1") && !snapshot.contains("VAN-1"), "{snapshot}");
         assert_eq!(get(service, &cookie, "/metrics").await.status, 403);
@@ -155,7 +155,7 @@ async fn signing_out_ends_this_session_or_all_of_them_with_their_websockets() {
     assert_eq!(own["items"].as_array().map(Vec::len), Some(3), "{own}");
     let all = keyed.get(&keyed.admin, "/api/v1/sessions").await.json();
     assert_eq!(all["items"].as_array().map(Vec::len), Some(4), "{all}");
-    let mut live = socket(service, &jo[0], &service.url("")).await.ok().expect("upgrades");
+    let mut live = socket(service, &jo[0], &service.url("")).await.unwrap_or_else(|_| panic!("upgrades"));
     live.next_of("hello").await;
     let out = ask(service, &jo[0], "DELETE", "/api/v1/sessions/current", OWN_PAGE).await;
     assert_eq!(out.status, 204, "{}", out.text);
@@ -176,7 +176,8 @@ async fn a_user_who_is_disabled_or_given_another_password_is_out_everywhere() {
         let back = json!({"password": PASSWORD, "disabled": false});
         assert_eq!(keyed.ask(&keyed.admin, "PATCH", &path, &back).await.status, 200);
         let cookie = cookie(&keyed.service, &with_password("acme/jo")).await;
-        let mut live = socket(&keyed.service, &cookie, &keyed.service.url("")).await.ok().expect("upgrades");
+        let mut live =
+            socket(&keyed.service, &cookie, &keyed.service.url("")).await.unwrap_or_else(|_| panic!("upgrades"));
         live.next_of("hello").await;
         let changed = keyed.ask(&keyed.admin, "PATCH", &path, &change).await;
         assert_eq!(changed.status, 200, "{}", changed.text);
