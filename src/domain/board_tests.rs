@@ -2,6 +2,8 @@
 //! Reads board.rs; invariants 6 and 8 start here.
 
 use super::*;
+use crate::domain::latest::Latest;
+use crate::domain::policy::Policy;
 use crate::domain::query::Statuses;
 use proptest::prelude::*;
 use std::collections::BTreeMap as Map;

@@ -27,8 +27,8 @@ pub enum Input<'a> {
     Goodbye,
     /// A timer fired, or we listen again: look at the clock.
     Deadline,
-    /// Its timeout is another one from now on.
-    Policy,
+    /// Its timeout is another one from now on; until now it was this, milliseconds.
+    Policy(Millis),
 }
 
 /// What holds around a vehicle while it is judged.
@@ -152,7 +152,7 @@ impl Liveness {
             Input::SignOfLife => self.show_life(now, setting, &mut outcome.changes),
             Input::Hint(session) => self.shorten(now, session, setting.rules),
             Input::Goodbye => self.goodbye(now, &mut outcome.changes),
-            Input::Policy => self.reset_deadline(now, setting),
+            Input::Policy(before) => self.reset_deadline(now, before, setting),
             Input::Deadline => {}
         }
         debug_assert_eq!(self.deadline.is_some(), matches!(self.status, Status::Online | Status::Unobserved));
@@ -291,12 +291,14 @@ impl Liveness {
         }
     }
 
-    /// The new timeout counts from where the old one did, but the past stays as it was told: never before `now`.
-    fn reset_deadline(&mut self, now: Millis, setting: Setting<'_>) {
-        if self.deadline.is_some() {
-            self.hinted = false;
-            self.deadline = Some((self.judged_until + setting.policy.offline_after).max(now));
-        }
+    /// The new timeout counts from where the old one did, but the past stays as it was told: never before `now`. Who
+    /// announced a longer sleep sleeps on.
+    fn reset_deadline(&mut self, now: Millis, before: Millis, setting: Setting<'_>) {
+        let Some(deadline) = self.deadline else { return };
+        let announced = !self.hinted && deadline > self.judged_until + before;
+        let least = if announced { deadline } else { now };
+        self.hinted = false;
+        self.deadline = Some((self.judged_until + setting.policy.offline_after).max(least));
     }
 
     fn change(&mut self, to: Status, at: Millis, cause: Cause) -> Change {

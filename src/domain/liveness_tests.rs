@@ -99,7 +99,7 @@ fn every_state_answers_every_input() {
                 _ => {
                     bench.gaps.close(1_005);
                     bench.offline_after = 20;
-                    let mut got = bench.step(1_030, Input::Policy);
+                    let mut got = bench.step(1_030, Input::Policy(100));
                     got.extend(bench.look(1_031));
                     got
                 }

@@ -4,6 +4,7 @@
 mod gaps;
 mod histories;
 mod pages;
+mod registry;
 mod repairs;
 pub mod samples;
 
@@ -140,10 +141,13 @@ on_every_store! {
         a_checkpoint_keeps_what_it_does_not_bring, a_part_of_a_checkpoint_promises_nothing,
         a_transition_keeps_what_a_later_checkpoint_wrote, reopening_keeps_everything, two_stores_share_a_database,
         readers_see_whole_batches_while_a_writer_writes, a_write_whose_caller_left_is_finished,
-        vehicles_are_registered_once, many_vehicles_are_registered_at_once,
         a_closed_store_says_so, more_vehicles_than_one_read_are_loaded_in_order;
     gaps: a_gap_is_opened_and_closed, open_gaps_are_ended_after_a_crash, gaps_are_found_by_overlap;
     pages: filters_are_exact, pages_are_complete_and_without_repeats, a_page_goes_on_after_a_name_outside_its_filter;
+    registry: rows_are_made_changed_and_left_alone, conditions_are_held_in_the_store, an_import_is_all_or_nothing,
+        who_left_stays_away_and_its_history_stays, a_purged_history_is_gone_and_stays_gone,
+        a_vehicle_is_given_away_with_what_is_registered_of_it, customers_are_made_changed_and_removed,
+        many_vehicles_are_registered_at_once;
     repairs: a_row_that_was_changed_by_hand_is_mended, every_slice_is_looked_at;
     histories: a_vehicle_is_the_fold_of_its_transitions, facts_end_the_same_in_any_order_through_checkpoints;
 }

@@ -3,6 +3,7 @@
 
 mod lane;
 mod read;
+mod registry;
 mod repair;
 mod write;
 
@@ -20,7 +21,7 @@ use sqlx::{ConnectOptions, Connection};
 use self::lane::Lane;
 use super::owned::Owned;
 use super::rows::{Page, Slice};
-use super::{Checkpoint, NewVehicle, ObservationGap, Repair, Store, StoredCustomer, StoredVehicle, TransitionQuery};
+use super::{Checkpoint, ObservationGap, Repair, Store, StoredCustomer, StoredVehicle, TransitionQuery};
 use crate::domain::ids::VehicleKey;
 use crate::domain::time::Millis;
 use crate::domain::transition::Transition;
@@ -143,11 +144,6 @@ impl Store for Postgres {
     async fn commit(&self, transitions: &[Transition]) -> anyhow::Result<()> {
         let transitions = transitions.to_vec();
         self.write(|connection| Box::pin(write::commit(connection, transitions))).await
-    }
-
-    async fn register(&self, vehicles: &[NewVehicle]) -> anyhow::Result<()> {
-        let vehicles = vehicles.to_vec();
-        self.write(|connection| Box::pin(write::register(connection, vehicles))).await
     }
 
     async fn checkpoint(&self, rows: &[Checkpoint], alive_until: Millis) -> anyhow::Result<()> {

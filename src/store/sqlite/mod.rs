@@ -2,6 +2,7 @@
 //! Fed by the persister through the one writing connection; read at start and by REST through a few reading ones.
 
 mod read;
+mod registry;
 mod repair;
 mod write;
 
@@ -22,7 +23,7 @@ use tokio::sync::Mutex;
 use super::local;
 use super::owned::Owned;
 use super::rows::{Page, Slice};
-use super::{Checkpoint, NewVehicle, ObservationGap, Repair, Store, StoredCustomer, StoredVehicle, TransitionQuery};
+use super::{Checkpoint, ObservationGap, Repair, Store, StoredCustomer, StoredVehicle, TransitionQuery};
 use crate::domain::ids::VehicleKey;
 use crate::domain::time::Millis;
 use crate::domain::transition::Transition;
@@ -252,11 +253,6 @@ impl Store for Sqlite {
     async fn commit(&self, transitions: &[Transition]) -> anyhow::Result<()> {
         let batch = write::Batch::of(transitions)?;
         self.write(|connection| Box::pin(write::commit(connection, batch))).await
-    }
-
-    async fn register(&self, vehicles: &[NewVehicle]) -> anyhow::Result<()> {
-        let newcomers = write::newcomers(vehicles)?;
-        self.write(|connection| Box::pin(write::register(connection, newcomers))).await
     }
 
     async fn checkpoint(&self, rows: &[Checkpoint], alive_until: Millis) -> anyhow::Result<()> {

@@ -19,11 +19,15 @@ async fn memory() -> SqliteConnection {
 #[tokio::test]
 async fn every_statement_is_sound() {
     let mut connection = memory().await;
-    for statement in read::STATEMENTS.iter().chain(write::STATEMENTS).chain(repair::STATEMENTS) {
+    for statement in
+        read::STATEMENTS.iter().chain(write::STATEMENTS).chain(repair::STATEMENTS).chain(registry::STATEMENTS)
+    {
         connection.prepare((*statement).into_sql_str()).await.unwrap();
     }
-    let listed = read::STATEMENTS.len() + write::STATEMENTS.len() + repair::STATEMENTS.len();
-    let sources = [include_str!("read.rs"), include_str!("write.rs"), include_str!("repair.rs")];
+    let listed =
+        read::STATEMENTS.len() + write::STATEMENTS.len() + repair::STATEMENTS.len() + registry::STATEMENTS.len();
+    let sources =
+        [include_str!("read.rs"), include_str!("write.rs"), include_str!("repair.rs"), include_str!("registry.rs")];
     assert_eq!(sources.map(|source| source.matches(": &str = ").count()).iter().sum::<usize>(), listed);
 }
 
@@ -116,7 +120,8 @@ async fn what_the_registry_knows_is_loaded() {
     let mut all = Vec::new();
     store.load_vehicles(&mut |vehicle| all.push(vehicle)).await.unwrap();
     let tags: Box<[Box<str>]> = ["reefer".into(), "north".into()].into();
-    let known = Registered { name: Some("Long Tom".into()), registration: Some("AB-12".into()), vin: None, tags };
+    let known =
+        Registered { name: Some("Long Tom".into()), registration: Some("AB-12".into()), vin: None, tags, revision: 0 };
     assert_eq!((all[0].registered.as_deref(), all[0].offline_after), (Some(&known), Some(5_000)));
     assert_eq!((&all[1].registered, all[1].seq, all[1].since), (&None, 0, None));
     let customer = &store.load_customers().await.unwrap()[0];
