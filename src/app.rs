@@ -7,7 +7,6 @@ pub mod demo;
 pub mod healthcheck;
 pub mod replay;
 
-use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::{SocketAddr, TcpListener};
 use std::process::ExitCode;
@@ -24,6 +23,7 @@ use tokio::task::JoinHandle;
 
 use crate::api::{self, Service, rate::Rate};
 use crate::clock::Clock;
+use crate::fleet::customers::Customers;
 use crate::fleet::last_seen::LastSeen;
 use crate::fleet::limit::Limit;
 use crate::fleet::outbox::FleetCounters;
@@ -98,8 +98,6 @@ pub async fn start(settings: &Settings) -> anyhow::Result<Running> {
         Some(local) => Some(open_spool(local, &*store, identity, settings).await?),
         None => None,
     };
-    let customers = store.load_customers().await?.into_iter().map(|row| (row.customer.clone(), row));
-    let customers: BTreeMap<_, _> = customers.collect();
 
     let registry = Arc::new(Registry::new(shards(settings), admission(settings), clock));
     let warnings = Arc::<Warnings>::default();
@@ -117,6 +115,7 @@ pub async fn start(settings: &Settings) -> anyhow::Result<Running> {
         settings.store.checkpoint_interval.std(),
     );
     let counters = Arc::<FleetCounters>::default();
+    let customers = Arc::<Customers>::default();
     let plan = Plan {
         store: Arc::clone(&store),
         registry: Arc::clone(&registry),
@@ -128,8 +127,10 @@ pub async fn start(settings: &Settings) -> anyhow::Result<Running> {
         persister: persister.clone(),
         seen: seen_file.as_ref().and_then(read_seen),
         warnings: Arc::clone(&warnings),
+        customers: Arc::clone(&customers),
     };
-    let supervisor = Supervisor::start_fleet(plan).await.context("cannot bring the fleet to life from the store")?;
+    let (supervisor, desk) =
+        Supervisor::start_fleet(plan).await.context("cannot bring the fleet to life from the store")?;
     let every = settings.store.last_seen_interval.std();
     let last_seen = seen_file.map(|file| LastSeen::start(file, Arc::clone(&feed), Arc::clone(&registry), every));
 
@@ -152,7 +153,7 @@ pub async fn start(settings: &Settings) -> anyhow::Result<Running> {
     let service = web::Data::new(Service {
         connections: connections_of(&intake),
         unwelcome: unwelcome_of(&intake),
-        supervisor: supervisor.clone(),
+        desk,
         feed,
         hub: hub.clone(),
         door: Arc::clone(&door),
@@ -168,6 +169,7 @@ pub async fn start(settings: &Settings) -> anyhow::Result<Running> {
         clock,
         rate: Arc::clone(&rate),
         web_dir: settings.http.web_dir.clone(),
+        import_bytes_max: settings.http.import_bytes_max,
         map: settings.map.clone(),
         orders: Default::default(),
         demo: Arc::clone(&demo),

@@ -48,11 +48,13 @@ pub struct Http {
     pub listen: SocketAddr,
     /// Serve the dashboard from this folder instead of the binary, for editing it.
     pub web_dir: Option<PathBuf>,
+    /// Largest file of `POST /vehicles/import`, in bytes.
+    pub import_bytes_max: u64,
 }
 
 impl Default for Http {
     fn default() -> Self {
-        Self { listen: SocketAddr::from(([127, 0, 0, 1], 8080)), web_dir: None }
+        Self { listen: SocketAddr::from(([127, 0, 0, 1], 8080)), web_dir: None, import_bytes_max: 256 << 20 }
     }
 }
 

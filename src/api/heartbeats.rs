@@ -4,11 +4,12 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use actix_web::{HttpMessage, HttpRequest, HttpResponse, web};
+use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::Service;
+use super::body;
 use super::error::Problem;
 use super::params::Params;
 use crate::domain::heartbeat::{self, Format, Heartbeat, Refusal, Refused};
@@ -35,10 +36,8 @@ pub async fn take(
     service: web::Data<Service>,
 ) -> Result<HttpResponse, Problem> {
     Params::read(&request, &[])?;
-    if !request.content_type().eq_ignore_ascii_case("application/json") {
-        return Err(Problem::media_type());
-    }
-    let body = read_body(payload).await?;
+    body::kind(&request, body::JSON)?;
+    let body = body::read(payload).await?;
     let single = body.trim_ascii_start().first() == Some(&b'{');
     let items: Vec<&RawValue> = if single {
         vec![serde_json::from_slice(&body).map_err(|error| Problem::unreadable(error.to_string()))?]
@@ -65,14 +64,6 @@ pub async fn take(
         }
     }
     Ok(HttpResponse::Accepted().json(answer))
-}
-
-async fn read_body(payload: web::Payload) -> Result<web::Bytes, Problem> {
-    match payload.to_bytes_limited(super::BODY_BYTES_MAX).await {
-        Ok(Ok(body)) => Ok(body),
-        Ok(Err(error)) => Err(Problem::unreadable(format!("the body broke off: {error}"))),
-        Err(_) => Err(Problem::too_large(format!("the body is over {} bytes", super::BODY_BYTES_MAX))),
-    }
 }
 
 /// `false` when intake is full; an error names the field.

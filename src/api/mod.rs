@@ -3,11 +3,14 @@
 
 mod assets;
 mod availability;
+mod body;
 mod canary;
 mod customers;
 pub mod demo;
 mod error;
+mod export;
 mod heartbeats;
+mod import;
 mod live;
 mod map;
 mod metrics;
@@ -18,12 +21,12 @@ mod params;
 mod quarantine;
 pub mod rate;
 mod refused;
+mod registry;
 mod status;
 mod transitions;
 mod vehicles;
 mod warnings;
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -33,22 +36,20 @@ use actix_web::{Resource, Route, guard, web};
 
 use crate::clock::Clock;
 use crate::domain::policy::Rules;
+use crate::fleet::customers::Customers;
+use crate::fleet::desk::Desk;
 use crate::fleet::outbox::FleetCounters;
 use crate::fleet::persister::StoreHealth;
 use crate::fleet::registry::Registry;
-use crate::fleet::supervisor::Supervisor;
 use crate::ingest::canary::Canary;
 use crate::ingest::door::Door;
 use crate::ingest::publisher;
 use crate::live::feed::Feed;
 use crate::live::hub::Hub;
 use crate::settings::Map as MapSettings;
-use crate::store::{Store, StoredCustomer};
+use crate::store::Store;
 use crate::telemetry::warnings::Warnings;
 use error::Problem;
-
-/// Largest body of a request: a thousand heartbeats of 8 KiB.
-const BODY_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// What the handlers share.
 pub struct Service {
@@ -60,8 +61,8 @@ pub struct Service {
     pub door: Arc<Door>,
     /// Who is known.
     pub registry: Arc<Registry>,
-    /// Who brings vehicles to life.
-    pub supervisor: Addr<Supervisor>,
+    /// Who changes who is known.
+    pub desk: Addr<Desk>,
     /// The past.
     pub store: Arc<dyn Store>,
     /// How the store is doing.
@@ -74,8 +75,8 @@ pub struct Service {
     pub statuses: Arc<publisher::Counts>,
     /// The proof that we hear.
     pub canary: Arc<Canary>,
-    /// Customers as they were stored.
-    pub customers: BTreeMap<String, StoredCustomer>,
+    /// What is registered of customers.
+    pub customers: Arc<Customers>,
     /// What holds for all vehicles.
     pub rules: Rules,
     /// The clock.
@@ -88,6 +89,8 @@ pub struct Service {
     pub unwelcome: Box<dyn Fn() -> (u64, u64) + Send + Sync>,
     /// Serve the dashboard from this folder.
     pub web_dir: Option<PathBuf>,
+    /// Largest import, in bytes.
+    pub import_bytes_max: u64,
     /// What the map is made of.
     pub map: MapSettings,
     /// Orders of lists that are being read.
@@ -101,12 +104,34 @@ pub fn routes(config: &mut web::ServiceConfig, service: web::Data<Service>) {
     let api = web::scope("/api/v1")
         .wrap(DefaultHeaders::new().add(("Cache-Control", "no-store")))
         .service(get("/vehicles", read().to(vehicles::list)))
-        .service(get("/customers/{customer}/vehicles/{vehicle}", read().to(vehicles::one)))
+        .service(get("/vehicles/export", read().to(export::export)))
+        .service(only("/vehicles/import", "POST", web::post().to(import::import)))
+        .service(several(
+            "/customers/{customer}/vehicles/{vehicle}",
+            "GET, HEAD, PUT, PATCH, DELETE",
+            [
+                read().to(vehicles::one),
+                web::put().to(registry::put),
+                web::patch().to(registry::patch),
+                web::delete().to(registry::delete),
+            ],
+        ))
+        .service(only("/customers/{customer}/vehicles/{vehicle}/transfer", "POST", web::post().to(registry::transfer)))
+        .service(get("/customers/{customer}/vehicles/{vehicle}/transfers", read().to(registry::transfers)))
         .service(get("/customers/{customer}/vehicles/{vehicle}/transitions", read().to(transitions::of_vehicle)))
         .service(get("/customers/{customer}/vehicles/{vehicle}/availability", read().to(availability::of_vehicle)))
         .service(get("/availability", read().to(availability::of_fleet)))
         .service(get("/transitions", read().to(transitions::of_fleet)))
-        .service(get("/customers", read().to(customers::list)))
+        .service(several(
+            "/customers",
+            "GET, HEAD, POST",
+            [read().to(customers::list), web::post().to(customers::create)],
+        ))
+        .service(several(
+            "/customers/{customer}",
+            "GET, HEAD, PATCH, DELETE",
+            [read().to(customers::one), web::patch().to(customers::patch), web::delete().to(customers::delete)],
+        ))
         .service(get("/status", read().to(status::status)))
         .service(get("/refused", read().to(refused::list)))
         .service(get("/quarantine", read().to(quarantine::list)))
@@ -125,7 +150,7 @@ pub fn routes(config: &mut web::ServiceConfig, service: web::Data<Service>) {
         .default_service(web::to(error::unknown_path));
     config
         .app_data(service)
-        .app_data(web::PayloadConfig::new(BODY_BYTES_MAX))
+        .app_data(web::PayloadConfig::new(body::BODY_BYTES_MAX))
         .service(get("/healthz", read().to(status::healthz)))
         .service(get("/readyz", read().to(status::readyz)))
         .service(get("/metrics", read().to(metrics::text)))
@@ -169,6 +194,11 @@ fn get(path: &str, handler: Route) -> Resource {
 }
 
 fn only(path: &str, method: &'static str, route: Route) -> Resource {
-    let refuse = move || async move { Err::<actix_web::HttpResponse, Problem>(Problem::method(method)) };
-    web::resource(path).route(route).default_service(web::to(refuse))
+    several(path, method, [route])
+}
+
+fn several<const N: usize>(path: &str, methods: &'static str, routes: [Route; N]) -> Resource {
+    let refuse = move || async move { Err::<actix_web::HttpResponse, Problem>(Problem::method(methods)) };
+    let resource = routes.into_iter().fold(web::resource(path), Resource::route);
+    resource.default_service(web::to(refuse))
 }

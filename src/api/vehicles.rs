@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::Service;
 use super::error::Problem;
 use super::params::{Params, cursor};
+use super::registry::etag;
 use crate::domain::board::{Board, Counts, Slot};
 use crate::domain::query::{Filter, Query, Sort};
 use crate::domain::transition::Status;
@@ -96,7 +97,7 @@ pub async fn one(
     Params::read(&request, &[])?;
     let board = service.feed.board();
     let row = board.find(&path.0, &path.1).ok_or_else(|| no_vehicle(&path.0, &path.1))?;
-    Ok(HttpResponse::Ok().json(VehicleView::whole(row)))
+    Ok(HttpResponse::Ok().insert_header(etag(row.revision())).json(VehicleView::whole(row)))
 }
 
 /// The 404 of a vehicle nobody knows.
@@ -106,7 +107,7 @@ pub fn no_vehicle(customer: &str, vehicle: &str) -> Problem {
 
 /// Whether a customer is known: it has vehicles, or it was stored.
 pub fn is_known(service: &Service, board: &Board, customer: &str) -> bool {
-    board.knows_customer(customer) || service.customers.contains_key(customer)
+    board.knows_customer(customer) || service.customers.holds(customer)
 }
 
 /// The filter in `customer` and `status`.

@@ -9,15 +9,18 @@ use parking_lot::Mutex;
 
 use crate::domain::heartbeat::Heartbeat;
 use crate::domain::ids::VehicleKey;
+use crate::domain::registration::CustomerEdits;
 use crate::domain::transition::{Status, Transition};
+use crate::fleet::desk::{Desk, NotRemoved, Remove};
 use crate::fleet::limit::Limit;
 use crate::fleet::registry::{Admission, Delivered, Input, LANE_INPUTS_MAX, NotTaken};
 use crate::fleet::supervisor::{Hearing, Plan, Supervisor};
 use crate::fleet::token::Token;
 use crate::fleet::vehicle::Sabotage;
-use crate::store::{
-    Checkpoint, NewVehicle, ObservationGap, Repair, Store, StoredCustomer, StoredVehicle, TransitionQuery,
+use crate::store::registry::{
+    Amended, Condition, Departure, Each, Outcome, Parts as Amendments, RegistryStore, Transfer, decide_customer,
 };
+use crate::store::{Checkpoint, ObservationGap, Repair, Store, StoredCustomer, StoredVehicle, TransitionQuery};
 use crate::telemetry::warnings::Kind;
 
 #[derive(Default)]
@@ -62,9 +65,6 @@ impl Store for Memory {
         self.transitions.lock().extend_from_slice(transitions);
         Ok(())
     }
-    async fn register(&self, _: &[NewVehicle]) -> anyhow::Result<()> {
-        self.answer()
-    }
     async fn checkpoint(&self, _: &[Checkpoint], _: Millis) -> anyhow::Result<()> {
         self.answer()
     }
@@ -92,7 +92,44 @@ impl Store for Memory {
     async fn close(&self) {}
 }
 
+#[async_trait]
+impl RegistryStore for Memory {
+    async fn amend(&self, _: Amendments, _: Each, _: bool) -> anyhow::Result<()> {
+        self.answer()
+    }
+    async fn remove(&self, departures: &[Departure]) -> anyhow::Result<Vec<bool>> {
+        self.answer()?;
+        Ok(vec![true; departures.len()])
+    }
+    async fn transfer(&self, _: &Departure, _: &Arc<VehicleKey>) -> anyhow::Result<Option<Amended>> {
+        Ok(None)
+    }
+    async fn transfers(&self, _: &VehicleKey) -> anyhow::Result<Vec<Transfer>> {
+        Ok(Vec::new())
+    }
+    async fn load_departed(&self) -> anyhow::Result<Vec<(VehicleKey, u64)>> {
+        Ok(Vec::new())
+    }
+    async fn forget_purged(&self) -> anyhow::Result<()> {
+        self.answer()
+    }
+    async fn amend_customer(
+        &self,
+        customer: &str,
+        edits: &CustomerEdits,
+        condition: Condition,
+    ) -> anyhow::Result<(Outcome, StoredCustomer)> {
+        self.answer()?;
+        Ok(decide_customer(None, customer, edits, condition))
+    }
+    async fn remove_customer(&self, _: &str) -> anyhow::Result<bool> {
+        self.answer()?;
+        Ok(true)
+    }
+}
+
 struct Fleet {
+    desk: Addr<Desk>,
     registry: Arc<Registry>,
     feed: Arc<Feed>,
     store: Arc<Memory>,
@@ -133,9 +170,10 @@ async fn fleet_with(store: Memory, offline_after: Millis, limit: Limit) -> Fleet
         persister: persister.clone(),
         seen: None,
         warnings: Arc::clone(&warnings),
+        customers: Arc::default(),
     };
-    let supervisor = Supervisor::start_fleet(plan).await.expect("starts");
-    Fleet { registry, feed, store, counters, warnings, supervisor, persister, clock }
+    let (supervisor, desk) = Supervisor::start_fleet(plan).await.expect("starts");
+    Fleet { desk, registry, feed, store, counters, warnings, supervisor, persister, clock }
 }
 
 impl Fleet {
