@@ -21,7 +21,6 @@ use super::customers::Customers;
 use super::outbox::{FleetCounters, Outbox};
 use super::persister::Persister;
 use super::registry::{Entry, Envelope, Registry, Wake};
-use super::token::Token;
 use super::vehicle::{Amend, Heard, Look, Origin, Rearm, Standing, Vehicle};
 use crate::clock::Clock;
 use crate::domain::latest::Latest;
@@ -200,7 +199,9 @@ impl Shard {
         }
         if self.vehicles[local].is_none() {
             if envelope.entry.is_leaving() {
-                envelope.token.map_or((), Token::accept);
+                if let Some(token) = envelope.token {
+                    token.accept();
+                }
                 return;
             }
             if self.is_fallen(&envelope.entry) {

@@ -425,3 +425,32 @@ impl Handler<Strike> for Shard {
         }
     }
 }
+
+/// A store that says no changes nothing: the vehicle lives on, and its next beat is heard.
+#[actix::test]
+async fn a_vehicle_that_the_store_does_not_let_go_lives_on() {
+    let fleet = fleet(Memory::default(), 60_000).await;
+    let beat = || fleet.registry.deliver("acme", "1", Input::Heartbeat(Heartbeat::default(), None), || None);
+    beat().expect("room");
+    let remove = || Remove { key: Arc::new(VehicleKey::parse("acme", "1").unwrap()), revision: None, purge: false };
+    let status = || fleet.feed.board().find("acme", "1").map(|row| (row.state.status, row.state.seq));
+    let wait = async |wanted| {
+        while status() != wanted {
+            actix::clock::sleep(Duration::from_millis(5)).await; // poll:
+        }
+    };
+    fleet.supervisor.send(Hearing { scope: "process", blind: None, since: None }).await.unwrap();
+    wait(Some((Status::Online, 1))).await;
+    fleet.store.broken.store(true, Ordering::Relaxed);
+    assert!(matches!(fleet.desk.send(remove()).await.unwrap(), Err(NotRemoved::Store(_))));
+    beat().expect("room");
+    wait(Some((Status::Online, 1))).await;
+    fleet.store.broken.store(false, Ordering::Relaxed);
+    fleet.desk.send(remove()).await.unwrap().expect("it goes");
+    wait(None).await;
+    assert_eq!((fleet.registry.total(), fleet.registry.knows("acme", "1")), (0, false));
+    assert!(matches!(fleet.desk.send(remove()).await.unwrap(), Err(NotRemoved::Unknown)));
+    // It speaks again: a new one, whose numbers go on.
+    beat().expect("room");
+    wait(Some((Status::Online, 2))).await;
+}

@@ -9,7 +9,7 @@ use futures_util::future::join_all;
 use super::{Shard, from_board, newcomer};
 use crate::domain::policy::Policy;
 use crate::fleet::entry::Entry;
-use crate::fleet::vehicle::{Amend, Origin, Retime, Retire, Standing, Vehicle};
+use crate::fleet::vehicle::{Amend, Origin, Retime, Retire, Vehicle};
 
 /// Vehicles that the desk changes; answered when each has been told.
 #[derive(Message)]

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use super::samples::{checkpoint, everything, fact, key, position, transition};
 use super::{Database, vehicles};
-use crate::domain::board::Registered;
 use crate::domain::latest::{Latest, Rank};
 use crate::domain::transition::{Cause, Status, Transition};
 use crate::store::{Checkpoint, Store, StoredVehicle};
