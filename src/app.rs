@@ -29,6 +29,7 @@ use crate::fleet::limit::Limit;
 use crate::fleet::outbox::FleetCounters;
 use crate::fleet::persister::Persister;
 use crate::fleet::registry::{Admission, Registry};
+use crate::fleet::rollups::Rollups;
 use crate::fleet::supervisor::{DrainAll, Hearing, Plan, Stepped, Supervisor};
 use crate::ingest::broker::Broker;
 use crate::ingest::canary::{Blind, Canary, Judge, Line};
@@ -74,6 +75,7 @@ pub struct Running {
     store: Arc<dyn Store>,
     demo: Arc<api::demo::Fleet>,
     last_seen: Option<LastSeen>,
+    rollups: Rollups,
     /// Ours until the process has nothing more to write.
     _local: Option<Local>,
 }
@@ -134,6 +136,9 @@ pub async fn start(settings: &Settings) -> anyhow::Result<Running> {
     let every = settings.store.last_seen_interval.std();
     let last_seen = seen_file.map(|file| LastSeen::start(file, Arc::clone(&feed), Arc::clone(&registry), every));
 
+    let every = settings.history.rollup_interval.0;
+    let (health, on_board) = (persister.health(), Arc::clone(&feed));
+    let rollups = Rollups::start(Arc::clone(&store), Arc::clone(&registry), on_board, health, every);
     let rate = Arc::<Rate>::default();
     let intake = start_intake(settings, &door, &supervisor).await?;
     let voice = if let Intake::Embedded(broker) = &intake { Some(broker.voice()) } else { None };
@@ -159,6 +164,7 @@ pub async fn start(settings: &Settings) -> anyhow::Result<Running> {
         door: Arc::clone(&door),
         registry,
         store: Arc::clone(&store),
+        counted: rollups.counted(),
         health: persister.health(),
         counters,
         warnings,
@@ -193,6 +199,7 @@ pub async fn start(settings: &Settings) -> anyhow::Result<Running> {
         store,
         demo,
         last_seen,
+        rollups,
         _local: local,
     })
 }
@@ -241,6 +248,7 @@ impl Running {
         if let Some(last_seen) = self.last_seen.take() {
             last_seen.stop().await;
         }
+        self.rollups.stop().await;
         self.persister.stop().await;
         self.publisher.stop().await;
         let _ = self.hub.send(CloseAll("the service is stopping")).await;

@@ -33,6 +33,8 @@ pub mod telemetry;
 
 pub mod store;
 
+pub mod access;
+
 pub mod live;
 
 pub mod fleet;

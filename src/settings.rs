@@ -2,6 +2,7 @@
 //! by main.rs before anything is bound; a wrong or unknown key is an error that names it and the nearest known one.
 
 mod check;
+mod history;
 mod map;
 mod values;
 
@@ -14,6 +15,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use crate::domain::heartbeat::Format;
 use crate::domain::policy::Rules;
 
+pub use history::History;
 pub use map::Map;
 use values::one_of;
 pub use values::{Secret, Span};
@@ -30,6 +32,8 @@ pub struct Settings {
     pub store: Store,
     /// The vehicles and their timeouts.
     pub fleet: Fleet,
+    /// What is kept of the past beside transitions.
+    pub history: History,
     /// The live push.
     pub live: Live,
     /// Who may come in.
@@ -291,8 +295,10 @@ impl Default for Live {
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Auth {
-    /// Must be `open`, written out, before a listener may be bound to anything but loopback.
+    /// Must be written out before a listener may be bound to anything but loopback, where nobody is asked by default.
     pub mode: Option<AuthMode>,
+    /// What keys the hashes of keys; empty: one is made on first use and kept in the local folder.
+    pub pepper: Secret,
 }
 
 /// How callers are known.
@@ -301,6 +307,8 @@ pub struct Auth {
 pub enum AuthMode {
     /// Everybody may do everything: the operator says that the network is the wall.
     Open,
+    /// Every door asks for a key.
+    Keys,
 }
 
 /// What is logged, and how.
@@ -331,7 +339,7 @@ pub enum LogFormat {
 
 impl<'de> Deserialize<'de> for AuthMode {
     fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
-        one_of(input, &[("open", Self::Open)])
+        one_of(input, &[("open", Self::Open), ("keys", Self::Keys)])
     }
 }
 

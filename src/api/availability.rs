@@ -116,19 +116,19 @@ impl Period {
         if from > to {
             return Err(Problem::field("from", "is in the future, or after to"));
         }
-        Ok(Self { from, to, blind: blind(service, from, to).await? })
+        Ok(Self { from, to, blind: Blind::union(blind_intervals(service, from, to).await?) })
     }
 }
 
-/// All blind intervals of a period; the store gives them a part at a time.
-async fn blind(service: &Service, from: Millis, to: Millis) -> Result<Blind, Problem> {
+/// All blind intervals of a period, as they overlap it; the store gives them a part at a time.
+pub async fn blind_intervals(service: &Service, from: Millis, to: Millis) -> Result<Vec<(Millis, Millis)>, Problem> {
     let (mut intervals, mut begin) = (Vec::new(), from);
     loop {
         let gaps = service.store.gaps(begin, to).await.map_err(|error| Problem::store(&error))?;
         intervals.extend(gaps.iter().map(|gap| (gap.from, gap.to.unwrap_or(to))));
         match gaps.last() {
             Some(last) if gaps.len() as i64 == GAPS_MAX && last.from > begin => begin = last.from,
-            _ => return Ok(Blind::union(intervals)),
+            _ => return Ok(intervals),
         }
     }
 }

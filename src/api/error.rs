@@ -2,9 +2,11 @@
 //! Made by handlers and by the routing table; read by people and programs.
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::{ALLOW, RETRY_AFTER};
+use actix_web::http::header::{ALLOW, RETRY_AFTER, WWW_AUTHENTICATE};
 use actix_web::{HttpRequest, HttpResponse, ResponseError};
 use serde::Serialize;
+
+use crate::domain::access::{Denied, Scope};
 
 /// One wrong field.
 #[derive(Debug, Clone, Serialize)]
@@ -26,6 +28,9 @@ pub struct Problem {
     detail: String,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     errors: Vec<FieldProblem>,
+    /// The scope that was missing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scope: Option<&'static str>,
     #[serde(skip)]
     allow: Option<&'static str>,
 }
@@ -34,7 +39,7 @@ impl Problem {
     fn new(status: StatusCode, detail: impl Into<String>) -> Self {
         let title = status.canonical_reason().unwrap_or("Error");
         let (status, detail) = (status.as_u16(), detail.into());
-        Self { kind: "about:blank", title, status, detail, errors: Vec::new(), allow: None }
+        Self { kind: "about:blank", title, status, detail, errors: Vec::new(), scope: None, allow: None }
     }
 
     /// 422: a value that is understood, but cannot be.
@@ -55,6 +60,16 @@ impl Problem {
     /// 400: a body or query that cannot be read.
     pub fn unreadable(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, detail)
+    }
+
+    /// 401: nobody who is known.
+    pub fn unauthorized(denied: Denied) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, format!("{denied}: Authorization: Bearer rk_<id>_<secret>"))
+    }
+
+    /// 403: known, but not allowed this.
+    pub fn forbidden(scope: Scope, detail: impl Into<String>) -> Self {
+        Self { scope: Some(scope.word()), ..Self::new(StatusCode::FORBIDDEN, detail) }
     }
 
     /// 404: no such thing.
@@ -116,6 +131,9 @@ impl ResponseError for Problem {
         response.content_type("application/problem+json");
         if let Some(allow) = self.allow {
             response.insert_header((ALLOW, allow));
+        }
+        if self.status == StatusCode::UNAUTHORIZED {
+            response.insert_header((WWW_AUTHENTICATE, "Bearer realm=\"rollcall\""));
         }
         if self.status == StatusCode::TOO_MANY_REQUESTS || self.status == StatusCode::SERVICE_UNAVAILABLE {
             response.insert_header((RETRY_AFTER, "1"));

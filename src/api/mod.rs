@@ -2,6 +2,7 @@
 //! Reads the board (live) and the store (history); feeds the door with heartbeats; hands WebSockets to live sessions.
 
 mod assets;
+pub mod auth;
 mod availability;
 mod body;
 mod canary;
@@ -22,6 +23,7 @@ mod quarantine;
 pub mod rate;
 mod refused;
 mod registry;
+mod stats;
 mod status;
 mod transitions;
 mod vehicles;
@@ -41,6 +43,7 @@ use crate::fleet::desk::Desk;
 use crate::fleet::outbox::FleetCounters;
 use crate::fleet::persister::StoreHealth;
 use crate::fleet::registry::Registry;
+use crate::fleet::rollups::Counted;
 use crate::ingest::canary::Canary;
 use crate::ingest::door::Door;
 use crate::ingest::publisher;
@@ -65,6 +68,8 @@ pub struct Service {
     pub desk: Addr<Desk>,
     /// The past.
     pub store: Arc<dyn Store>,
+    /// How far the statistics are.
+    pub counted: Arc<Counted>,
     /// How the store is doing.
     pub health: Arc<StoreHealth>,
     /// Counters of the fleet.
@@ -121,6 +126,7 @@ pub fn routes(config: &mut web::ServiceConfig, service: web::Data<Service>) {
         .service(get("/customers/{customer}/vehicles/{vehicle}/transitions", read().to(transitions::of_vehicle)))
         .service(get("/customers/{customer}/vehicles/{vehicle}/availability", read().to(availability::of_vehicle)))
         .service(get("/availability", read().to(availability::of_fleet)))
+        .service(get("/stats", read().to(stats::list)))
         .service(get("/transitions", read().to(transitions::of_fleet)))
         .service(several(
             "/customers",

@@ -1,9 +1,11 @@
 //! The pure core: what a heartbeat is, what a status is, and when a silent vehicle is offline.
 //! No actor, socket, database, clock, randomness or log in here: inputs are arguments, outcomes are return values.
 
+pub mod access;
 pub mod availability;
 pub mod board;
 pub mod boots;
+pub mod calendar;
 pub mod firsts;
 pub mod heartbeat;
 pub mod ids;
@@ -17,5 +19,6 @@ pub mod registration;
 pub mod row;
 pub mod search;
 pub mod sheet;
+pub mod statistics;
 pub mod time;
 pub mod transition;

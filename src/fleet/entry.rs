@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering::Relaxed};
 
+use super::beats::Beat;
 use crate::domain::board::Slot;
 use crate::domain::ids::VehicleKey;
 use crate::domain::time::Millis;
@@ -31,6 +32,8 @@ pub struct Entry {
     leaving: AtomicBool,
     /// Number of the last transition of an earlier life under its name.
     pub earlier_seq: u64,
+    /// Its customer's heartbeats.
+    pub(super) beats: Beat,
 }
 
 /// No sign of life waits.
@@ -38,7 +41,7 @@ const NO_SIGN: Millis = Millis::MIN;
 
 impl Entry {
     /// One that was never heard.
-    pub(super) fn new(key: Arc<VehicleKey>, slot: Slot, local: u32, earlier_seq: u64) -> Self {
+    pub(super) fn new(key: Arc<VehicleKey>, slot: Slot, local: u32, earlier_seq: u64, beats: Beat) -> Self {
         Self {
             key,
             slot,
@@ -50,6 +53,7 @@ impl Entry {
             over_limit: AtomicU32::new(0),
             leaving: AtomicBool::new(false),
             earlier_seq,
+            beats,
         }
     }
 

@@ -1,6 +1,7 @@
 //! The vehicles: one actor each, spread over shards, watched by a supervisor, remembered by a persister.
 //! Fed by ingest through the registry, and by operators at the desk; feeds the hub (live) and the store (durable).
 
+pub mod beats;
 pub mod checkpoint;
 pub mod customers;
 pub mod desk;
@@ -10,6 +11,7 @@ pub mod limit;
 pub mod outbox;
 pub mod persister;
 pub mod registry;
+pub mod rollups;
 pub mod shard;
 pub mod supervisor;
 pub mod token;

@@ -14,6 +14,7 @@ use hashbrown::HashTable;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use super::beats::Beats;
 pub use super::entry::Entry;
 use super::limit::Limit;
 use super::token::Token;
@@ -126,6 +127,7 @@ struct Inside {
     queue: Vec<Envelope>,
     /// Vehicles with beats over the limit; at most each vehicle of the lane once.
     flooding: Vec<Arc<Entry>>,
+    beats: Beats,
     wake_sent: bool,
     shard: Option<Recipient<Wake>>,
 }
@@ -317,6 +319,7 @@ impl Registry {
                     // An announced sleep moves the deadline, so it has to reach the actor.
                     None if steady && beat.next_in.is_none() => {
                         entry.sign_of_life.store(arrival, Relaxed);
+                        entry.beats.count();
                         self.note_over_limit(&mut inside, &entry);
                         return Ok(Delivered::Steady);
                     }
@@ -337,6 +340,9 @@ impl Registry {
                 other
             }
         };
+        if input.is_beat() {
+            entry.beats.count();
+        }
         let token = if steady { None } else { token() };
         inside.queue.push(Envelope { entry, arrival, input, token });
         inside.wake();
@@ -353,6 +359,13 @@ impl Registry {
     /// The vehicles of a lane that were over their limit since the last time, each once.
     pub fn take_flooding(&self, shard: usize) -> Vec<Arc<Entry>> {
         std::mem::take(&mut self.lanes[shard].inside.lock().flooding)
+    }
+
+    /// Heartbeats taken since the last time, by customer; those that came twice too.
+    pub fn take_beats(&self) -> HashMap<Arc<str>, u64> {
+        let mut sums = HashMap::new();
+        self.lanes.iter().for_each(|lane| lane.inside.lock().beats.take(&mut sums));
+        sums
     }
 
     /// Empties a lane into `batch` and says up to when everything that arrived is in it or was before.
@@ -428,7 +441,8 @@ impl Inside {
 
     fn insert(&mut self, hash: u64, key: Arc<VehicleKey>, next_slot: &AtomicU32, hasher: &RandomState) -> Arc<Entry> {
         let earlier_seq = self.departed.get(&*key).copied().unwrap_or(0);
-        let entry = Arc::new(Entry::new(key, next_slot.fetch_add(1, Relaxed), self.places, earlier_seq));
+        let beats = self.beats.of(&key.customer);
+        let entry = Arc::new(Entry::new(key, next_slot.fetch_add(1, Relaxed), self.places, earlier_seq, beats));
         self.places += 1;
         let rehash = |known: &Arc<Entry>| self::hash(hasher, &known.key.customer, &known.key.vehicle);
         self.known.insert_unique(hash, Arc::clone(&entry), rehash);

@@ -20,6 +20,7 @@ use crate::fleet::vehicle::Sabotage;
 use crate::store::registry::{
     Amended, Condition, Departure, Each, Outcome, Parts as Amendments, RegistryStore, Transfer, decide_customer,
 };
+use crate::store::stats::{Beats, RollupQuery, Rollups, StatsStore};
 use crate::store::{Checkpoint, ObservationGap, Repair, Store, StoredCustomer, StoredVehicle, TransitionQuery};
 use crate::telemetry::warnings::Kind;
 
@@ -125,6 +126,19 @@ impl RegistryStore for Memory {
     async fn remove_customer(&self, _: &str) -> anyhow::Result<bool> {
         self.answer()?;
         Ok(true)
+    }
+}
+
+#[async_trait]
+impl StatsStore for Memory {
+    async fn add_beats(&self, _: i64, _: &[Beats]) -> anyhow::Result<()> {
+        self.answer()
+    }
+    async fn roll_up(&self, _: u32) -> anyhow::Result<bool> {
+        self.answer().map(|()| false)
+    }
+    async fn rollups(&self, _: &RollupQuery) -> anyhow::Result<Rollups> {
+        Ok(Rollups::default())
     }
 }
 

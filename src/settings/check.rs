@@ -13,7 +13,7 @@ const SPOOL_BYTES_LEAST: u64 = 1 << 20;
 
 /// Rules that span settings, checked before anything is bound.
 pub fn check(settings: &Settings) -> Vec<String> {
-    let mut faults = settings.map.check();
+    let mut faults = [settings.map.check(), settings.history.check()].concat();
     let listeners = [
         ("http.listen", settings.http.listen, true),
         ("mqtt.listen", settings.mqtt.listen, settings.mqtt.broker.is_none()),

@@ -7,6 +7,7 @@ mod pages;
 mod registry;
 mod repairs;
 pub mod samples;
+mod stats;
 
 mod writes;
 
@@ -149,5 +150,8 @@ on_every_store! {
         a_vehicle_is_given_away_with_what_is_registered_of_it, customers_are_made_changed_and_removed,
         many_vehicles_are_registered_at_once;
     repairs: a_row_that_was_changed_by_hand_is_mended, every_slice_is_looked_at;
+    stats: rollups_are_a_function_of_the_stored_transitions,
+        levels_at_any_border_are_the_sum_of_what_changed_before, heartbeats_are_added_once,
+        nothing_is_known_of_the_time_before_the_first_start;
     histories: a_vehicle_is_the_fold_of_its_transitions, facts_end_the_same_in_any_order_through_checkpoints;
 }

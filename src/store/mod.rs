@@ -1,6 +1,7 @@
 //! Where transitions are kept: one trait, two stores, each in its own SQL.
 //! Fed by the persister, the only writer; read at start, and by REST for what happened in the past.
 
+pub mod access;
 pub mod last_seen;
 pub mod local;
 mod owned;
@@ -9,6 +10,7 @@ pub mod registry;
 mod rows;
 pub mod spool;
 mod sqlite;
+pub mod stats;
 
 use std::sync::Arc;
 
@@ -22,6 +24,7 @@ use crate::domain::transition::{Status, Transition};
 
 pub use registry::RegistryStore;
 pub use rows::GAPS_MAX;
+pub use stats::StatsStore;
 
 const UNKNOWN_KIND: &str = "store.url must start with sqlite: or postgres://";
 
@@ -157,7 +160,7 @@ pub struct TakenOver;
 /// sqlx future dropped midway would give its connection back inside an open transaction). Open the store on a runtime
 /// that lives as long as it and is never blocked. Errors say what failed; a write that failed may simply be repeated.
 #[async_trait]
-pub trait Store: RegistryStore + Send + Sync {
+pub trait Store: RegistryStore + StatsStore + Send + Sync {
     /// `sqlite` or `postgres`.
     fn kind(&self) -> &'static str;
 
@@ -179,7 +182,8 @@ pub trait Store: RegistryStore + Send + Sync {
 
     /// Writes transitions, and the vehicles and customers they belong to, in one transaction. A transition that is
     /// there already, by (customer, vehicle, seq), stays as it is; a vehicle's row only moves forward in seq, and never
-    /// back in last heartbeat and position. One of a vehicle that has left is history, and makes no row.
+    /// back in last heartbeat and position. One of a vehicle that has left is history, and makes no row. Their minutes
+    /// are marked for the statistics (stats.rs).
     async fn commit(&self, transitions: &[Transition]) -> anyhow::Result<()>;
 
     /// Writes what was last heard, and until when we listened; one transaction. Both move forward in time only;

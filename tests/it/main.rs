@@ -36,6 +36,7 @@ mod restart;
 mod silence;
 mod smoke;
 mod stacks;
+mod stats;
 mod status_topic;
 mod stop;
 mod support;

@@ -148,6 +148,47 @@ async fn every_fault_answers_with_what_is_documented() {
     assert!(faults.is_empty(), "{}", faults.join("\n"));
 }
 
+#[tokio::test]
+async fn every_change_of_the_registry_answers_with_what_is_documented() {
+    let service = service().await;
+    let document = document(&service).await;
+    let mut faults = Vec::new();
+    let vehicle = "/api/v1/customers/{customer}/vehicles/{vehicle}";
+    let (customer, customers, import) =
+        ("/api/v1/customers/{customer}", "/api/v1/customers", "/api/v1/vehicles/import");
+    let (json, csv) = ("application/json", "text/csv");
+    let twice = "customer,vehicle,vin\nacme,n1,W\nacme,n1,W\n";
+    for (method, path, query, kind, body, status) in [
+        ("PUT", vehicle, "", json, r#"{"name":"Bus","tags":["a"]}"#, 200),
+        ("PUT", vehicle, "-new", json, "{}", 201),
+        ("PUT", vehicle, "", json, "nonsense", 400),
+        ("PUT", vehicle, "", csv, "{}", 415),
+        ("PUT", vehicle, "", json, r#"{"status":"online"}"#, 422),
+        ("PATCH", vehicle, "", json, r#"{"vin":"W"}"#, 200),
+        ("PATCH", vehicle, "-nobody", json, "{}", 404),
+        ("POST", customers, "", json, r#"{"customer":"cedar","name":"Cedar"}"#, 201),
+        ("POST", customers, "", json, r#"{"customer":"cedar"}"#, 409),
+        ("POST", customers, "", json, "{}", 422),
+        ("PATCH", customer, "", json, r#"{"offline_after_ms":5000}"#, 200),
+        ("DELETE", customer, "", json, "", 409),
+        ("POST", import, "?dry_run=true", csv, twice, 200),
+        ("POST", import, "", csv, twice, 422),
+        ("POST", import, "?colour=red", csv, twice, 422),
+        ("POST", import, "", json, "", 415),
+        ("POST", "/api/v1/customers/{customer}/vehicles/{vehicle}/transfer", "", json, r#"{"to":"cedar"}"#, 201),
+        ("GET", "/api/v1/customers/{customer}/vehicles/{vehicle}/transfers", "", json, "", 200),
+        ("DELETE", vehicle, "-new", json, "", 200),
+        ("DELETE", vehicle, "-new", json, "", 404),
+        ("DELETE", customer, "?vehicles=delete", json, "", 200),
+    ] {
+        let real = format!("{}{query}", path.replace("{customer}", "acme").replace("{vehicle}", "TRK-1"));
+        let response = ask(&service, method.parse().expect("a method"), &real, &[("content-type", kind)], body).await;
+        assert_eq!(response.status(), status, "{method} {real} {body}");
+        faults.extend(faults_of(&document, path, &method.to_lowercase(), response).await);
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
 /// The paths in the table of routes; those of the scope with its prefix.
 fn routes(table: &str) -> Vec<String> {
     let (before, after) = table.split_once(r#"web::scope("/api/v1")"#).expect("the scope");

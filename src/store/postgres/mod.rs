@@ -5,6 +5,7 @@ mod lane;
 mod read;
 mod registry;
 mod repair;
+mod stats;
 mod write;
 
 use std::sync::Arc;
@@ -21,6 +22,7 @@ use sqlx::{ConnectOptions, Connection};
 use self::lane::Lane;
 use super::owned::Owned;
 use super::rows::{Page, Slice};
+use super::stats::{Beats, RollupQuery, Rollups, StatsStore};
 use super::{Checkpoint, ObservationGap, Repair, Store, StoredCustomer, StoredVehicle, TransitionQuery};
 use crate::domain::ids::VehicleKey;
 use crate::domain::time::Millis;
@@ -197,6 +199,24 @@ impl Store for Postgres {
         if let Err(error) = self.owned.run(work).await {
             tracing::warn!("closing the store failed: {error:#}");
         }
+    }
+}
+
+#[async_trait]
+impl StatsStore for Postgres {
+    async fn add_beats(&self, number: i64, beats: &[Beats]) -> anyhow::Result<()> {
+        let owner = self.owner.load(Relaxed);
+        let beats = beats.to_vec();
+        self.write(move |connection| Box::pin(stats::add_beats(connection, owner, number, beats))).await
+    }
+
+    async fn roll_up(&self, minutes: u32) -> anyhow::Result<bool> {
+        self.write(move |connection| Box::pin(stats::roll_up(connection, minutes))).await
+    }
+
+    async fn rollups(&self, query: &RollupQuery) -> anyhow::Result<Rollups> {
+        let query = query.clone();
+        self.read(|connection| Box::pin(stats::rollups(connection, query))).await
     }
 }
 

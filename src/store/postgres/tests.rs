@@ -14,15 +14,18 @@ async fn every_statement_is_sound() {
     let Some(database) = Database::postgres().await else { return };
     database.open().await.close().await;
     let mut connection = PgConnection::connect(&database.url()).await.unwrap();
-    for statement in
-        read::STATEMENTS.iter().chain(write::STATEMENTS).chain(repair::STATEMENTS).chain(registry::STATEMENTS)
-    {
+    let parts = [read::STATEMENTS, write::STATEMENTS, repair::STATEMENTS, registry::STATEMENTS, stats::STATEMENTS];
+    for statement in parts.iter().copied().flatten() {
         connection.prepare((*statement).into_sql_str()).await.unwrap();
     }
-    let listed =
-        read::STATEMENTS.len() + write::STATEMENTS.len() + repair::STATEMENTS.len() + registry::STATEMENTS.len();
-    let sources =
-        [include_str!("read.rs"), include_str!("write.rs"), include_str!("repair.rs"), include_str!("registry.rs")];
+    let listed = parts.iter().map(|part| part.len()).sum::<usize>();
+    let sources = [
+        include_str!("read.rs"),
+        include_str!("write.rs"),
+        include_str!("repair.rs"),
+        include_str!("registry.rs"),
+        include_str!("stats.rs"),
+    ];
     assert_eq!(sources.map(|source| source.matches(": &str = ").count()).iter().sum::<usize>(), listed);
     Arc::new(database).drop().await;
 }

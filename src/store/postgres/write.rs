@@ -15,7 +15,7 @@ use crate::store::rows::{
 use crate::store::{Checkpoint, ObservationGap, TakenOver};
 
 /// Rows a statement: a few megabytes of arrays, and well below the time limit of a statement.
-const CHUNK: usize = 5_000;
+pub(super) const CHUNK: usize = 5_000;
 
 /// Writes a batch.
 pub async fn commit(connection: &mut PgConnection, transitions: Vec<Transition>) -> anyhow::Result<()> {
@@ -25,7 +25,20 @@ pub async fn commit(connection: &mut PgConnection, transitions: Vec<Transition>)
     }
     for rows in transitions.chunks(CHUNK) {
         add_transitions(connection, rows).await?;
+        mark(connection, rows).await?;
     }
+    Ok(())
+}
+
+const MARK: &str = "
+    INSERT INTO rollup_mark (at_ms, customer)
+    SELECT DISTINCT at_ms / 60000 * 60000, customer FROM unnest($1::bigint[], $2::text[]) AS row (at_ms, customer)
+    ON CONFLICT DO NOTHING";
+
+/// The minutes that statistics have to count anew (0008_statistics.sql).
+async fn mark(connection: &mut PgConnection, rows: &[Transition]) -> anyhow::Result<()> {
+    let minutes = sqlx::query(MARK).bind(column(rows, |row| row.change.at));
+    minutes.bind(column(rows, |row| row.key.customer.to_string())).execute(connection).await?;
     Ok(())
 }
 
@@ -232,5 +245,15 @@ pub async fn check_owner(connection: &mut PgConnection, owner: i64) -> anyhow::R
 
 /// Every statement of this file.
 #[cfg(test)]
-pub const STATEMENTS: &[&str] =
-    &[ADD_CUSTOMERS, MOVE_VEHICLES, ADD_TRANSITIONS, HEARD, LISTENED, RECORD_GAP, CLOSE_OPEN_GAPS, TAKE_OVER, OWNER];
+pub const STATEMENTS: &[&str] = &[
+    ADD_CUSTOMERS,
+    MOVE_VEHICLES,
+    ADD_TRANSITIONS,
+    MARK,
+    HEARD,
+    LISTENED,
+    RECORD_GAP,
+    CLOSE_OPEN_GAPS,
+    TAKE_OVER,
+    OWNER,
+];

@@ -56,9 +56,16 @@ pub async fn commit(connection: &mut SqliteConnection, batch: Batch) -> anyhow::
     }
     for rows in &batch.transitions {
         add_transitions(connection, rows).await?;
+        sqlx::query(MARK).bind(rows).execute(&mut *connection).await?;
     }
     Ok(())
 }
+
+/// The minutes that statistics have to count anew (0008_statistics.sql).
+const MARK: &str = "
+    INSERT INTO rollup_mark (at_ms, customer)
+    SELECT DISTINCT (value ->> '$[3][0]') / 60000 * 60000, value ->> 0 FROM json_each(?1) WHERE true
+    ON CONFLICT DO NOTHING";
 
 const ADD_CUSTOMERS: &str = "
     INSERT INTO customer (customer) SELECT DISTINCT value ->> 0 FROM json_each(?1) WHERE true
@@ -208,5 +215,15 @@ pub async fn check_owner(connection: &mut SqliteConnection, owner: i64) -> anyho
 
 /// Every statement of this file.
 #[cfg(test)]
-pub const STATEMENTS: &[&str] =
-    &[ADD_CUSTOMERS, MOVE_VEHICLES, ADD_TRANSITIONS, HEARD, LISTENED, RECORD_GAP, CLOSE_OPEN_GAPS, TAKE_OVER, OWNER];
+pub const STATEMENTS: &[&str] = &[
+    ADD_CUSTOMERS,
+    MOVE_VEHICLES,
+    ADD_TRANSITIONS,
+    MARK,
+    HEARD,
+    LISTENED,
+    RECORD_GAP,
+    CLOSE_OPEN_GAPS,
+    TAKE_OVER,
+    OWNER,
+];

@@ -1,0 +1,34 @@
+//! Settings of the past: what is kept beside transitions, and how often.
+//! Part of settings.rs; read by app.rs.
+
+use serde::{Deserialize, Serialize};
+
+use super::Span;
+use crate::domain::time::Millis;
+
+/// Longest pause between two counts: buckets of a minute are told within one.
+const ROLLUP_INTERVAL_MAX: Millis = 60_000;
+
+/// What is kept beside transitions.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default)]
+pub struct History {
+    /// How often the statistics are brought up to date.
+    pub rollup_interval: Span,
+}
+
+impl Default for History {
+    fn default() -> Self {
+        Self { rollup_interval: Span(5_000) }
+    }
+}
+
+impl History {
+    /// One sentence a fault.
+    pub fn check(&self) -> Vec<String> {
+        let interval = self.rollup_interval;
+        let wrong = !(100..=ROLLUP_INTERVAL_MAX).contains(&interval.0);
+        let fault = || format!("history.rollup_interval = {interval} must be 100ms to {}", Span(ROLLUP_INTERVAL_MAX));
+        wrong.then(fault).into_iter().collect()
+    }
+}

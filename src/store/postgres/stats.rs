@@ -1,0 +1,168 @@
+//! Statistics in Postgres, each statement beside the function that binds it.
+//! Fed by the store's trait: writes run on the writing connection, inside one transaction a call.
+
+use sqlx::Connection;
+use sqlx::postgres::PgConnection;
+
+use super::write::{CHUNK, column};
+use crate::domain::calendar::{HOUR, MINUTE};
+use crate::domain::statistics::Levels;
+use crate::domain::time::Millis;
+use crate::store::stats::{Beats, FLEET, RollupQuery, RollupRow, Rollups, SPANS, rollup_of_transitions, spread};
+
+const IS_NEW: &str = "
+    UPDATE rollup_beats SET owner = $1, number = $2 WHERE (owner, number) < ($1, $2)";
+
+const ADD_BEATS: &str = "
+    INSERT INTO rollup (customer, span_ms, at_ms, heartbeats)
+    SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[])
+    ON CONFLICT (customer, span_ms, at_ms) DO UPDATE SET heartbeats = rollup.heartbeats + excluded.heartbeats";
+
+/// Adds counted heartbeats, once.
+pub async fn add_beats(
+    connection: &mut PgConnection,
+    owner: i64,
+    number: i64,
+    beats: Vec<Beats>,
+) -> anyhow::Result<()> {
+    let new = sqlx::query(IS_NEW).bind(owner).bind(number).execute(&mut *connection).await?.rows_affected() > 0;
+    for rows in spread(&beats).chunks(CHUNK).filter(|_| new) {
+        sqlx::query(ADD_BEATS)
+            .bind(column(rows, |row| row.0.clone()))
+            .bind(column(rows, |row| row.1))
+            .bind(column(rows, |row| row.2))
+            .bind(column(rows, |row| row.3))
+            .execute(&mut *connection)
+            .await?;
+    }
+    Ok(())
+}
+
+const MARKED: &str = "SELECT DISTINCT at_ms FROM rollup_mark ORDER BY at_ms LIMIT $1";
+
+/// Counts the transitions of some marked minutes, and answers whether others are marked.
+pub async fn roll_up(connection: &mut PgConnection, minutes: u32) -> anyhow::Result<bool> {
+    let mut marked: Vec<Millis> =
+        sqlx::query_scalar(MARKED).bind(i64::from(minutes) + 1).fetch_all(&mut *connection).await?;
+    let more = marked.len() > minutes as usize;
+    marked.truncate(minutes as usize);
+    for minute in marked {
+        count(connection, minute).await?;
+        for pair in SPANS.windows(2) {
+            sum_up(connection, minute, pair[0], pair[1]).await?;
+        }
+        sqlx::query(UNMARK).bind(minute).execute(&mut *connection).await?;
+    }
+    Ok(more)
+}
+
+const COUNT: &str = concat!(
+    "
+    INSERT INTO rollup (customer, span_ms, at_ms, ",
+    rollup_of_transitions!(columns),
+    ")
+    WITH marked AS (SELECT customer FROM rollup_mark WHERE at_ms = $1 UNION ALL SELECT ''),
+    moved AS (
+        SELECT customer, at_ms, from_status, to_status FROM transition
+        WHERE at_ms >= $1 AND at_ms < $1::bigint + $2::bigint
+    ),
+    twice AS (SELECT * FROM moved UNION ALL SELECT '', at_ms, from_status, to_status FROM moved),
+    instant AS (
+        SELECT customer, at_ms,
+               count(*) FILTER (WHERE to_status = 'online') AS to_online,
+               count(*) FILTER (WHERE to_status = 'offline') AS to_offline,
+               count(*) FILTER (WHERE to_status = 'unobserved') AS to_unobserved,
+               sum((to_status = 'online')::int - (from_status = 'online')::int) AS online,
+               sum((to_status = 'offline')::int - (from_status = 'offline')::int) AS offline,
+               sum((to_status = 'unobserved')::int - (from_status = 'unobserved')::int) AS unobserved
+        FROM twice GROUP BY customer, at_ms
+    ),
+    running AS (
+        SELECT instant.*, $1::bigint + $2::bigint - at_ms AS rest,
+               sum(online) OVER (PARTITION BY customer ORDER BY at_ms) AS level
+        FROM instant
+    )
+    SELECT marked.customer, $2, $1,
+           coalesce(sum(to_online), 0), coalesce(sum(to_offline), 0), coalesce(sum(to_unobserved), 0),
+           coalesce(sum(online), 0), coalesce(sum(offline), 0), coalesce(sum(unobserved), 0),
+           coalesce(sum(online * rest), 0), coalesce(sum(offline * rest), 0), coalesce(sum(unobserved * rest), 0),
+           least(coalesce(min(level), 0), 0), greatest(coalesce(max(level), 0), 0)
+    FROM marked LEFT JOIN running ON running.customer = marked.customer GROUP BY marked.customer
+    ",
+    rollup_of_transitions!(replaced)
+);
+
+/// The minute's rows of its marked customers, and the fleet's, from the transitions.
+async fn count(connection: &mut PgConnection, minute: Millis) -> anyhow::Result<()> {
+    sqlx::query(COUNT).bind(minute).bind(MINUTE).execute(connection).await?;
+    Ok(())
+}
+
+const SUM_UP: &str = concat!(
+    "
+    INSERT INTO rollup (customer, span_ms, at_ms, ",
+    rollup_of_transitions!(columns),
+    ")
+    WITH part AS (
+        SELECT rollup.*, $2::bigint + $4::bigint - at_ms - $3 AS rest,
+               sum(online_net) OVER (PARTITION BY customer ORDER BY at_ms) - online_net AS first
+        FROM rollup
+        WHERE customer IN (SELECT customer FROM rollup_mark WHERE at_ms = $1 UNION ALL SELECT '')
+          AND span_ms = $3 AND at_ms >= $2 AND at_ms < $2::bigint + $4::bigint
+    )
+    SELECT customer, $4, $2, sum(went_online), sum(went_offline), sum(went_unobserved),
+           sum(online_net), sum(offline_net), sum(unobserved_net), sum(online_within + online_net * rest),
+           sum(offline_within + offline_net * rest), sum(unobserved_within + unobserved_net * rest),
+           least(min(first + online_dip), 0), greatest(max(first + online_peak), 0)
+    FROM part GROUP BY customer
+    ",
+    rollup_of_transitions!(replaced)
+);
+
+/// The longer span that the minute lies in, of the customers marked in it, from its parts.
+async fn sum_up(connection: &mut PgConnection, minute: Millis, part: Millis, whole: Millis) -> anyhow::Result<()> {
+    let at = minute - minute.rem_euclid(whole);
+    sqlx::query(SUM_UP).bind(minute).bind(at).bind(part).bind(whole).execute(connection).await?;
+    Ok(())
+}
+
+const UNMARK: &str = "DELETE FROM rollup_mark WHERE at_ms = $1";
+
+const LEVELS: &str = "
+    SELECT coalesce(sum(online), 0)::bigint, coalesce(sum(offline), 0)::bigint, coalesce(sum(unobserved), 0)::bigint
+    FROM (
+        SELECT sum(online_net) AS online, sum(offline_net) AS offline, sum(unobserved_net) AS unobserved FROM rollup
+        WHERE customer = $1 AND span_ms = $3 AND at_ms < $2::bigint - $2::bigint % $3::bigint
+        UNION ALL
+        SELECT sum(online_net), sum(offline_net), sum(unobserved_net) FROM rollup
+        WHERE customer = $1 AND span_ms = $4 AND at_ms >= $2::bigint - $2::bigint % $3::bigint AND at_ms < $2
+    ) AS before";
+
+pub(super) const ROLLUPS: &str = concat!(
+    "
+    SELECT at_ms, heartbeats, ",
+    rollup_of_transitions!(columns),
+    "
+    FROM rollup WHERE customer = $1 AND span_ms = $2 AND at_ms >= $3 AND at_ms < $4 ORDER BY at_ms"
+);
+
+const BEGAN: &str = "SELECT min(from_ms) FROM observation_gap";
+
+/// Levels and changes, of one moment.
+pub async fn rollups(connection: &mut PgConnection, query: RollupQuery) -> anyhow::Result<Rollups> {
+    let mut moment = connection.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
+    let RollupQuery { customer, span, from, to } = query;
+    let customer = customer.unwrap_or_else(|| FLEET.to_owned());
+    let levels = sqlx::query_as::<_, (i64, i64, i64)>(LEVELS).bind(customer.clone()).bind(from).bind(HOUR).bind(span);
+    let (online, offline, unobserved) = levels.fetch_one(&mut *moment).await?;
+    let levels: Levels = [online, offline, unobserved];
+    let rows = sqlx::query_as::<_, RollupRow>(ROLLUPS).bind(customer).bind(span).bind(from).bind(to);
+    let rollups = rows.fetch_all(&mut *moment).await?.into_iter().map(Into::into).collect();
+    let began = sqlx::query_scalar(BEGAN).fetch_one(&mut *moment).await?;
+    moment.commit().await?;
+    Ok(Rollups { levels, rollups, began })
+}
+
+/// Every statement of this file.
+#[cfg(test)]
+pub const STATEMENTS: &[&str] = &[IS_NEW, ADD_BEATS, MARKED, COUNT, SUM_UP, UNMARK, LEVELS, ROLLUPS, BEGAN];

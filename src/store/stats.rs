@@ -1,0 +1,134 @@
+//! What the stores keep for statistics: rollups, by customer and for the whole fleet.
+//! Fed by the fleet's rollup task with counted heartbeats and the order to count transitions; read by REST and SSE.
+//!
+//! Rollups hold changes, not levels, and are a function of the stored transitions (migration 0008 has the rule): so
+//! they are right however often, however late and in whatever order transitions are stored. Whoever deletes transitions
+//! and wants them uncounted marks their minutes in the same transaction.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use sqlx::FromRow;
+
+use crate::domain::calendar::{HOUR, MINUTE, QUARTER};
+use crate::domain::statistics::{Levels, Rollup};
+use crate::domain::time::Millis;
+
+/// The name under which the whole fleet is kept; no customer can have it.
+pub const FLEET: &str = "";
+/// The spans that are kept, each summed from the one before it.
+pub const SPANS: [Millis; 3] = [MINUTE, QUARTER, HOUR];
+
+/// Heartbeats of one customer that arrived in one minute.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Beats {
+    /// Whose.
+    pub customer: String,
+    /// Where the minute begins.
+    pub minute: Millis,
+    /// How many.
+    pub count: u64,
+}
+
+/// Which rollups are asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RollupQuery {
+    /// Only this customer's; none: the whole fleet's.
+    pub customer: Option<String>,
+    /// One of [`SPANS`].
+    pub span: Millis,
+    /// The first span; a multiple of it.
+    pub from: Millis,
+    /// Spans before this.
+    pub to: Millis,
+}
+
+/// The answer.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Rollups {
+    /// Levels at `from`: the sum of all changes before it.
+    pub levels: Levels,
+    /// What changed from there on, in order; spans in which nothing did are left out.
+    pub rollups: Vec<Rollup>,
+    /// When Rollcall first listened; nothing is known of the time before.
+    pub began: Option<Millis>,
+}
+
+/// The statistics of a store. Both writes may be repeated (invariant 5).
+#[async_trait]
+pub trait StatsStore: Send + Sync {
+    /// Adds counted heartbeats; one transaction. `number` ascends from 1 within the process: an addition whose number
+    /// was there already, or is older than the last one, adds nothing.
+    async fn add_beats(&self, number: i64, beats: &[Beats]) -> anyhow::Result<()>;
+
+    /// Counts the transitions of at most so many marked minutes, the oldest first; one transaction. Answers whether
+    /// others are still marked.
+    async fn roll_up(&self, minutes: u32) -> anyhow::Result<bool>;
+
+    /// Reads rollups. What it costs grows with the spans of this customer in the period, and with the hours before it
+    /// (a few milliseconds a year), not with other customers.
+    async fn rollups(&self, query: &RollupQuery) -> anyhow::Result<Rollups>;
+}
+
+/// The columns that transitions tell, and what takes their place in a row that is there already; the same in both SQLs.
+macro_rules! rollup_of_transitions {
+    (columns) => {
+        "went_online, went_offline, went_unobserved, online_net, offline_net, unobserved_net,
+         online_within, offline_within, unobserved_within, online_dip, online_peak"
+    };
+    (replaced) => {
+        "ON CONFLICT (customer, span_ms, at_ms) DO UPDATE SET
+        went_online = excluded.went_online, went_offline = excluded.went_offline,
+        went_unobserved = excluded.went_unobserved,
+        online_net = excluded.online_net, offline_net = excluded.offline_net, unobserved_net = excluded.unobserved_net,
+        online_within = excluded.online_within, offline_within = excluded.offline_within,
+        unobserved_within = excluded.unobserved_within,
+        online_dip = excluded.online_dip, online_peak = excluded.online_peak"
+    };
+}
+pub(super) use rollup_of_transitions;
+
+/// Rows to add heartbeats to, (customer, span, at, count): three spans for each customer, and for the fleet.
+pub fn spread(beats: &[Beats]) -> Vec<(String, Millis, Millis, i64)> {
+    let mut rows = BTreeMap::new();
+    for Beats { customer, minute, count } in beats {
+        for span in SPANS {
+            for name in [customer.as_str(), FLEET] {
+                *rows.entry((name, span, minute - minute.rem_euclid(span))).or_insert(0) += *count as i64;
+            }
+        }
+    }
+    rows.into_iter().map(|((name, span, at), count)| (name.to_owned(), span, at, count)).collect()
+}
+
+/// A row of the table as both stores read it.
+#[derive(Debug, FromRow)]
+pub struct RollupRow {
+    at_ms: i64,
+    heartbeats: i64,
+    went_online: i64,
+    went_offline: i64,
+    went_unobserved: i64,
+    online_net: i64,
+    offline_net: i64,
+    unobserved_net: i64,
+    online_within: i64,
+    offline_within: i64,
+    unobserved_within: i64,
+    online_dip: i64,
+    online_peak: i64,
+}
+
+impl From<RollupRow> for Rollup {
+    fn from(row: RollupRow) -> Self {
+        Self {
+            at: row.at_ms,
+            heartbeats: row.heartbeats,
+            went: [row.went_online, row.went_offline, row.went_unobserved],
+            net: [row.online_net, row.offline_net, row.unobserved_net],
+            within: [row.online_within, row.offline_within, row.unobserved_within],
+            dip: row.online_dip,
+            peak: row.online_peak,
+        }
+    }
+}
