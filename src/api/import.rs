@@ -62,7 +62,9 @@ pub async fn import(
         Imported::default()
     } else {
         let sent = service.desk.send(Import { rows, dry }).await;
-        sent.map_err(anyhow::Error::from).flatten().map_err(|error| Problem::not_written(&error))?
+        let done = sent.map_err(anyhow::Error::from).flatten().map_err(|error| Problem::not_written(&error))?;
+        service.door.quarantine().drop_known(|key| service.registry.knows(&key.customer, &key.vehicle));
+        done
     };
     let mut response = if refused && !dry { HttpResponse::UnprocessableEntity() } else { HttpResponse::Ok() };
     Ok(response.json(Answer::of(done, dry, errors, notes)))

@@ -46,6 +46,7 @@ pub async fn put(
         has_room(&service, &key)?;
     }
     let done = amend(&service, key, edits, condition).await?;
+    service.door.quarantine().remove(&done.key);
     answer(&service, &done, shown.is_none()).await
 }
 
