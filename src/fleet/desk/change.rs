@@ -54,16 +54,19 @@ async fn leave(store: &Arc<dyn Store>, live: &Live, keys: &[Arc<VehicleKey>], pu
     }
     live.forget(origins).await?;
     if purge {
-        forget_purged(store, live).await?;
+        forget_purged(store, live).await;
     }
     Ok(())
 }
 
-/// The names themselves go too, unless a transition of theirs may still be on its way; then the next start does it.
-async fn forget_purged(store: &Arc<dyn Store>, live: &Live) -> anyhow::Result<()> {
+/// The names themselves go too, unless a transition of theirs may still be on its way, or the store fails just now; then
+/// the next start does it.
+async fn forget_purged(store: &Arc<dyn Store>, live: &Live) {
     let health = live.parts.persister.health();
     let late = health.pending() > 0 || health.spool().is_some_and(|spool| spool.rows > 0);
-    if late { Ok(()) } else { store.forget_purged().await }
+    if !late {
+        let _at_next_start = store.forget_purged().await;
+    }
 }
 
 pub async fn remove(store: Arc<dyn Store>, live: Live, remove: Remove) -> Result<(), NotRemoved> {
@@ -79,7 +82,8 @@ pub async fn remove(store: Arc<dyn Store>, live: Live, remove: Remove) -> Result
     let left = registry.last_seq(&key).filter(|_| purge).ok_or(NotRemoved::Unknown)?;
     let gone = Departure { key, seq: left, at: live.parts.clock.today(), purge };
     store.remove(&[gone]).await.map_err(NotRemoved::Store)?;
-    forget_purged(&store, &live).await.map_err(NotRemoved::Store)
+    forget_purged(&store, &live).await;
+    Ok(())
 }
 
 pub async fn give(store: Arc<dyn Store>, live: Live, Give { from, to, at }: Give) -> Result<(), NotGiven> {
