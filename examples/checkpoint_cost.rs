@@ -13,12 +13,13 @@ use rollcall::domain::board::Update;
 use rollcall::domain::heartbeat::Heartbeat;
 use rollcall::domain::ids::VehicleKey;
 use rollcall::domain::latest::Latest;
+use rollcall::domain::limit::Limit;
 use rollcall::domain::policy::{Policy, Rules};
+use rollcall::domain::sleep::Announced;
 use rollcall::domain::time::Millis;
 use rollcall::domain::transition::{Cause, Change, Evidence, Status, Transition};
 use rollcall::fleet::checkpoint::{Checkpoints, repair_all};
 use rollcall::fleet::last_seen::Source;
-use rollcall::fleet::limit::Limit;
 use rollcall::fleet::persister::StoreHealth;
 use rollcall::fleet::registry::{Admission, Registry};
 use rollcall::live::feed::Feed;
@@ -93,7 +94,8 @@ async fn fill(fleet: &Fleet, vehicles: u32) -> anyhow::Result<()> {
 
 fn state(slot: u32, now: Millis) -> Update {
     let (since, last_seen, policy) = (Some(now - 60_000), Some(now), Policy::default());
-    Update { slot, status: Status::Online, since, seq: 1, last_seen, latest: latest(now), policy }
+    let announced = Announced::NONE;
+    Update { slot, status: Status::Online, since, seq: 1, last_seen, announced, latest: latest(now), policy }
 }
 
 /// The file of last beats: made three times, the memory used again.

@@ -65,6 +65,8 @@ missing_packages() {
   have node || echo nodejs
   have npm || echo npm
   [[ -n $(python_yaml) ]] || echo python3-yaml
+  python3 -c 'import ensurepip' 2>/dev/null || echo python3-venv
+  have curl || echo curl
 }
 
 # install_missing [quick]: never fatal; what is still missing afterwards shows in the suites that need it.

@@ -15,6 +15,7 @@ const VENDOR = new URL("web/vendor/", ROOT);
 const LIBRARIES = [
   { name: "maplibre-gl", files: ["dist/maplibre-gl.mjs", "dist/maplibre-gl-worker.mjs", "dist/maplibre-gl.css"] },
   { name: "pmtiles", files: ["dist/pmtiles.js"] },
+  { name: "uplot", files: ["dist/uPlot.esm.js", "dist/uPlot.min.css"] },
 ];
 
 const package_folder = (name) => new URL(`node_modules/${name}/`, ROOT);

@@ -1,38 +1,43 @@
 //! Start and stop of the service, top to bottom as the data flows; and the other commands.
 //! Called by main.rs with checked settings.
 
+mod access;
 pub mod check;
 pub mod cli;
 pub mod demo;
 pub mod healthcheck;
+mod http;
+pub mod key;
+pub mod mosquitto_auth;
 pub mod replay;
 
 use std::future::Future;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{Actor, Addr};
-use actix_web::dev::{Server, ServerHandle};
-use actix_web::rt::net::TcpStream;
-use actix_web::{App, HttpServer, web};
+use actix_web::dev::ServerHandle;
+use actix_web::web;
 use anyhow::Context;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::api::{self, Service, rate::Rate};
+use crate::access::Access;
+use crate::api::{self, Service, porter::Porter, rate::Rate, visitors::Visitors};
 use crate::clock::Clock;
+use crate::domain::limit::Limit;
 use crate::fleet::customers::Customers;
 use crate::fleet::last_seen::LastSeen;
-use crate::fleet::limit::Limit;
 use crate::fleet::outbox::FleetCounters;
 use crate::fleet::persister::Persister;
 use crate::fleet::registry::{Admission, Registry};
 use crate::fleet::rollups::Rollups;
 use crate::fleet::supervisor::{DrainAll, Hearing, Plan, Stepped, Supervisor};
+use crate::gate::certificate::Certificate;
 use crate::ingest::broker::Broker;
-use crate::ingest::canary::{Blind, Canary, Judge, Line};
+use crate::ingest::canary::{Blind, Canary, Judge, Line, Own};
 use crate::ingest::door::Door;
 use crate::ingest::presence::Presence;
 use crate::ingest::publisher::Publisher;
@@ -50,11 +55,6 @@ use crate::telemetry::warnings::Warnings;
 const STOP_MAX: Duration = Duration::from_secs(9);
 /// How long dashboards get to take their farewell.
 const FAREWELL: Duration = Duration::from_millis(200);
-/// Send buffer of a connection: above what a session sends without an answer, so that it is never frozen.
-const SEND_BUFFER_BYTES: usize = 512 * 1024;
-/// A peer that acknowledges nothing for so long is gone, whatever its actor believes.
-const PEER_SILENCE: Duration = Duration::from_secs(60);
-
 /// The way heartbeats come in.
 enum Intake {
     Embedded(Broker),
@@ -64,6 +64,8 @@ enum Intake {
 /// A running service.
 pub struct Running {
     http: SocketAddr,
+    /// HTTP is spoken over TLS there.
+    https: bool,
     server: ServerHandle,
     intake: Intake,
     publisher: Publisher,
@@ -75,6 +77,7 @@ pub struct Running {
     store: Arc<dyn Store>,
     demo: Arc<api::demo::Fleet>,
     last_seen: Option<LastSeen>,
+    access: Arc<Access>,
     rollups: Rollups,
     /// Ours until the process has nothing more to write.
     _local: Option<Local>,
@@ -88,10 +91,11 @@ pub async fn start(settings: &Settings) -> anyhow::Result<Running> {
     settings.map.find_file()?;
     let _ = rlimit::increase_nofile_limit(u64::MAX);
     let clock = Clock::start();
-    let listener = bind(settings.http.listen)?;
+    let certificate = settings.tls.files().map(|(cert, key)| Certificate::watch(cert, key)).transpose()?;
+    let listener = http::bind(settings.http.listen)?;
     // Before the store: a second process on the same folder must not bring its schema up to date beneath the first.
     let folder = local::folder(settings.store.url.expose(), settings.store.local_dir.as_deref());
-    let local = folder.map(|folder| Local::open(&folder)).transpose()?;
+    let local = folder.as_deref().map(Local::open).transpose()?;
     let store = store::open(settings.store.url.expose()).await?;
     store.take_over().await?;
     let identity = store.identity().await?;
@@ -100,10 +104,12 @@ pub async fn start(settings: &Settings) -> anyhow::Result<Running> {
         Some(local) => Some(open_spool(local, &*store, identity, settings).await?),
         None => None,
     };
+    let access = access::start(&settings.auth, folder, &store, clock).await?;
 
     let registry = Arc::new(Registry::new(shards(settings), admission(settings), clock));
     let warnings = Arc::<Warnings>::default();
-    let canary = Canary::new(&settings.mqtt, clock);
+    let proof = settings.mqtt.broker.is_some().then(|| Arc::clone(registry.proof()));
+    let canary = Canary::new(&settings.mqtt, clock, proof);
     let door = Door::new(Arc::clone(&registry), &settings.mqtt.topics, clock, Arc::clone(&warnings));
     let door = Arc::new(door.map_err(anyhow::Error::msg)?.with_canary(Arc::clone(&canary)));
     let feed = Arc::new(Feed::new(clock, settings.live.tick.0));
@@ -140,7 +146,7 @@ pub async fn start(settings: &Settings) -> anyhow::Result<Running> {
     let (health, on_board) = (persister.health(), Arc::clone(&feed));
     let rollups = Rollups::start(Arc::clone(&store), Arc::clone(&registry), on_board, health, every);
     let rate = Arc::<Rate>::default();
-    let intake = start_intake(settings, &door, &supervisor).await?;
+    let intake = start_intake(settings, &door, certificate.as_ref(), &access, &supervisor).await?;
     let voice = if let Intake::Embedded(broker) = &intake { Some(broker.voice()) } else { None };
     let publisher = Publisher::start(&settings.mqtt, voice, &feed)?;
     let demo = Arc::<api::demo::Fleet>::default();
@@ -156,6 +162,7 @@ pub async fn start(settings: &Settings) -> anyhow::Result<Running> {
     };
     let judge = judge.start(tell_intake(supervisor.clone()));
     let service = web::Data::new(Service {
+        access: Arc::clone(&access),
         connections: connections_of(&intake),
         unwelcome: unwelcome_of(&intake),
         desk,
@@ -165,6 +172,7 @@ pub async fn start(settings: &Settings) -> anyhow::Result<Running> {
         registry,
         store: Arc::clone(&store),
         counted: rollups.counted(),
+        streams: api::stats_stream::Streams::new(settings.history.streams_max),
         health: persister.health(),
         counters,
         warnings,
@@ -174,6 +182,8 @@ pub async fn start(settings: &Settings) -> anyhow::Result<Running> {
         rules: settings.fleet.rules(),
         clock,
         rate: Arc::clone(&rate),
+        visitors: Visitors::start(&settings.http, clock),
+        porter: Porter::new(&settings.http, clock),
         web_dir: settings.http.web_dir.clone(),
         import_bytes_max: settings.http.import_bytes_max,
         map: settings.map.clone(),
@@ -181,13 +191,16 @@ pub async fn start(settings: &Settings) -> anyhow::Result<Running> {
         demo: Arc::clone(&demo),
     });
     let http = listener.local_addr()?;
-    let server = serve(listener, service)?;
+    let certificate = certificate.filter(|_| settings.tls.https);
+    let https = certificate.is_some();
+    let server = http::serve(listener, certificate, &settings.http, service)?;
     let handle = server.handle();
     tokio::spawn(server);
     actix::spawn(sample_rate(rate, door, clock));
     actix::spawn(follow_wall(clock, supervisor.clone()));
     Ok(Running {
         http,
+        https,
         server: handle,
         intake,
         publisher,
@@ -199,6 +212,7 @@ pub async fn start(settings: &Settings) -> anyhow::Result<Running> {
         store,
         demo,
         last_seen,
+        access,
         rollups,
         _local: local,
     })
@@ -223,13 +237,19 @@ impl Running {
         let _ = self.demo.set(fleet);
     }
 
-    /// The line that says that every listener answers.
+    /// The line that says that every listener answers; `https=` repeats the HTTP door's address when it speaks TLS.
     pub fn ready_line(&self) -> String {
         let mqtt = match &self.intake {
             Intake::Embedded(broker) => broker.local_addr().to_string(),
             Intake::External(_, place) => place.clone(),
         };
-        format!("ready http={} mqtt={mqtt} store={}", self.http, self.store.kind())
+        let https = if self.https { format!(" https={}", self.http) } else { String::new() };
+        let mqtts = match &self.intake {
+            Intake::Embedded(broker) => broker.tls_addr().map(|address| format!(" mqtts={address}")),
+            Intake::External(..) => None,
+        };
+        let (store, mqtts) = (self.store.kind(), mqtts.unwrap_or_default());
+        format!("ready http={} mqtt={mqtt} store={store}{https}{mqtts}", self.http)
     }
 
     /// Stops in the order of the flow: no more heartbeats, what came is dealt with and written, dashboards are told.
@@ -247,6 +267,9 @@ impl Running {
         let _ = self.supervisor.send(DrainAll).await;
         if let Some(last_seen) = self.last_seen.take() {
             last_seen.stop().await;
+        }
+        if let Err(error) = self.access.note_uses().await {
+            tracing::warn!("when keys were last used could not be written: {error:#}");
         }
         self.rollups.stop().await;
         self.persister.stop().await;
@@ -310,11 +333,6 @@ pub fn signal() -> impl Future<Output = ()> {
     }
 }
 
-fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address)
-        .with_context(|| format!("cannot listen for HTTP on {address}; free it or choose another with --http"))
-}
-
 /// What an earlier run left in the spool is brought to the store, before the fleet is read from there.
 async fn open_spool(local: &Local, store: &dyn Store, identity: String, settings: &Settings) -> anyhow::Result<Spool> {
     let limits = Limits { bytes_max: settings.store.spool_bytes_max, sync: settings.store.spool_sync };
@@ -355,9 +373,16 @@ fn admission(settings: &Settings) -> Admission {
     }
 }
 
-async fn start_intake(settings: &Settings, door: &Arc<Door>, supervisor: &Addr<Supervisor>) -> anyhow::Result<Intake> {
+async fn start_intake(
+    settings: &Settings,
+    door: &Arc<Door>,
+    certificate: Option<&Arc<Certificate>>,
+    access: &Arc<Access>,
+    supervisor: &Addr<Supervisor>,
+) -> anyhow::Result<Intake> {
     let Some(url) = &settings.mqtt.broker else {
-        let broker = Broker::start(&settings.mqtt, Arc::clone(door)).await?;
+        let broker =
+            Broker::start(&settings.mqtt, Arc::clone(door), certificate, access.asks().then_some(access)).await?;
         supervisor.send(Hearing { scope: "process", blind: None, since: None }).await?;
         return Ok(Intake::Embedded(broker));
     };
@@ -392,7 +417,7 @@ fn start_line(settings: &Settings, intake: &Intake, canary: &Arc<Canary>, clock:
     let own = match intake {
         Intake::Embedded(broker) => {
             canary.grant(true);
-            Some((broker.local_addr(), broker.voice()))
+            Some(Own { address: broker.local_addr(), voice: broker.voice(), login: broker.own_login() })
         }
         Intake::External(..) => None,
     };
@@ -418,39 +443,6 @@ fn unwelcome_of(intake: &Intake) -> Box<dyn Fn() -> (u64, u64) + Send + Sync> {
     match intake {
         Intake::Embedded(broker) => Box::new(broker.door_counter()),
         Intake::External(..) => Box::new(|| (0, 0)),
-    }
-}
-
-fn serve(listener: TcpListener, service: web::Data<Service>) -> anyhow::Result<Server> {
-    let server = HttpServer::new(move || {
-        let service = service.clone();
-        let headers = api::headers(&service.map);
-        App::new().wrap(api::compression()).wrap(headers).configure(move |config| api::routes(config, service))
-    });
-    Ok(server
-        .workers(std::thread::available_parallelism().map_or(2, std::num::NonZero::get))
-        .on_connect(|connection, _| {
-            if let Some(stream) = connection.downcast_ref::<TcpStream>() {
-                harden(stream);
-            }
-        })
-        .disable_signals()
-        .shutdown_timeout(1)
-        .listen(listener)?
-        .run())
-}
-
-/// Dead peers are found by the kernel, and a dashboard that does not read cannot freeze its session.
-fn harden(stream: &TcpStream) {
-    let socket = socket2::SockRef::from(stream);
-    let set = [
-        socket.set_keepalive(true),
-        socket.set_tcp_nodelay(true),
-        socket.set_send_buffer_size(SEND_BUFFER_BYTES),
-        socket.set_tcp_user_timeout(Some(PEER_SILENCE)),
-    ];
-    for outcome in set.into_iter().filter(Result::is_err) {
-        tracing::debug!(?outcome, "a socket option could not be set");
     }
 }
 

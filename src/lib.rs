@@ -20,7 +20,7 @@
 //! 6. A dashboard's view equals the board, however slow it was.
 //! 7. Every queue has a bound, written beside it, and says what happens when it is full.
 //! 8. REST and WebSocket answer from the same board.
-//! 9. A customer's key never sees another customer's vehicle (with issue D: keys).
+//! 9. A customer's key never sees another customer's vehicle, on any door.
 //! 10. No message can panic the decoder.
 
 pub mod domain;
@@ -30,6 +30,8 @@ pub mod clock;
 pub mod settings;
 
 pub mod telemetry;
+
+pub mod gate;
 
 pub mod store;
 

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use rollcall::app::cli::{Cli, Command};
-use rollcall::app::{self, check, demo, healthcheck, replay};
+use rollcall::app::{self, check, demo, healthcheck, key, mosquitto_auth, replay};
 use rollcall::{store, telemetry};
 
 fn main() -> ExitCode {
@@ -34,11 +34,10 @@ fn main() -> ExitCode {
             Some(Command::Demo { vehicles, customers }) => {
                 outcome(demo::run_until(&settings, vehicles, customers, app::signal()).await)
             }
+            Some(Command::Key { command }) => outcome(key::run(&settings, command).await),
+            Some(Command::MosquittoAuth { places }) => outcome(mosquitto_auth::run(&settings, &places).await),
             Some(Command::Migrate) => outcome(store::open(settings.store.url.expose()).await.map(drop)),
-            Some(Command::Check) => match check::check(&settings).await {
-                faults if faults.is_empty() => ExitCode::SUCCESS,
-                faults => outcome(Err(anyhow::anyhow!(faults.join("\nrollcall: ")))),
-            },
+            Some(Command::Check) => outcome(check::check(&settings).await),
             Some(Command::Replay { .. } | Command::Healthcheck { .. }) => ExitCode::SUCCESS,
         }
     })

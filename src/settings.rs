@@ -2,6 +2,7 @@
 //! by main.rs before anything is bound; a wrong or unknown key is an error that names it and the nearest known one.
 
 mod check;
+mod doors;
 mod history;
 mod map;
 mod values;
@@ -15,6 +16,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use crate::domain::heartbeat::Format;
 use crate::domain::policy::Rules;
 
+pub use doors::{Http, Network, Origin, Tls};
 pub use history::History;
 pub use map::Map;
 use values::one_of;
@@ -26,6 +28,8 @@ pub use values::{Secret, Span};
 pub struct Settings {
     /// The HTTP door: REST, WebSocket, dashboard.
     pub http: Http,
+    /// The certificate of our own listeners.
+    pub tls: Tls,
     /// The MQTT door.
     pub mqtt: Mqtt,
     /// Where transitions are kept.
@@ -44,32 +48,18 @@ pub struct Settings {
     pub log: Log,
 }
 
-/// The HTTP door.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Http {
-    /// Address and port; port 0 takes a free one.
-    pub listen: SocketAddr,
-    /// Serve the dashboard from this folder instead of the binary, for editing it.
-    pub web_dir: Option<PathBuf>,
-    /// Largest file of `POST /vehicles/import`, in bytes.
-    pub import_bytes_max: u64,
-}
-
-impl Default for Http {
-    fn default() -> Self {
-        Self { listen: SocketAddr::from(([127, 0, 0, 1], 8080)), web_dir: None, import_bytes_max: 256 << 20 }
-    }
-}
-
 /// The MQTT door: an embedded broker, or a connection to an external one.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Mqtt {
     /// Address and port of the embedded broker; port 0 takes a free one.
     pub listen: SocketAddr,
-    /// External broker (`mqtt://host:1883`); then there is no embedded one.
+    /// Address and port of the embedded broker for MQTT over TLS, beside `listen`; port 0 takes a free one.
+    pub tls_listen: Option<SocketAddr>,
+    /// External broker (`mqtt://host:1883`, `mqtts://host:8883`); then there is no embedded one.
     pub broker: Option<Secret>,
+    /// Whom we believe that an external broker is who it says, PEM; None: whom this system believes.
+    pub ca_file: Option<PathBuf>,
     /// Client id at the external broker; its persistent session hangs on it, so it must be unique and stable.
     pub client_id: String,
     /// User name at the external broker.
@@ -100,7 +90,9 @@ impl Default for Mqtt {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 1883)),
+            tls_listen: None,
             broker: None,
+            ca_file: None,
             client_id: "rollcall".into(),
             username: None,
             password: Secret::default(),
@@ -292,13 +284,23 @@ impl Default for Live {
 }
 
 /// Who may come in.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Auth {
     /// Must be written out before a listener may be bound to anything but loopback, where nobody is asked by default.
     pub mode: Option<AuthMode>,
     /// What keys the hashes of keys; empty: one is made on first use and kept in the local folder.
     pub pepper: Secret,
+    /// How long it is kept what administrators did.
+    pub audit_keep: Span,
+    /// Most entries of it; the oldest go first.
+    pub audit_rows_max: u64,
+}
+
+impl Default for Auth {
+    fn default() -> Self {
+        Self { mode: None, pepper: Secret::default(), audit_keep: Span(365 * 86_400_000), audit_rows_max: 1_000_000 }
+    }
 }
 
 /// How callers are known.
@@ -393,8 +395,11 @@ fn read_secret_files(
     faults: &mut Vec<String>,
 ) -> HashMap<String, String> {
     let mut variables = HashMap::new();
+    // `tls.cert_file` is a setting of that name, and not a `tls.cert` in a file.
+    let known = known_keys();
+    let is_setting = |name: &str| known.contains(&name["ROLLCALL__".len()..].replace("__", ".").to_lowercase());
     for (name, value) in environment.into_iter().filter(|(name, _)| name.starts_with("ROLLCALL__")) {
-        let Some(stem) = name.strip_suffix("_FILE") else {
+        let Some(stem) = name.strip_suffix("_FILE").filter(|_| !is_setting(&name)) else {
             variables.insert(name, value);
             continue;
         };
@@ -407,10 +412,8 @@ fn read_secret_files(
 }
 
 fn unknown_keys(merged: &config::Config) -> Vec<String> {
-    let defaults = serde_json::to_value(Settings::default()).unwrap_or_default();
     let given: serde_json::Value = merged.clone().try_deserialize().unwrap_or_default();
-    let (mut known, mut found) = (Vec::new(), Vec::new());
-    flatten("", &defaults, &mut known);
+    let (known, mut found) = (known_keys(), Vec::new());
     flatten("", &given, &mut found);
     let unknown = found.into_iter().filter(|key| !known.contains(key));
     unknown
@@ -419,6 +422,13 @@ fn unknown_keys(merged: &config::Config) -> Vec<String> {
             None => format!("unknown setting '{key}'"),
         })
         .collect()
+}
+
+/// Every setting there is, as `section.name`.
+fn known_keys() -> Vec<String> {
+    let mut known = Vec::new();
+    flatten("", &serde_json::to_value(Settings::default()).unwrap_or_default(), &mut known);
+    known
 }
 
 fn flatten(prefix: &str, value: &serde_json::Value, keys: &mut Vec<String>) {

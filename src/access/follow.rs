@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use tokio::time::MissedTickBehavior;
+
 use super::pepper::Pepper;
 use super::{Access, Known};
 
@@ -18,6 +20,8 @@ impl Access {
     /// Follows the store until the task that runs it is aborted. While the store is away, the keys stay as they were.
     pub async fn follow(self: Arc<Self>) {
         let (mut look, mut note) = (tokio::time::interval(LOOK_EVERY), tokio::time::interval(NOTE_EVERY));
+        // After a store that was slow to answer, it is asked at its pace again, not once for each look that was missed.
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut away = false;
         loop {
             let outcome = tokio::select! {

@@ -3,6 +3,7 @@
 //! told too when a key ends. Bound: one entry a key, about 300 bytes; 100,000 vehicles with a key each are 30 MB.
 
 mod follow;
+pub mod mosquitto;
 mod pepper;
 mod tickets;
 
@@ -231,6 +232,8 @@ impl Access {
                 last_used_at: None,
             };
             if self.store.add_key(&stored).await? {
+                let hash = mosquitto::hash(&full.expose(), &self.random).context("the system has no random bytes")?;
+                self.store.keep_mosquitto_hash(full.id, &hash).await?;
                 self.reload().await?;
                 return Ok((stored, full));
             }

@@ -5,6 +5,7 @@ use parking_lot::Mutex;
 
 use super::*;
 use crate::domain::access::{Scope, Scopes};
+use crate::store::mosquitto::MosquittoStore;
 
 /// A store in memory that counts what it is asked.
 #[derive(Default)]
@@ -46,8 +47,19 @@ impl AccessStore for Shelf {
     }
 }
 
+#[async_trait]
+impl MosquittoStore for Shelf {
+    async fn keep_mosquitto_hash(&self, _: KeyId, _: &str) -> anyhow::Result<()> {
+        Ok(())
+    }
+
+    async fn mosquitto_hashes(&self) -> anyhow::Result<BTreeMap<KeyId, String>> {
+        Ok(BTreeMap::new())
+    }
+}
+
 async fn open(shelf: &Arc<Shelf>, pepper: &str) -> Arc<Access> {
-    let settings = Auth { mode: Some(AuthMode::Keys), pepper: Secret::from(pepper) };
+    let settings = Auth { mode: Some(AuthMode::Keys), pepper: Secret::from(pepper), ..Auth::default() };
     let store: Arc<dyn AccessStore> = Arc::clone(shelf) as _;
     Access::open(&settings, None, store, Clock::start()).await.expect("opens")
 }

@@ -3,6 +3,7 @@
 //! Asks the access station; the handlers behind it are given the principal.
 
 use std::future::{Ready, ready};
+use std::ops::Deref;
 use std::sync::Arc;
 
 use actix_web::body::{BoxBody, MessageBody};
@@ -11,6 +12,7 @@ use actix_web::http::header::AUTHORIZATION;
 use actix_web::middleware::{Next, from_fn};
 use actix_web::{Error, FromRequest, Handler, HttpMessage, HttpRequest, Responder, Route, web};
 
+use super::Service;
 use super::error::Problem;
 use crate::access::Access;
 use crate::domain::access::{Denied, Principal, Scope};
@@ -31,6 +33,14 @@ pub enum Gate {
 /// Who is asking: what [`Gate`] found.
 #[derive(Debug, Clone)]
 pub struct Caller(pub Arc<Principal>);
+
+impl Deref for Caller {
+    type Target = Principal;
+
+    fn deref(&self) -> &Principal {
+        &self.0
+    }
+}
 
 impl FromRequest for Caller {
     type Error = Problem;
@@ -86,6 +96,9 @@ fn admit(gate: Gate, request: &ServiceRequest) -> Result<Option<Caller>, Problem
         Gate::Customer(scope) | Gate::Socket(scope) | Gate::Fleet(scope) => scope,
     };
     let principal = found.map_err(Problem::unauthorized)?;
+    if let Some(service) = request.app_data::<web::Data<Service>>() {
+        service.porter.admit_key(&principal)?;
+    }
     if !principal.scopes.has(scope) {
         return Err(Problem::forbidden(scope, format!("this needs the scope {}", scope.word())));
     }

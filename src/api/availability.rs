@@ -1,6 +1,6 @@
-//! `GET .../availability`: how long vehicles were there, dark, or unknown to us.
-//! Fed by the store's transitions and blind intervals. Only what is in the store counts: while it is away, this path
-//! says so instead of guessing.
+//! `GET .../availability`: how long vehicles were there, dark, or unknown to us, beside their customer and the fleet.
+//! Fed by the store's transitions and blind intervals, and by its rollups for the means. Only what is in the store
+//! counts: while it is away, this path says so instead of guessing.
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
@@ -9,10 +9,11 @@ use serde::{Deserialize, Serialize};
 use super::Service;
 use super::error::Problem;
 use super::params::{Params, cursor};
-use super::vehicles::{is_known, no_vehicle, read_filter};
-use crate::domain::availability::{Availability, Blind, Tally};
-use crate::domain::query::Query;
+use super::vehicles::{all_known, no_vehicle, read_filter};
+use crate::domain::availability::{Availability, Blind, Mean, Outage, Tally};
+use crate::domain::query::{Filter, Query};
 use crate::domain::time::{self, Millis};
+use crate::domain::transition::Cause;
 use crate::store::{After, GAPS_MAX, TransitionQuery};
 
 /// The period when nobody says: the last day.
@@ -40,8 +41,39 @@ struct View {
 }
 
 #[derive(Serialize)]
+struct OneView {
+    #[serde(flatten)]
+    vehicle: View,
+    customer_mean: MeanView,
+    /// Of all customers; not for a caller who may see one only.
+    fleet_mean: Option<MeanView>,
+    outage_list: Vec<OutageView>,
+}
+
+/// Many vehicles together.
+#[derive(Serialize)]
+struct MeanView {
+    online_ms: Millis,
+    offline_ms: Millis,
+    unobserved_ms: Millis,
+    availability: Option<f64>,
+}
+
+#[derive(Serialize)]
+struct OutageView {
+    #[serde(serialize_with = "time::as_text::serialize")]
+    from: Millis,
+    #[serde(serialize_with = "time::as_text::serialize")]
+    to: Millis,
+    dark_ms: Millis,
+    cause: Cause,
+}
+
+#[derive(Serialize)]
 struct Page {
     items: Vec<View>,
+    /// All vehicles of the question, whatever the page.
+    mean: MeanView,
     next_cursor: Option<String>,
 }
 
@@ -73,7 +105,15 @@ pub async fn of_vehicle(
         return Err(no_vehicle(&customer, &vehicle));
     }
     let period = Period::read(&service, &params, None).await?;
-    Ok(HttpResponse::Ok().json(view(&service, &period, (customer, vehicle)).await?))
+    let (sum, outages) = sum(&service, &period, &customer, &vehicle).await?;
+    let customer_mean = mean(&service, &period, Some(&customer)).await?.into();
+    let fleet_mean = match params.caller().customer {
+        Some(_) => None,
+        None => Some(mean(&service, &period, None).await?.into()),
+    };
+    let outage_list = outages.into_iter().map(Into::into).collect();
+    let vehicle = view(&period, (customer, vehicle), sum);
+    Ok(HttpResponse::Ok().json(OneView { vehicle, customer_mean, fleet_mean, outage_list }))
 }
 
 /// A page of vehicles, ordered by customer and vehicle.
@@ -86,9 +126,13 @@ pub async fn of_fleet(request: HttpRequest, service: web::Data<Service>) -> Resu
     let period = Period::read(&service, &params, place.map(|place| place.to)).await?;
     let last = names.last().filter(|_| more).cloned();
     let next_cursor = last.map(|(customer, vehicle)| cursor(&Place { customer, vehicle, to: period.to }));
-    let views = names.into_iter().map(|name| view(&service, &period, name));
+    let views = names.into_iter().map(async |name| {
+        let (sum, _) = sum(&service, &period, &name.0, &name.1).await?;
+        Ok::<_, Problem>(view(&period, name, sum))
+    });
     let items = stream::iter(views).buffered(READ_TOGETHER).try_collect().await?;
-    Ok(HttpResponse::Ok().json(Page { items, next_cursor }))
+    let mean = mean_of_all(&service, &period, &query.filter).await?.into();
+    Ok(HttpResponse::Ok().json(Page { items, mean, next_cursor }))
 }
 
 type Name = (String, String);
@@ -96,9 +140,7 @@ type Name = (String, String);
 /// The vehicles of a page, and whether there are more.
 fn names(service: &Service, query: &Query, after: Option<&Place>, limit: usize) -> Result<(Vec<Name>, bool), Problem> {
     let board = service.feed.board();
-    if let Some(unknown) = query.filter.customers.iter().find(|name| !is_known(service, &board, name)) {
-        return Err(Problem::field("customer", format!("there is no customer '{unknown}'")));
-    }
+    all_known(service, &board, &query.filter)?;
     let after = after.map(|place| (&*place.customer, &*place.vehicle));
     let (slots, _) = board.page(query, after, limit + 1);
     let rows = slots.iter().take(limit).filter_map(|slot| board.row(*slot));
@@ -133,9 +175,37 @@ pub async fn blind_intervals(service: &Service, from: Millis, to: Millis) -> Res
     }
 }
 
-async fn view(service: &Service, period: &Period, (customer, vehicle): Name) -> Result<View, Problem> {
-    let sum = sum(service, period, &customer, &vehicle).await?;
-    Ok(View {
+/// The time of all vehicles of a customer, or of the fleet, as far as it is counted (a few seconds ago).
+async fn mean(service: &Service, period: &Period, customer: Option<&str>) -> Result<Mean, Problem> {
+    let instants = Mean::instants(period.from, period.to, &period.blind);
+    let spent = service.store.spent(customer, &instants).await.map_err(|error| Problem::store(&error))?;
+    Ok(Mean::between(&spent))
+}
+
+/// That of all whom a filter is about, together.
+async fn mean_of_all(service: &Service, period: &Period, filter: &Filter) -> Result<Mean, Problem> {
+    let mut all = Mean::default();
+    for customer in filter.groups() {
+        all = all.and(mean(service, period, customer).await?);
+    }
+    Ok(all)
+}
+
+impl From<Mean> for MeanView {
+    fn from(mean: Mean) -> Self {
+        let Mean { online, offline, unobserved } = mean;
+        Self { online_ms: online, offline_ms: offline, unobserved_ms: unobserved, availability: mean.share() }
+    }
+}
+
+impl From<Outage> for OutageView {
+    fn from(outage: Outage) -> Self {
+        Self { from: outage.from, to: outage.to, dark_ms: outage.dark, cause: outage.cause }
+    }
+}
+
+fn view(period: &Period, (customer, vehicle): Name, sum: Availability) -> View {
+    View {
         customer,
         vehicle,
         from: period.from,
@@ -147,11 +217,16 @@ async fn view(service: &Service, period: &Period, (customer, vehicle): Name) -> 
         availability: sum.share(),
         outages: sum.outages,
         longest_outage_ms: sum.longest_outage,
-    })
+    }
 }
 
 /// Reads the vehicle's transitions from the period's end back to the one that was in force at its beginning.
-async fn sum(service: &Service, period: &Period, customer: &str, vehicle: &str) -> Result<Availability, Problem> {
+async fn sum(
+    service: &Service,
+    period: &Period,
+    customer: &str,
+    vehicle: &str,
+) -> Result<(Availability, Vec<Outage>), Problem> {
     let mut tally = Tally::over(period.from, period.to, &period.blind);
     let mut query = TransitionQuery {
         customer: Some(customer.to_owned()),
@@ -162,7 +237,7 @@ async fn sum(service: &Service, period: &Period, customer: &str, vehicle: &str) 
     };
     loop {
         let rows = service.store.transitions(&query).await.map_err(|error| Problem::store(&error))?;
-        let older = rows.iter().all(|row| tally.since(row.change.at, row.change.to));
+        let older = rows.iter().all(|row| tally.since(row.change.at, row.change.to, row.change.cause));
         let Some(last) = rows.last().filter(|_| older && rows.len() == READ_ROWS as usize) else {
             return Ok(tally.end());
         };

@@ -46,10 +46,18 @@ pub async fn list(request: HttpRequest, service: web::Data<Service>) -> Result<H
     let place = params.cursor::<Place>()?;
     let after = place.as_ref().map(|place| place.after.as_str());
     let board = service.feed.board();
-    let mut names = service.customers.names_after(after, limit + 1);
-    names.extend(board.customers(after).take(limit + 1).map(|(customer, _)| customer.to_string()));
-    names.sort();
-    names.dedup();
+    let caller = params.caller();
+    let mut names: Vec<String> = match &caller.customer {
+        Some(own) => vec![own.to_string()],
+        None => {
+            let mut names = service.customers.names_after(after, limit + 1);
+            names.extend(board.customers(after).take(limit + 1).map(|(customer, _)| customer.to_string()));
+            names.sort();
+            names.dedup();
+            names
+        }
+    };
+    names.retain(|name| after.is_none_or(|after| name.as_str() > after) && is_known(&service, &board, name));
     let more = names.len() > limit;
     names.truncate(limit);
     let next = names.last().filter(|_| more).map(|last| cursor(&Place { after: last.clone() }));

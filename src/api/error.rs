@@ -7,6 +7,7 @@ use actix_web::{HttpRequest, HttpResponse, ResponseError};
 use serde::Serialize;
 
 use crate::domain::access::{Denied, Scope};
+use crate::domain::time::Millis;
 
 /// One wrong field.
 #[derive(Debug, Clone, Serialize)]
@@ -33,13 +34,17 @@ pub struct Problem {
     scope: Option<&'static str>,
     #[serde(skip)]
     allow: Option<&'static str>,
+    /// Seconds to wait before trying again.
+    #[serde(skip)]
+    retry_after_s: u32,
 }
 
 impl Problem {
     fn new(status: StatusCode, detail: impl Into<String>) -> Self {
         let title = status.canonical_reason().unwrap_or("Error");
         let (status, detail) = (status.as_u16(), detail.into());
-        Self { kind: "about:blank", title, status, detail, errors: Vec::new(), scope: None, allow: None }
+        let kind = "about:blank";
+        Self { kind, title, status, detail, errors: Vec::new(), scope: None, allow: None, retry_after_s: 1 }
     }
 
     /// 422: a value that is understood, but cannot be.
@@ -108,6 +113,22 @@ impl Problem {
         Self::new(StatusCode::TOO_MANY_REQUESTS, detail)
     }
 
+    /// 429: too often; `wait` says when one more fits.
+    pub fn limited(detail: impl Into<String>, wait: Millis) -> Self {
+        let retry_after_s = u32::try_from((wait.max(1) as u64).div_ceil(1_000)).unwrap_or(u32::MAX);
+        Self { retry_after_s, ..Self::busy(detail) }
+    }
+
+    /// 403: asked by a page that may not.
+    pub fn foreign_page(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, detail)
+    }
+
+    /// 408: the request did not come in time.
+    pub fn timeout(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::REQUEST_TIMEOUT, detail)
+    }
+
     /// 503: the store does not answer. What it said is logged, not sent.
     pub fn store(error: &anyhow::Error) -> Self {
         tracing::warn!("a request could not read the store: {error:#}");
@@ -136,7 +157,10 @@ impl ResponseError for Problem {
             response.insert_header((WWW_AUTHENTICATE, "Bearer realm=\"rollcall\""));
         }
         if self.status == StatusCode::TOO_MANY_REQUESTS || self.status == StatusCode::SERVICE_UNAVAILABLE {
-            response.insert_header((RETRY_AFTER, "1"));
+            response.insert_header((RETRY_AFTER, self.retry_after_s));
+        }
+        if self.status == StatusCode::REQUEST_TIMEOUT {
+            response.force_close();
         }
         response.json(self)
     }

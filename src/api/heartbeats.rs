@@ -9,9 +9,11 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::Service;
+use super::auth::Caller;
 use super::body;
 use super::error::Problem;
 use super::params::Params;
+use crate::domain::access::Scope;
 use crate::domain::heartbeat::{self, Format, Heartbeat, Refusal, Refused};
 
 /// Most heartbeats in one request.
@@ -35,9 +37,9 @@ pub async fn take(
     payload: web::Payload,
     service: web::Data<Service>,
 ) -> Result<HttpResponse, Problem> {
-    Params::read(&request, &[])?;
+    let params = Params::read(&request, &[])?;
     body::kind(&request, body::JSON)?;
-    let body = body::read(payload).await?;
+    let body = body::read(payload, body::BODY_BYTES_MAX).await?;
     let single = body.trim_ascii_start().first() == Some(&b'{');
     let items: Vec<&RawValue> = if single {
         vec![serde_json::from_slice(&body).map_err(|error| Problem::unreadable(error.to_string()))?]
@@ -50,15 +52,17 @@ pub async fn take(
     }
     let mut answer = Answer { accepted: 0, refused: Vec::new() };
     for (index, item) in items.into_iter().enumerate() {
-        match take_one(&service, item.get()) {
+        match take_one(&service, params.caller(), item.get()) {
             Ok(true) => answer.accepted += 1,
             Ok(false) => {
                 let detail =
                     format!("intake is full; {} heartbeats were taken, send again from there", answer.accepted);
                 return Err(Problem::busy(detail));
             }
-            Err((field, problem)) if single => return Err(Problem::field(&field, problem)),
-            Err((field, problem)) => {
+            Err(Fault::Foreign(detail)) if single => return Err(Problem::forbidden(Scope::Ingest, detail)),
+            Err(Fault::Foreign(problem)) => answer.refused.push(RefusedItem { index, problem }),
+            Err(Fault::Field(field, problem)) if single => return Err(Problem::field(&field, problem)),
+            Err(Fault::Field(field, problem)) => {
                 answer.refused.push(RefusedItem { index, problem: format!("{field}: {problem}") });
             }
         }
@@ -66,15 +70,26 @@ pub async fn take(
     Ok(HttpResponse::Accepted().json(answer))
 }
 
-/// `false` when intake is full; an error names the field.
-fn take_one(service: &Service, item: &str) -> Result<bool, (String, String)> {
+/// Why a heartbeat is not taken.
+enum Fault {
+    /// A field and what is wrong with it.
+    Field(String, String),
+    /// The caller may not speak for this vehicle.
+    Foreign(String),
+}
+
+/// `false` when intake is full.
+fn take_one(service: &Service, caller: &Caller, item: &str) -> Result<bool, Fault> {
     let outcome = read_one(item).and_then(|(customer, vehicle, beat)| {
+        if !caller.may_send(&customer, &vehicle) {
+            return Ok(Err(Fault::Foreign(format!("this key may not send as '{vehicle}' of customer '{customer}'"))));
+        }
         let refused = |refused: Refused| (field_of(&refused), refused);
-        service.door.take_heartbeat(&customer, &vehicle, beat).map_err(refused)
+        service.door.take_heartbeat(&customer, &vehicle, beat).map(Ok).map_err(refused)
     });
-    outcome.map_err(|(field, refused)| {
+    outcome.unwrap_or_else(|(field, refused)| {
         service.door.note_refused(&refused, "http", item.as_bytes());
-        (field, refused.detail)
+        Err(Fault::Field(field, refused.detail))
     })
 }
 

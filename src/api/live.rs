@@ -5,11 +5,13 @@ use std::sync::Arc;
 
 use actix_web::http::header::ContentType;
 use actix_web::{HttpRequest, HttpResponse, web};
+use serde::Serialize;
 
 use super::Service;
 use super::error::Problem;
 use super::params::Params;
 use super::vehicles::read_filter;
+use crate::domain::time::{self, Millis};
 use crate::live::session;
 
 /// Upgrades the request; one that is no WebSocket handshake is 400.
@@ -18,10 +20,27 @@ pub async fn upgrade(
     body: web::Payload,
     service: web::Data<Service>,
 ) -> Result<HttpResponse, Problem> {
-    let params = Params::read(&request, &["customer", "status"])?;
+    let params = Params::read(&request, &["customer", "status", "ticket"])?;
     let filter = read_filter(&params)?;
-    session::start(&request, body, Arc::clone(&service.feed), service.hub.clone(), filter)
+    let ended = Arc::clone(&service.access).ended(Arc::clone(&params.caller().0));
+    let ended = Box::pin(async move { ended.await.to_string() });
+    session::start(&request, body, Arc::clone(&service.feed), service.hub.clone(), filter, ended)
         .map_err(|fault| Problem::unreadable(format!("this is no WebSocket handshake: {fault}")))
+}
+
+#[derive(Serialize)]
+struct Ticket {
+    ticket: String,
+    #[serde(serialize_with = "time::as_text::serialize")]
+    expires_at: Millis,
+}
+
+/// A ticket for one WebSocket, `GET /live?ticket=`, for browsers: they can send no header there.
+pub async fn ticket(request: HttpRequest, service: web::Data<Service>) -> Result<HttpResponse, Problem> {
+    let params = Params::read(&request, &[])?;
+    let made = service.access.ticket(Arc::clone(&params.caller().0));
+    let (ticket, expires_at) = made.ok_or_else(|| Problem::busy("there are no random bytes; try again"))?;
+    Ok(HttpResponse::Created().json(Ticket { ticket, expires_at }))
 }
 
 /// The whole fleet of a filter in columns; the WebSocket `rollcall.v1.bin` resumes from it. Written on a thread that

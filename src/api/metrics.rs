@@ -60,8 +60,13 @@ impl Collector for Scrape {
         let (turned_away, timed_out) = (service.unwelcome)();
         counter(&mut out, "mqtt_turned_away", "Connections over a limit of the embedded broker", turned_away)?;
         counter(&mut out, "mqtt_connect_timeouts", "Connections that sent no CONNECT in time", timed_out)?;
+        counter(&mut out, "access_denied", "Keys and tickets that were turned away", service.access.denied())?;
         gauge(&mut out, "dashboards", "WebSocket clients", service.feed.dashboards() as i64)?;
         gauge(&mut out, "store_up", "1 while the store takes writes", i64::from(service.health.fault().is_none()))?;
+        gauge(&mut out, "stats_streams", "Streams of statistics", service.streams.open() as i64)?;
+        let help = "Windows computed for streams of statistics, each for all who listen to the same";
+        counter(&mut out, "stats_computations", help, service.streams.computations())?;
+        self.http(&mut out)?;
         self.spool(&mut out)?;
         let help = "Stored statuses that somebody changed and that were mended from their transitions";
         counter(&mut out, "store_repairs", help, service.health.repaired())?;
@@ -74,6 +79,19 @@ impl Collector for Scrape {
 }
 
 impl Scrape {
+    fn http(&self, out: &mut DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let visitors = &self.0.visitors;
+        gauge(out, "http_connections", "Connections to the HTTP door", visitors.count() as i64)?;
+        counter(out, "http_turned_away", "HTTP connections over a limit", visitors.turned_away())?;
+        counter(out, "http_silent", "HTTP connections closed for their silence", visitors.fallen_silent())?;
+        counter(
+            out,
+            "http_limited",
+            "Requests answered 429 by a limit of their address or key",
+            self.0.porter.limited(),
+        )
+    }
+
     fn spool(&self, out: &mut DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
         let health = &self.0.health;
         let spool = health.spool().unwrap_or_default();

@@ -1,8 +1,9 @@
-//! The HTTP door: the table of all routes, and what their handlers share.
+//! The HTTP door: the table of all routes with who may use them, and what their handlers share.
 //! Reads the board (live) and the store (history); feeds the door with heartbeats; hands WebSockets to live sessions.
 
 mod assets;
-pub mod auth;
+mod audit;
+mod auth;
 mod availability;
 mod body;
 mod canary;
@@ -12,6 +13,7 @@ mod error;
 mod export;
 mod heartbeats;
 mod import;
+mod keys;
 mod live;
 mod map;
 mod metrics;
@@ -19,24 +21,31 @@ mod openapi;
 mod orders;
 mod page;
 mod params;
+pub mod porter;
 mod quarantine;
 pub mod rate;
 mod refused;
 mod registry;
 mod stats;
+pub mod stats_stream;
 mod status;
 mod transitions;
 mod vehicles;
+mod vehicles_at;
+pub mod visitors;
 mod warnings;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use actix::Addr;
-use actix_web::middleware::{Compress, DefaultHeaders};
-use actix_web::{Resource, Route, guard, web};
+use actix_cors::Cors;
+use actix_web::middleware::{Compress, Condition, DefaultHeaders};
+use actix_web::{FromRequest, Handler, Resource, Responder, Route, guard, web};
 
+use crate::access::Access;
 use crate::clock::Clock;
+use crate::domain::access::Scope::{Admin, Ingest, Manage, Read};
 use crate::domain::policy::Rules;
 use crate::fleet::customers::Customers;
 use crate::fleet::desk::Desk;
@@ -49,13 +58,17 @@ use crate::ingest::door::Door;
 use crate::ingest::publisher;
 use crate::live::feed::Feed;
 use crate::live::hub::Hub;
-use crate::settings::Map as MapSettings;
+use crate::settings::{Map as MapSettings, Origin};
 use crate::store::Store;
 use crate::telemetry::warnings::Warnings;
+use auth::Gate::{self, Customer, Fleet, Public, Socket};
+use auth::gated;
 use error::Problem;
 
 /// What the handlers share.
 pub struct Service {
+    /// Who may come in.
+    pub access: Arc<Access>,
     /// The board and the live push.
     pub feed: Arc<Feed>,
     /// Its writer.
@@ -70,6 +83,8 @@ pub struct Service {
     pub store: Arc<dyn Store>,
     /// How far the statistics are.
     pub counted: Arc<Counted>,
+    /// Who listens to them.
+    pub streams: stats_stream::Streams,
     /// How the store is doing.
     pub health: Arc<StoreHealth>,
     /// Counters of the fleet.
@@ -92,6 +107,10 @@ pub struct Service {
     pub connections: Box<dyn Fn() -> usize + Send + Sync>,
     /// MQTT connections turned away, and those that did not say who they are in time.
     pub unwelcome: Box<dyn Fn() -> (u64, u64) + Send + Sync>,
+    /// Who is connected by HTTP.
+    pub visitors: Arc<visitors::Visitors>,
+    /// The rules of the HTTP door.
+    pub porter: porter::Porter,
     /// Serve the dashboard from this folder.
     pub web_dir: Option<PathBuf>,
     /// Largest import, in bytes.
@@ -108,61 +127,101 @@ pub struct Service {
 pub fn routes(config: &mut web::ServiceConfig, service: web::Data<Service>) {
     let api = web::scope("/api/v1")
         .wrap(DefaultHeaders::new().add(("Cache-Control", "no-store")))
-        .service(get("/vehicles", read().to(vehicles::list)))
-        .service(get("/vehicles/export", read().to(export::export)))
-        .service(only("/vehicles/import", "POST", web::post().to(import::import)))
-        .service(several(
+        .service(get("/vehicles", read(Customer(Read), vehicles::list)))
+        .service(get("/vehicles/export", read(Customer(Read), export::export)))
+        .service(only("/vehicles/import", "POST", [gated(web::post(), Customer(Manage), import::import)]))
+        .service(only(
             "/customers/{customer}/vehicles/{vehicle}",
             "GET, HEAD, PUT, PATCH, DELETE",
             [
-                read().to(vehicles::one),
-                web::put().to(registry::put),
-                web::patch().to(registry::patch),
-                web::delete().to(registry::delete),
+                read(Customer(Read), vehicles::one),
+                gated(web::put(), Customer(Manage), registry::put),
+                gated(web::patch(), Customer(Manage), registry::patch),
+                gated(web::delete(), Customer(Manage), registry::delete),
             ],
         ))
-        .service(only("/customers/{customer}/vehicles/{vehicle}/transfer", "POST", web::post().to(registry::transfer)))
-        .service(get("/customers/{customer}/vehicles/{vehicle}/transfers", read().to(registry::transfers)))
-        .service(get("/customers/{customer}/vehicles/{vehicle}/transitions", read().to(transitions::of_vehicle)))
-        .service(get("/customers/{customer}/vehicles/{vehicle}/availability", read().to(availability::of_vehicle)))
-        .service(get("/availability", read().to(availability::of_fleet)))
-        .service(get("/stats", read().to(stats::list)))
-        .service(get("/transitions", read().to(transitions::of_fleet)))
-        .service(several(
+        .service(only(
+            "/customers/{customer}/vehicles/{vehicle}/transfer",
+            "POST",
+            [gated(web::post(), Fleet(Manage), registry::transfer)],
+        ))
+        .service(get("/customers/{customer}/vehicles/{vehicle}/transfers", read(Customer(Read), registry::transfers)))
+        .service(get(
+            "/customers/{customer}/vehicles/{vehicle}/transitions",
+            read(Customer(Read), transitions::of_vehicle),
+        ))
+        .service(get(
+            "/customers/{customer}/vehicles/{vehicle}/availability",
+            read(Customer(Read), availability::of_vehicle),
+        ))
+        .service(get("/availability", read(Customer(Read), availability::of_fleet)))
+        .service(get("/stats", read(Customer(Read), stats::list)))
+        .service(only("/stats/stream", "GET", [gated(web::get(), Customer(Read), stats_stream::open)]))
+        .service(get("/transitions", read(Customer(Read), transitions::of_fleet)))
+        .service(only(
             "/customers",
             "GET, HEAD, POST",
-            [read().to(customers::list), web::post().to(customers::create)],
+            [read(Customer(Read), customers::list), gated(web::post(), Fleet(Manage), customers::create)],
         ))
-        .service(several(
+        .service(only(
             "/customers/{customer}",
             "GET, HEAD, PATCH, DELETE",
-            [read().to(customers::one), web::patch().to(customers::patch), web::delete().to(customers::delete)],
+            [
+                read(Customer(Read), customers::one),
+                gated(web::patch(), Customer(Manage), customers::patch),
+                gated(web::delete(), Fleet(Manage), customers::delete),
+            ],
         ))
-        .service(get("/status", read().to(status::status)))
-        .service(get("/refused", read().to(refused::list)))
-        .service(get("/quarantine", read().to(quarantine::list)))
-        .service(only("/quarantine/{customer}/{vehicle}/accept", "POST", web::post().to(quarantine::accept)))
-        .service(only("/quarantine/{customer}/{vehicle}", "DELETE", web::delete().to(quarantine::dismiss)))
-        .service(get("/warnings", read().to(warnings::list)))
-        .service(get("/observation-gaps", read().to(status::observation_gaps)))
-        .service(only("/heartbeats", "POST", web::post().to(heartbeats::take)))
-        .service(get("/live", read().to(live::upgrade)))
-        .service(get("/live/snapshot", read().to(live::snapshot)))
-        .service(get("/map", read().to(map::settings)))
-        .service(only("/demo/{customer}/{vehicle}/silence", "POST", web::post().to(demo::silence)))
-        .service(only("/demo/{customer}/{vehicle}/wake", "POST", web::post().to(demo::wake)))
-        .service(get("/openapi.json", read().to(openapi::document)))
+        .service(get("/status", read(Customer(Read), status::status)))
+        .service(get("/refused", read(Fleet(Read), refused::list)))
+        .service(get("/quarantine", read(Customer(Read), quarantine::list)))
+        .service(only(
+            "/quarantine/{customer}/{vehicle}/accept",
+            "POST",
+            [gated(web::post(), Customer(Manage), quarantine::accept)],
+        ))
+        .service(only(
+            "/quarantine/{customer}/{vehicle}",
+            "DELETE",
+            [gated(web::delete(), Customer(Manage), quarantine::dismiss)],
+        ))
+        .service(get("/warnings", read(Customer(Read), warnings::list)))
+        .service(get("/observation-gaps", read(Customer(Read), status::observation_gaps)))
+        .service(only("/heartbeats", "POST", [gated(web::post(), Customer(Ingest), heartbeats::take)]))
+        .service(get("/live", read(Socket(Read), live::upgrade)))
+        .service(get("/live/snapshot", read(Customer(Read), live::snapshot)))
+        .service(only("/live/ticket", "POST", [gated(web::post(), Customer(Read), live::ticket)]))
+        .service(only(
+            "/keys",
+            "GET, HEAD, POST",
+            [read(Customer(Admin), keys::list), gated(web::post(), Customer(Admin), keys::create)],
+        ))
+        .service(only(
+            "/keys/{key}",
+            "GET, HEAD, DELETE",
+            [read(Customer(Admin), keys::one), gated(web::delete(), Customer(Admin), keys::revoke)],
+        ))
+        .service(get("/audit", read(Customer(Admin), audit::list)))
+        .service(get("/map", read(Customer(Read), map::settings)))
+        .service(only(
+            "/demo/{customer}/{vehicle}/silence",
+            "POST",
+            [gated(web::post(), Customer(Manage), demo::silence)],
+        ))
+        .service(only("/demo/{customer}/{vehicle}/wake", "POST", [gated(web::post(), Customer(Manage), demo::wake)]))
+        .service(get("/openapi.json", read(Public, openapi::document)))
         .configure(openapi::page)
         .default_service(web::to(error::unknown_path));
     config
+        .app_data(web::Data::from(Arc::clone(&service.access)))
         .app_data(service)
         .app_data(web::PayloadConfig::new(body::BODY_BYTES_MAX))
-        .service(get("/healthz", read().to(status::healthz)))
-        .service(get("/readyz", read().to(status::readyz)))
-        .service(get("/metrics", read().to(metrics::text)))
-        .service(get("/openapi.json", read().to(openapi::document)))
+        .service(get("/healthz", read(Public, status::healthz)))
+        .service(get("/readyz", read(Public, status::readyz)))
+        .service(get("/metrics", read(Fleet(Read), metrics::text)))
+        .service(get("/openapi.json", read(Public, openapi::document)))
         .service(web::redirect("/docs", "/api/v1/docs/"))
-        .service(get("/", read().to(page::page)))
+        .service(get("/", read(Public, page::page)))
         .service(api)
         .default_service(web::to(assets::serve));
 }
@@ -173,16 +232,33 @@ fn content_security_policy(map: &MapSettings) -> String {
     let hosts: String = map.origins().iter().map(|origin| format!(" {origin}")).collect();
     format!(
         "default-src 'self'; connect-src 'self' ws: wss:{hosts}; img-src 'self' data: blob:{hosts}; \
-         worker-src 'self'; style-src 'self'; frame-ancestors 'none'; base-uri 'none'"
+         worker-src 'self'; style-src 'self'; object-src 'none'; form-action 'self'; \
+         frame-ancestors 'none'; base-uri 'none'"
     )
 }
 
 /// Headers of every answer. Compression leaves WebSockets alone.
-pub fn headers(map: &MapSettings) -> DefaultHeaders {
-    DefaultHeaders::new()
+/// `secure`: over HTTPS, which browsers are to insist on from then on, for half a year.
+pub fn headers(map: &MapSettings, secure: bool) -> DefaultHeaders {
+    let headers = DefaultHeaders::new()
         .add(("Content-Security-Policy", content_security_policy(map)))
         .add(("X-Content-Type-Options", "nosniff"))
-        .add(("Referrer-Policy", "no-referrer"))
+        .add(("X-Frame-Options", "DENY"))
+        .add(("Cross-Origin-Opener-Policy", "same-origin"))
+        .add(("Permissions-Policy", "camera=(), microphone=(), geolocation=()"))
+        .add(("Referrer-Policy", "no-referrer"));
+    if secure { headers.add(("Strict-Transport-Security", "max-age=15768000")) } else { headers }
+}
+
+/// What pages of the listed origins are told that they may do. None listed: nobody is told anything.
+pub fn cross_origin(origins: &[Origin]) -> Condition<Cors> {
+    let listed = origins.iter().fold(Cors::default(), |cors, origin| cors.allowed_origin(origin.as_str()));
+    let cors = listed
+        .allowed_methods(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"])
+        .allowed_headers(["authorization", "content-type", "if-match", "if-none-match"])
+        .expose_headers(["etag", "retry-after", "location"])
+        .max_age(600);
+    Condition::new(!origins.is_empty(), cors)
 }
 
 /// Compression of answers, for clients that ask for it.
@@ -190,21 +266,23 @@ pub fn compression() -> Compress {
     Compress::default()
 }
 
-fn read() -> Route {
-    web::route().guard(guard::Any(guard::Get()).or(guard::Head()))
-}
-
 /// GET, and HEAD, which is answered alike but without the body.
-fn get(path: &str, handler: Route) -> Resource {
-    only(path, "GET, HEAD", handler)
+fn read<F, Args>(gate: Gate, handler: F) -> Route
+where
+    F: Handler<Args>,
+    Args: FromRequest + 'static,
+    F::Output: Responder + 'static,
+{
+    gated(web::route().guard(guard::Any(guard::Get()).or(guard::Head())), gate, handler)
 }
 
-fn only(path: &str, method: &'static str, route: Route) -> Resource {
-    several(path, method, [route])
+/// A path with nothing but [`read`].
+fn get(path: &str, route: Route) -> Resource {
+    only(path, "GET, HEAD", [route])
 }
 
-fn several<const N: usize>(path: &str, methods: &'static str, routes: [Route; N]) -> Resource {
+/// A path with these routes; `methods` are all of theirs.
+fn only<const N: usize>(path: &str, methods: &'static str, routes: [Route; N]) -> Resource {
     let refuse = move || async move { Err::<actix_web::HttpResponse, Problem>(Problem::method(methods)) };
-    let resource = routes.into_iter().fold(web::resource(path), Resource::route);
-    resource.default_service(web::to(refuse))
+    routes.into_iter().fold(web::resource(path), Resource::route).default_service(web::to(refuse))
 }

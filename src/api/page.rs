@@ -7,8 +7,10 @@ use serde::Serialize;
 
 use super::Service;
 use super::assets;
+use super::auth::Caller;
 use super::error::{self, Problem};
 use super::vehicles::{CountsView, TEXT_BYTES_MAX};
+use crate::domain::access::Scope;
 use crate::domain::firsts::{Order, first_rows};
 use crate::domain::query::{Filter, Query, Statuses};
 use crate::domain::time::rfc3339;
@@ -22,8 +24,10 @@ const PLACE: &str = "<!-- first rows -->";
 
 #[derive(Serialize)]
 struct First<'a> {
+    /// The version of the service that wrote the page; the first frame of a connection names the one that runs.
+    service: &'a str,
     server_time: String,
-    /// Of the whole fleet.
+    /// Of the whole fleet that the reader may see.
     counts: CountsView,
     /// Under the filters but the status, so that each status button says what it would show.
     tally: CountsView,
@@ -36,7 +40,13 @@ struct First<'a> {
 pub async fn page(request: HttpRequest, service: web::Data<Service>) -> Result<HttpResponse, Problem> {
     let Some((index, _)) = assets::file(&service, "index.html") else { return error::unknown_path(request).await };
     let index = String::from_utf8_lossy(&index);
-    let first = read_address(request.query_string()).and_then(|(query, order)| first_json(&service, &query, order));
+    // Whoever is not known yet gets the page without anything in it.
+    let reader = Caller::of(&request).ok().filter(|caller| caller.scopes.has(Scope::Read));
+    let first = reader.and_then(|caller| {
+        let (mut query, order) = read_address(request.query_string())?;
+        query.filter.own.clone_from(&caller.customer);
+        first_json(&service, &query, order)
+    });
     let element = first.map(|json| format!(r#"<script type="application/json" id="first-rows">{json}</script>"#));
     let page = index.replacen(PLACE, &element.unwrap_or_default(), 1);
     let mut response = HttpResponse::Ok();
@@ -49,8 +59,9 @@ fn first_json(service: &Service, query: &Query, order: Order) -> Option<String> 
     let (rows, tally) = first_rows(&board, query, order, ROWS);
     let allowed = Status::ALL.into_iter().filter(|status| query.filter.statuses.allows(*status));
     let first = First {
+        service: env!("CARGO_PKG_VERSION"),
         server_time: rfc3339(service.clock.date(service.clock.now())),
-        counts: board.counts(&Filter::default()).into(),
+        counts: board.counts(&Filter::default().within(query.filter.own.clone())).into(),
         total: allowed.map(|status| tally.of(status)).sum(),
         tally: tally.into(),
         items: rows.into_iter().map(VehicleView::whole).collect(),

@@ -9,6 +9,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::auth::Caller;
 use super::error::Problem;
 use crate::domain::time::{self, Millis};
 
@@ -17,33 +18,42 @@ const LIMIT_DEFAULT: usize = 50;
 /// Most rows of a page.
 const LIMIT_MAX: usize = 1_000;
 
-/// The parameters of one request.
+/// The parameters of one request, and who asks.
 #[derive(Debug)]
-pub struct Params(BTreeMap<String, String>);
+pub struct Params {
+    given: BTreeMap<String, String>,
+    caller: Caller,
+}
 
 impl Params {
     /// Reads the query string; `known` are the names this path understands.
     ///
     /// # Errors
-    /// The parameter that is unknown or given twice.
+    /// The parameter that is unknown or given twice. 401 for everybody on a route that has no gate.
     pub fn read(request: &HttpRequest, known: &[&str]) -> Result<Self, Problem> {
+        let caller = Caller::of(request)?;
         let pairs: Vec<(String, String)> = serde_urlencoded::from_str(request.query_string())
             .map_err(|error| Problem::unreadable(format!("the query string cannot be read: {error}")))?;
-        let mut params = BTreeMap::new();
+        let mut given = BTreeMap::new();
         for (name, value) in pairs {
             if !known.contains(&name.as_str()) {
                 return Err(Problem::field(&name, format!("is unknown here; known are {}", known.join(", "))));
             }
-            if params.insert(name.clone(), value).is_some() {
+            if given.insert(name.clone(), value).is_some() {
                 return Err(Problem::field(&name, "is given twice"));
             }
         }
-        Ok(Self(params))
+        Ok(Self { given, caller })
+    }
+
+    /// Who asks.
+    pub fn caller(&self) -> &Caller {
+        &self.caller
     }
 
     /// A parameter's text; absent and empty are the same.
     pub fn text(&self, name: &str) -> Option<&str> {
-        self.0.get(name).map(String::as_str).filter(|text| !text.is_empty())
+        self.given.get(name).map(String::as_str).filter(|text| !text.is_empty())
     }
 
     /// Parses a parameter with a function that explains what is wrong.

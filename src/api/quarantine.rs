@@ -6,11 +6,11 @@ use std::sync::Arc;
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
 
-use super::Service;
 use super::error::Problem;
 use super::params::{Params, cursor};
-use super::registry;
-use crate::domain::ids::{self, VehicleKey};
+use super::vehicles::read_customer;
+use super::{Service, audit, registry};
+use crate::domain::ids::VehicleKey;
 use crate::domain::time::{self, Millis};
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -36,14 +36,14 @@ struct Page {
     items: Vec<Item>,
     next_cursor: Option<String>,
     total: usize,
-    dropped: u64,
+    /// Of all customers, so only for whoever may see them.
+    dropped: Option<u64>,
 }
 
 /// A page of the strangers, by customer and vehicle.
 pub async fn list(request: HttpRequest, service: web::Data<Service>) -> Result<HttpResponse, Problem> {
     let params = Params::read(&request, &["customer", "limit", "cursor"])?;
-    let customer = params
-        .parsed("customer", |text| ids::check_customer(text).map(str::to_owned).map_err(|bad| bad.to_string()))?;
+    let customer = read_customer(&params)?;
     let place = params.cursor::<Place>()?;
     let after = place.map(|place| VehicleKey { customer: place.customer.into(), vehicle: place.vehicle.into() });
     let found = service.door.quarantine().page(customer.as_deref(), after, params.limit()?);
@@ -57,7 +57,7 @@ pub async fn list(request: HttpRequest, service: web::Data<Service>) -> Result<H
         last_seen: stranger.last_seen,
         heartbeats: stranger.heartbeats,
     });
-    let (total, dropped) = (found.total, found.dropped);
+    let (total, dropped) = (found.total, params.caller().customer.is_none().then_some(found.dropped));
     Ok(HttpResponse::Ok().json(Page { items: items.collect(), next_cursor, total, dropped }))
 }
 
@@ -83,6 +83,7 @@ pub async fn accept(
     if !new {
         return Err(known());
     }
+    audit::note(&service, &request, "quarantine.accepted", Some(Arc::clone(&key.customer)), key.to_string()).await;
     registry::shown(&service, &key, 0, true).await
 }
 
@@ -93,11 +94,12 @@ pub async fn dismiss(
     service: web::Data<Service>,
 ) -> Result<HttpResponse, Problem> {
     Params::read(&request, &[])?;
-    if service.door.quarantine().remove(&stranger(&path)?) {
-        Ok(HttpResponse::NoContent().finish())
-    } else {
-        Err(nobody(&path))
+    let key = stranger(&path)?;
+    if !service.door.quarantine().remove(&key) {
+        return Err(nobody(&path));
     }
+    audit::note(&service, &request, "quarantine.dismissed", Some(Arc::clone(&key.customer)), key.to_string()).await;
+    Ok(HttpResponse::NoContent().finish())
 }
 
 fn stranger(path: &(String, String)) -> Result<VehicleKey, Problem> {

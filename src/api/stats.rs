@@ -10,7 +10,7 @@ use super::Service;
 use super::availability::blind_intervals;
 use super::error::Problem;
 use super::params::Params;
-use super::vehicles::is_known;
+use super::vehicles::read_known_customer;
 use crate::domain::availability::Blind;
 use crate::domain::calendar::{Calendar, Resolution};
 use crate::domain::statistics::{Bucket, Period};
@@ -30,13 +30,14 @@ pub struct Subject {
 }
 
 /// An answer.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 pub struct Statistics {
     resolution: &'static str,
     tz: &'static str,
     customer: Option<String>,
+    /// Where the first bucket begins.
     #[serde(serialize_with = "time::as_text::serialize")]
-    from: Millis,
+    pub from: Millis,
     #[serde(serialize_with = "time::as_text::serialize")]
     to: Millis,
     /// Oldest first, without holes.
@@ -58,6 +59,14 @@ pub async fn list(request: HttpRequest, service: web::Data<Service>) -> Result<H
     Ok(HttpResponse::Ok().json(subject.statistics(&service, from, to).await?))
 }
 
+impl Statistics {
+    /// The same period with some of its buckets.
+    pub fn only(&self, which: impl Fn(&Bucket) -> bool) -> Self {
+        let items = self.items.iter().filter(|bucket| which(bucket)).cloned().collect();
+        Self { customer: self.customer.clone(), items, ..*self }
+    }
+}
+
 impl Subject {
     /// Reads the parameters that name it.
     ///
@@ -73,10 +82,7 @@ impl Subject {
         if zone.is_some_and(|zone| zone != Tz::UTC) && matches!(resolution, Resolution::Minute | Resolution::Hour) {
             return Err(Problem::field("tz", "is for resolution day and month; minutes and hours are those of UTC"));
         }
-        let customer = params.text("customer").map(str::to_owned);
-        if let Some(name) = customer.as_ref().filter(|name| !is_known(service, &service.feed.board(), name)) {
-            return Err(Problem::field("customer", format!("there is no customer '{name}'")));
-        }
+        let customer = read_known_customer(service, params)?;
         Ok(Self { customer, calendar: Calendar { resolution, zone: zone.unwrap_or(Tz::UTC) } })
     }
 

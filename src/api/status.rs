@@ -3,31 +3,47 @@
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::Service;
 use super::canary;
 use super::error::Problem;
 use super::params::Params;
 use super::vehicles::CountsView;
+use crate::domain::query::Filter;
 use crate::domain::time::{self, Millis, rfc3339};
 
-/// Everything an operator asks first.
+/// Everything an operator asks first. Whoever may see one customer only gets what is about itself, and whether we hear:
+/// how busy the others are is their affair.
 pub async fn status(request: HttpRequest, service: web::Data<Service>) -> Result<HttpResponse, Problem> {
-    Params::read(&request, &[])?;
+    let params = Params::read(&request, &[])?;
+    let own = params.caller().customer.clone();
+    let is_of_all = own.is_none();
+    let counts: CountsView = service.feed.board().counts(&Filter::default().within(own)).into();
     let observation = service.feed.observation().1;
-    let lag = service.counters.detection_lag.summary();
-    let spool = service.health.spool();
-    let oldest = spool.and_then(|spool| spool.oldest);
-    let counts: CountsView = service.feed.board().counts(&Default::default()).into();
-    Ok(HttpResponse::Ok().json(json!({
+    let mut answer = json!({
         "version": env!("CARGO_PKG_VERSION"),
         "started_at": rfc3339(service.clock.date(service.clock.started_at())),
-        "clock": { "stepped_ms": service.clock.stepped(), "slept_ms": service.clock.slept() },
         "listening": observation.listening,
         "listening_since": observation.since.map(rfc3339),
         "blind_scope": if observation.listening { None } else { Some(observation.scope) },
         "blind_cause": if observation.listening { None } else { Some(observation.cause) },
+        "vehicles": counts,
+        "demo": service.demo.get().is_some(),
+    });
+    if is_of_all && let (Some(answer), Value::Object(whole)) = (answer.as_object_mut(), of_all(&service)) {
+        answer.extend(whole);
+    }
+    Ok(HttpResponse::Ok().json(answer))
+}
+
+/// What is about all customers together.
+fn of_all(service: &Service) -> Value {
+    let lag = service.counters.detection_lag.summary();
+    let spool = service.health.spool();
+    let oldest = spool.and_then(|spool| spool.oldest);
+    json!({
+        "clock": { "stepped_ms": service.clock.stepped(), "slept_ms": service.clock.slept() },
         "intake": {
             "per_s": service.rate.per_s(),
             "total": service.door.taken(),
@@ -35,7 +51,6 @@ pub async fn status(request: HttpRequest, service: web::Data<Service>) -> Result
             "waiting": service.registry.waiting(),
             "connections": (service.connections)(),
         },
-        "vehicles": counts,
         "store": {
             "kind": service.store.kind(),
             "ok": service.health.fault().is_none(),
@@ -46,11 +61,10 @@ pub async fn status(request: HttpRequest, service: web::Data<Service>) -> Result
             "stuck": service.health.stuck(),
             "repaired_rows": service.health.repaired(),
         },
-        "canary": canary::view(&service),
+        "canary": canary::view(service),
         "dashboards": service.feed.dashboards(),
-        "demo": service.demo.get().is_some(),
         "detection_lag_ms": { "p50": lag.p50, "p99": lag.p99, "max": lag.max },
-    })))
+    })
 }
 
 /// The process runs.

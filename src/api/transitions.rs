@@ -8,8 +8,7 @@ use super::Service;
 use super::error::Problem;
 use super::params::{Params, cursor};
 use super::registry::is_or_was_known;
-use super::vehicles::{is_known, no_vehicle};
-use crate::domain::ids;
+use super::vehicles::{no_vehicle, read_known_customer};
 use crate::domain::time::{self, Millis};
 use crate::domain::transition::{Evidence, Status, Transition, TransitionView};
 use crate::live::protocol::PositionView;
@@ -84,11 +83,7 @@ pub async fn of_vehicle(
 /// The transitions of the whole fleet.
 pub async fn of_fleet(request: HttpRequest, service: web::Data<Service>) -> Result<HttpResponse, Problem> {
     let params = Params::read(&request, &["customer", "to_status", "from", "to", "limit", "cursor"])?;
-    let customer = params.parsed("customer", |name| {
-        ids::check_customer(name).map_err(|bad| bad.to_string())?;
-        let known = is_known(&service, &service.feed.board(), name);
-        if known { Ok(name.to_owned()) } else { Err(format!("there is no customer '{name}'")) }
-    })?;
+    let customer = read_known_customer(&service, &params)?;
     let to_status = params.parsed("to_status", |list| {
         let words = list.split(',').filter(|word| !word.is_empty());
         words.map(|word| Status::from_word(word).ok_or_else(|| format!("'{word}' is no status"))).collect()

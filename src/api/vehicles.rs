@@ -1,4 +1,4 @@
-//! `GET /vehicles` and one vehicle: straight from the board.
+//! `GET /vehicles` and one vehicle: straight from the board; with `as_of` vehicles_at.rs answers.
 //! Fed by the board; the same vehicle form as on the WebSocket.
 
 use std::hash::BuildHasher;
@@ -11,7 +11,9 @@ use super::Service;
 use super::error::Problem;
 use super::params::{Params, cursor};
 use super::registry::etag;
+use super::vehicles_at;
 use crate::domain::board::{Board, Counts, Slot};
+use crate::domain::ids;
 use crate::domain::query::{Filter, Query, Sort};
 use crate::domain::transition::Status;
 use crate::live::protocol::VehicleView;
@@ -47,25 +49,31 @@ impl From<Counts> for CountsView {
     }
 }
 
+/// One page.
 #[derive(Serialize)]
-struct Page<'a> {
-    items: Vec<VehicleView<'a>>,
-    next_cursor: Option<String>,
-    total: u32,
-    counts: CountsView,
+pub struct Page<'a> {
+    /// The vehicles.
+    pub items: Vec<VehicleView<'a>>,
+    /// Where the next page begins.
+    pub next_cursor: Option<String>,
+    /// Vehicles of the whole question.
+    pub total: u32,
+    /// The same by status.
+    pub counts: CountsView,
 }
 
 /// A page of the fleet.
 pub async fn list(request: HttpRequest, service: web::Data<Service>) -> Result<HttpResponse, Problem> {
-    let params = Params::read(&request, &["customer", "status", "q", "tag", "sort", "limit", "cursor"])?;
+    let params = Params::read(&request, &["customer", "status", "q", "tag", "sort", "limit", "cursor", "as_of"])?;
+    if let Some(at) = params.time("as_of")? {
+        return vehicles_at::list(&service, &params, at).await;
+    }
     let (query, limit) = (read_query(&params)?, params.limit()?);
     let sort = params.parsed("sort", Sort::parse)?.unwrap_or_default();
     let question = FixedState::default().hash_one((&query, sort));
     let place = params.cursor::<Place>()?;
     let board = service.feed.board();
-    if let Some(unknown) = query.filter.customers.iter().find(|name| !is_known(&service, &board, name)) {
-        return Err(Problem::field("customer", format!("there is no customer '{unknown}'")));
-    }
+    all_known(&service, &board, &query.filter)?;
     let (slots, counts, next) = match (sort, place) {
         (Sort::Vehicle, None) => by_key(&board, &query, None, limit, question),
         (Sort::Vehicle, Some(Place::After { customer, vehicle, question: of })) if of == question => {
@@ -73,11 +81,11 @@ pub async fn list(request: HttpRequest, service: web::Data<Service>) -> Result<H
         }
         (_, None) if sort != Sort::Vehicle => {
             let order = board.order(&query, sort).into();
-            let number = service.orders.keep(std::sync::Arc::clone(&order));
+            let number = service.orders.keep((query.clone(), sort), std::sync::Arc::clone(&order));
             by_order(&board, &order, (number, 0), limit, question)
         }
         (_, Some(Place::Order { number, from, question: of })) if of == question => {
-            let kept = service.orders.get(number);
+            let kept = service.orders.get(number, &(query, sort));
             let order = kept.ok_or_else(|| Problem::field("cursor", "has expired; start again without it"))?;
             by_order(&board, &order, (number, from), limit, question)
         }
@@ -110,14 +118,52 @@ pub fn is_known(service: &Service, board: &Board, customer: &str) -> bool {
     board.knows_customer(customer) || service.customers.holds(customer)
 }
 
-/// The filter in `customer` and `status`.
+/// Whether all customers that a filter names are known to its reader. One that is another's is as unknown as one that
+/// never was.
+///
+/// # Errors
+/// 422 naming the first that is not.
+pub fn all_known(service: &Service, board: &Board, filter: &Filter) -> Result<(), Problem> {
+    let unknown = |name: &&String| !filter.allows_customer(name) || !is_known(service, board, name);
+    match filter.customers.iter().find(unknown) {
+        Some(unknown) => Err(Problem::field("customer", format!("there is no customer '{unknown}'"))),
+        None => Ok(()),
+    }
+}
+
+/// The filter in `customer` and `status`, of what the caller may see.
 ///
 /// # Errors
 /// 422 naming the parameter.
 pub fn read_filter(params: &Params) -> Result<Filter, Problem> {
     let (customers, statuses) = (params.text("customer"), params.text("status"));
     Filter::parse(customers.unwrap_or_default(), statuses.unwrap_or_default())
+        .map(|filter| filter.within(params.caller().customer.clone()))
         .map_err(|(name, problem)| Problem::field(name, problem))
+}
+
+/// The one customer in `customer`, as far as the caller may see it; without one the caller's own, if it has one.
+///
+/// # Errors
+/// 422 naming the parameter.
+pub fn read_customer(params: &Params) -> Result<Option<String>, Problem> {
+    let caller = params.caller();
+    let named = params.parsed("customer", |name| {
+        ids::check_customer(name).map_err(|bad| bad.to_string())?;
+        if caller.sees(name) { Ok(name.to_owned()) } else { Err(format!("there is no customer '{name}'")) }
+    })?;
+    Ok(named.or_else(|| caller.customer.as_deref().map(str::to_owned)))
+}
+
+/// As [`read_customer`]; one that is named is known too.
+///
+/// # Errors
+/// 422 naming the parameter.
+pub fn read_known_customer(service: &Service, params: &Params) -> Result<Option<String>, Problem> {
+    let customer = read_customer(params)?;
+    let named = params.text("customer").map(str::to_owned).into_iter().collect();
+    all_known(service, &service.feed.board(), &Filter { customers: named, ..Filter::default() })?;
+    Ok(customer)
 }
 
 fn read_query(params: &Params) -> Result<Query, Problem> {

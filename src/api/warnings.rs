@@ -14,8 +14,10 @@ struct Answer {
     items: Vec<Warning>,
 }
 
-/// Every warning, newest first.
+/// Every warning of vehicles the caller may see, newest first.
 pub async fn list(request: HttpRequest, service: web::Data<Service>) -> Result<HttpResponse, Problem> {
-    Params::read(&request, &[])?;
-    Ok(HttpResponse::Ok().json(Answer { items: service.warnings.list() }))
+    let params = Params::read(&request, &[])?;
+    let mut items = service.warnings.list();
+    items.retain(|warning| params.caller().sees(&warning.customer));
+    Ok(HttpResponse::Ok().json(Answer { items }))
 }

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use crate::gate::certificate::Certificate;
 use crate::ingest::subscriber::Address;
 use crate::ingest::topics::Topics;
 use crate::settings::Settings;
@@ -11,8 +12,11 @@ use crate::store::{self, local};
 /// How long a probe may take.
 const PROBE_MAX: Duration = Duration::from_secs(5);
 
-/// Prints the settings with secrets masked, and returns every fault found.
-pub async fn check(settings: &Settings) -> Vec<String> {
+/// Prints the settings with secrets masked.
+///
+/// # Errors
+/// Every fault found, a line each.
+pub async fn check(settings: &Settings) -> anyhow::Result<()> {
     println!("{}", serde_json::to_string_pretty(settings).unwrap_or_default());
     let mut faults = Vec::new();
     faults.extend(Topics::compile(&settings.mqtt.topics).err());
@@ -26,13 +30,20 @@ pub async fn check(settings: &Settings) -> Vec<String> {
     if let Some(folder) = folder.filter(|_| settings.store.local_dir.is_some() || !is_sqlite(settings)) {
         faults.extend(local::probe(&folder).err().map(|error| format!("{error:#}")));
     }
+    if let Some((cert, key)) = settings.tls.files() {
+        match Certificate::probe(cert, key) {
+            Ok(()) => println!("certificate: {} and its key fit", cert.display()),
+            Err(error) => faults.push(format!("{error:#}")),
+        }
+    }
     if let Some(url) = &settings.mqtt.broker {
         match probe_broker(url.expose()).await {
             Ok(()) => println!("broker: {} answers", url.shown()),
             Err(error) => faults.push(format!("the broker at {} cannot be reached: {error:#}", url.shown())),
         }
     }
-    faults
+    anyhow::ensure!(faults.is_empty(), faults.join("\nrollcall: "));
+    Ok(())
 }
 
 fn is_sqlite(settings: &Settings) -> bool {

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Parser, Subcommand};
 
 use super::check;
+use super::key::KeyCommand;
+use super::mosquitto_auth::Places;
 use super::replay::{ReplayClock, ReplayOptions};
 use crate::settings::{self, Settings, Span};
 
@@ -61,6 +63,18 @@ pub enum Command {
     },
     /// Bring the store's schema up to date and exit.
     Migrate,
+    /// Make, list and revoke API keys in the store; the first key comes from here.
+    Key {
+        /// What to do with them.
+        #[command(subcommand)]
+        command: KeyCommand,
+    },
+    /// Write the password and access files with which an external Mosquitto lets in the same keys.
+    MosquittoAuth {
+        /// Where to.
+        #[command(flatten)]
+        places: Places,
+    },
     /// Print the effective settings, try store and broker, and exit non-zero with every fault.
     Check,
     /// Exit 0 when the service at this address answers; for container health checks.

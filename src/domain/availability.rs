@@ -4,8 +4,12 @@
 //! The parts add up to the period to the millisecond (R60). Offline time in which we were deaf counts as unobserved:
 //! the vehicle may have spoken. Online time stays online: its deadline had not passed.
 
+use super::statistics::Levels;
 use super::time::Millis;
-use super::transition::Status;
+use super::transition::{Cause, Status};
+
+/// Outages of a period that are listed; older ones are only counted.
+pub const OUTAGES_MAX: usize = 100;
 
 /// A period, half-open, with its vehicle's time in it. Durations in milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -24,11 +28,23 @@ pub struct Availability {
     pub longest_outage: Millis,
 }
 
+/// One interval in which a vehicle was offline, as far as it lies in the period.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Outage {
+    /// When it began.
+    pub from: Millis,
+    /// When it ended, or the period.
+    pub to: Millis,
+    /// How much of it we observed, milliseconds.
+    pub dark: Millis,
+    /// Why the vehicle was called offline.
+    pub cause: Cause,
+}
+
 impl Availability {
     /// Online time by online and offline time; none when there was neither.
     pub fn share(&self) -> Option<f64> {
-        let known = self.online + self.offline;
-        (known > 0).then(|| self.online as f64 / known as f64)
+        share(self.online, self.offline)
     }
 
     fn add(&mut self, status: Status, length: Millis, blind: Millis) {
@@ -46,6 +62,52 @@ impl Availability {
     }
 }
 
+fn share(online: Millis, offline: Millis) -> Option<f64> {
+    (online + offline > 0).then(|| online as f64 / (online + offline) as f64)
+}
+
+/// The time of many vehicles together, vehicle-milliseconds; each part is the sum of theirs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Mean {
+    /// As in [`Availability`].
+    pub online: Millis,
+    /// As in [`Availability`].
+    pub offline: Millis,
+    /// As in [`Availability`].
+    pub unobserved: Millis,
+}
+
+impl Mean {
+    /// The instants at which [`Mean::between`] has to be told what was spent before.
+    pub fn instants(from: Millis, to: Millis, blind: &Blind) -> Vec<Millis> {
+        let ends = blind.0.iter().flat_map(|(from, to, _)| [*from, *to]).map(|end| end.clamp(from, to));
+        [from, to].into_iter().chain(ends).collect()
+    }
+
+    /// What was spent in a period, from what was spent before each of its instants in online, offline and unobserved.
+    pub fn between(spent: &[Levels]) -> Self {
+        let mut pairs = spent.chunks_exact(2).map(|pair| [0, 1, 2].map(|status| pair[1][status] - pair[0][status]));
+        let [online, offline, unobserved] = pairs.next().unwrap_or_default();
+        let deaf: Millis = pairs.map(|[_, offline, _]| offline).sum();
+        Self { online, offline: offline - deaf, unobserved: unobserved + deaf }
+    }
+
+    /// Two groups of vehicles together.
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            online: self.online + other.online,
+            offline: self.offline + other.offline,
+            unobserved: self.unobserved + other.unobserved,
+        }
+    }
+
+    /// Online time by online and offline time, so each vehicle weighs as much as it was known; none when there was
+    /// neither.
+    pub fn share(&self) -> Option<f64> {
+        share(self.online, self.offline)
+    }
+}
+
 /// Adds up one vehicle's period, from its end to its beginning, as the stores list transitions.
 #[derive(Debug)]
 pub struct Tally<'a> {
@@ -54,30 +116,37 @@ pub struct Tally<'a> {
     reached: Millis,
     blind: &'a Blind,
     sum: Availability,
+    outages: Vec<Outage>,
 }
 
 impl<'a> Tally<'a> {
     /// An empty sum over `[from, to)`.
     pub fn over(from: Millis, to: Millis, blind: &'a Blind) -> Self {
-        Self { from, reached: to.max(from), blind, sum: Availability::default() }
+        Self { from, reached: to.max(from), blind, sum: Availability::default(), outages: Vec::new() }
     }
 
     /// The next older transition: from `at` on, until the one before this call, the vehicle was in this status. Answers
     /// whether older ones matter.
-    pub fn since(&mut self, at: Millis, status: Status) -> bool {
+    pub fn since(&mut self, at: Millis, status: Status, cause: Cause) -> bool {
         // A clock that was set back dates a later transition earlier; then the earlier one lasted no time.
         let begin = at.clamp(self.from, self.reached);
         if begin < self.reached {
-            self.sum.add(status, self.reached - begin, self.blind.within(begin, self.reached));
+            let blind = self.blind.within(begin, self.reached);
+            self.sum.add(status, self.reached - begin, blind);
+            let outage = Outage { from: begin, to: self.reached, dark: self.reached - begin - blind, cause };
+            if status == Status::Offline && outage.dark > 0 && self.outages.len() < OUTAGES_MAX {
+                self.outages.push(outage);
+            }
         }
         self.reached = begin;
         at > self.from
     }
 
-    /// There are no older transitions: before the oldest the vehicle had never been seen.
-    pub fn end(mut self) -> Availability {
-        self.since(self.from, Status::NeverSeen);
-        self.sum
+    /// There are no older transitions: before the oldest the vehicle had never been seen. The outages are newest first,
+    /// at most [`OUTAGES_MAX`].
+    pub fn end(mut self) -> (Availability, Vec<Outage>) {
+        self.since(self.from, Status::NeverSeen, Cause::Heartbeat);
+        (self.sum, self.outages)
     }
 }
 
@@ -122,8 +191,11 @@ mod tests {
 
     fn of(period: (Millis, Millis), newest_first: &[(Millis, Status)], blind: &Blind) -> Availability {
         let mut tally = Tally::over(period.0, period.1, blind);
-        let _ = newest_first.iter().all(|(at, status)| tally.since(*at, *status));
-        tally.end()
+        let _ = newest_first.iter().all(|(at, status)| tally.since(*at, *status, Cause::Silence));
+        let (sum, outages) = tally.end();
+        assert_eq!(outages.len() as u64, sum.outages);
+        assert_eq!(outages.iter().map(|outage| outage.dark).sum::<Millis>(), sum.offline);
+        sum
     }
 
     #[test]

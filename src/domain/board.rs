@@ -353,6 +353,10 @@ impl Board {
         from: Option<&str>,
     ) -> Box<dyn Iterator<Item = (&'a Arc<str>, &'a Fleet)> + 'a> {
         use std::ops::Bound::{Included, Unbounded};
+        if let Some(own) = &filter.own {
+            let found = self.customers.get_key_value(own).filter(|(name, _)| filter.allows_customer(name));
+            return Box::new(found.filter(|(name, _)| from.is_none_or(|from| ***name >= *from)).into_iter());
+        }
         if filter.customers.is_empty() {
             return Box::new(self.customers.range::<str, _>((from.map_or(Unbounded, Included), Unbounded)));
         }

@@ -5,12 +5,14 @@ use super::*;
 use crate::domain::latest::Latest;
 use crate::domain::policy::Policy;
 use crate::domain::query::Statuses;
+use crate::domain::sleep::Announced;
 use proptest::prelude::*;
 use std::collections::BTreeMap as Map;
 
 fn update(slot: Slot, status: Status, last_seen: Millis) -> Update {
     let (latest, policy) = (Latest::default(), Policy::default());
-    Update { slot, status, since: Some(last_seen), seq: 1, last_seen: Some(last_seen), latest, policy }
+    let announced = Announced::NONE;
+    Update { slot, status, since: Some(last_seen), seq: 1, last_seen: Some(last_seen), announced, latest, policy }
 }
 
 fn join(board: &mut Board, slot: Slot, customer: &str, vehicle: &str) {

@@ -89,6 +89,7 @@ mod tests {
     use crate::domain::latest::Latest;
     use crate::domain::policy::Policy;
     use crate::domain::query::Filter;
+    use crate::domain::sleep::Announced;
     use crate::domain::transition::Status;
 
     fn board() -> Board {
@@ -98,7 +99,8 @@ mod tests {
             let status = Status::ALL[slot as usize % 4];
             let last_seen = (seen > 0).then_some(seen);
             let (latest, policy) = (Latest::default(), Policy::default());
-            let state = Update { slot, status, since: Some(5), seq: 1, last_seen, latest, policy };
+            let state =
+                Update { slot, status, since: Some(5), seq: 1, last_seen, announced: Announced::NONE, latest, policy };
             board.join(VehicleKey::parse(customer, vehicle).expect("key").into(), None, state);
         }
         board

@@ -8,6 +8,7 @@
 use super::heartbeat::Heartbeat;
 use super::observation::Gaps;
 use super::policy::{Policy, Rules};
+use super::sleep::Announced;
 use super::time::Millis;
 use super::transition::{Cause, Change, Status};
 
@@ -27,8 +28,8 @@ pub enum Input<'a> {
     Goodbye,
     /// A timer fired, or we listen again: look at the clock.
     Deadline,
-    /// Its timeout is another one from now on; until now it was this, milliseconds.
-    Policy(Millis),
+    /// Its timeout is another one from now on.
+    Policy,
 }
 
 /// What holds around a vehicle while it is judged.
@@ -52,7 +53,7 @@ pub struct Outcome {
 }
 
 /// What is kept of a vehicle's liveness outside of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Stored {
     /// Its status.
     pub status: Status,
@@ -62,6 +63,8 @@ pub struct Stored {
     pub seq: u64,
     /// Its last heartbeat.
     pub last_seen: Option<Millis>,
+    /// The silence that it announced then ([`Liveness::announced`]).
+    pub announced: Announced,
 }
 
 /// One vehicle's status with what is needed to judge it.
@@ -71,6 +74,7 @@ pub struct Liveness {
     since: Option<Millis>,
     seq: u64,
     last_seen: Option<Millis>,
+    announced: Announced,
     /// Set while online or unobserved: the instant after which silence is offline.
     deadline: Option<Millis>,
     /// Blind intervals that end up to here have had their say about the deadline.
@@ -95,15 +99,16 @@ impl Liveness {
     /// A vehicle as it was stored, and the instant from which on this run is blind before it listens. A deadline is set
     /// anew from the last heartbeat; one that was unobserved then has yet to get its full timeout of listening.
     pub fn restored(stored: Stored, policy: Policy, blind_from: Millis) -> Self {
-        let Stored { status, since, seq, last_seen } = stored;
+        let Stored { status, since, seq, last_seen, announced } = stored;
         let heard = last_seen.or(since);
-        let expected = heard.map(|heard| heard + policy.offline_after);
+        let expected = heard.map(|heard| heard + announced.or(policy));
         let deadline = match status {
             Status::Online => expected,
             Status::Unobserved => expected.map(|deadline| deadline.max(blind_from)),
             Status::NeverSeen | Status::Offline => None,
         };
-        Self { status, since, seq, last_seen, deadline, judged_until: heard.unwrap_or(0), ..Self::default() }
+        let judged_until = heard.unwrap_or(0);
+        Self { status, since, seq, last_seen, announced, deadline, judged_until, ..Self::default() }
     }
 
     /// The status as last decided.
@@ -124,6 +129,11 @@ impl Liveness {
     /// Arrival of the last heartbeat.
     pub fn last_seen(&self) -> Option<Millis> {
         self.last_seen
+    }
+
+    /// The silence that its last heartbeat announced.
+    pub fn announced(&self) -> Announced {
+        self.announced
     }
 
     /// When to look again at the latest; `None` while only an input can change the status.
@@ -152,7 +162,7 @@ impl Liveness {
             Input::SignOfLife => self.show_life(now, setting, &mut outcome.changes),
             Input::Hint(session) => self.shorten(now, session, setting.rules),
             Input::Goodbye => self.goodbye(now, &mut outcome.changes),
-            Input::Policy(before) => self.reset_deadline(now, before, setting),
+            Input::Policy => self.reset_deadline(now, setting),
             Input::Deadline => {}
         }
         debug_assert_eq!(self.deadline.is_some(), matches!(self.status, Status::Online | Status::Unobserved));
@@ -237,31 +247,38 @@ impl Liveness {
         let last_seen = self.last_seen.map_or(spoken, |seen| seen.max(spoken));
         self.last_seen = Some(last_seen);
         self.hinted = false;
+        if last_seen == spoken {
+            self.announced = Announced::by(beat, setting.rules);
+        }
         let from = last_seen.max(self.judged_until);
-        self.deadline = self.deadline.max(Some(from + allowed_silence(beat, setting)));
+        self.deadline = self.deadline.max(Some(from + self.announced.or(setting.policy)));
     }
 
     /// Never shortens: a sleep that was announced before still holds.
     fn show_life(&mut self, now: Millis, setting: Setting<'_>, changes: &mut Vec<Change>) {
         let last_seen = self.last_seen.map_or(now, |seen| seen.max(now));
+        let asleep = self.status == Status::Online && !self.hinted;
+        let elapsed = self.last_seen.map_or(0, |seen| last_seen - seen);
+        self.announced = if asleep { self.announced.after(elapsed) } else { Announced::NONE };
         self.last_seen = Some(last_seen);
-        let announced = self.deadline.filter(|_| self.status == Status::Online && !self.hinted);
         if self.status != Status::Online {
             changes.push(self.change(Status::Online, now, Cause::Heartbeat));
         }
-        self.hinted = false;
-        self.judged_until = last_seen;
-        self.deadline = Some(announced.unwrap_or(Millis::MIN).max(last_seen + setting.policy.offline_after));
+        self.count_from(last_seen, setting.policy);
     }
 
     /// A live heartbeat moves the deadline of who is online.
     fn move_deadline(&mut self, last_seen: Millis, beat: &Heartbeat, setting: Setting<'_>) {
-        if self.status != Status::Online {
-            return;
+        if self.status == Status::Online {
+            self.announced = Announced::by(beat, setting.rules);
+            self.count_from(last_seen, setting.policy);
         }
+    }
+
+    fn count_from(&mut self, last_seen: Millis, policy: Policy) {
         self.hinted = false;
         self.judged_until = last_seen;
-        self.deadline = Some(last_seen + allowed_silence(beat, setting));
+        self.deadline = Some(last_seen + self.announced.or(policy));
     }
 
     /// Moving average over about eight beats: enough to say "usually every 20 s" beside a silence.
@@ -291,14 +308,14 @@ impl Liveness {
         }
     }
 
-    /// The new timeout counts from where the old one did, but the past stays as it was told: never before `now`. Who
-    /// announced a longer sleep sleeps on.
-    fn reset_deadline(&mut self, now: Millis, before: Millis, setting: Setting<'_>) {
-        let Some(deadline) = self.deadline else { return };
-        let announced = !self.hinted && deadline > self.judged_until + before;
-        let least = if announced { deadline } else { now };
-        self.hinted = false;
-        self.deadline = Some((self.judged_until + setting.policy.offline_after).max(least));
+    /// The new timeout counts from where the old one did, but the past stays as it was told: never before `now`. An
+    /// announced sleep holds under every timeout.
+    fn reset_deadline(&mut self, now: Millis, setting: Setting<'_>) {
+        if self.deadline.is_some() {
+            self.hinted = false;
+            let awake = self.last_seen.map_or(now, |seen| seen + self.announced.millis());
+            self.deadline = Some((self.judged_until + setting.policy.offline_after).max(awake).max(now));
+        }
     }
 
     fn change(&mut self, to: Status, at: Millis, cause: Cause) -> Change {
@@ -312,13 +329,6 @@ impl Liveness {
         self.hinted = false;
         change
     }
-}
-
-/// How long a vehicle may be silent after this beat. A planned sleep (`next_in`) is believed up to the policy's cap,
-/// and gets a tolerance; it never shortens the timeout.
-fn allowed_silence(beat: &Heartbeat, setting: Setting<'_>) -> Millis {
-    let sleep = beat.next_in.map_or(0, |next_in| next_in.min(setting.rules.sleep_max) + setting.rules.sleep_grace);
-    setting.policy.offline_after.max(sleep)
 }
 
 impl Heard {

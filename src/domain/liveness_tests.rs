@@ -99,7 +99,7 @@ fn every_state_answers_every_input() {
                 _ => {
                     bench.gaps.close(1_005);
                     bench.offline_after = 20;
-                    let mut got = bench.step(1_030, Input::Policy(100));
+                    let mut got = bench.step(1_030, Input::Policy);
                     got.extend(bench.look(1_031));
                     got
                 }
@@ -197,8 +197,8 @@ fn a_new_timeout_leaves_an_announced_sleep_alone() {
     let mut bench = Bench::new();
     bench.rules.sleep_grace = 0;
     bench.step(1_000, Input::Heartbeat(&Heartbeat { next_in: Some(500), ..Heartbeat::default() }, None));
-    let before = std::mem::replace(&mut bench.offline_after, 20);
-    assert_eq!(bench.step(1_010, Input::Policy(before)), []);
+    bench.offline_after = 20;
+    assert_eq!(bench.step(1_010, Input::Policy), []);
     assert_eq!(bench.look(1_500), []);
     assert_eq!(bench.look(1_501), [(Offline, 1_500, Silence)]);
 }
@@ -284,7 +284,8 @@ fn a_counter_that_starts_again_without_boot_is_no_repeat() {
 fn a_restored_vehicle_is_judged_from_its_last_heartbeat() {
     let policy = Policy { offline_after: T, ..Policy::default() };
     let mut bench = Bench::new();
-    let stored = Stored { status: Online, since: Some(500), seq: 3, last_seen: Some(1_000) };
+    let announced = Announced::NONE;
+    let stored = Stored { status: Online, since: Some(500), seq: 3, last_seen: Some(1_000), announced };
     bench.vehicle = Liveness::restored(stored, policy, 1_020);
     bench.gaps.open(1_020);
     bench.gaps.close(5_000);
@@ -293,12 +294,37 @@ fn a_restored_vehicle_is_judged_from_its_last_heartbeat() {
     assert_eq!(bench.vehicle.seq(), 5);
 }
 
+/// R22: who said that it would sleep is asleep after our restart as well.
+#[test]
+fn an_announced_sleep_outlives_our_restart() {
+    let policy = Policy { offline_after: T, ..Policy::default() };
+    let mut bench = Bench::new();
+    bench.step(1_000, Input::Heartbeat(&Heartbeat { next_in: Some(500), ..Heartbeat::default() }, None));
+    assert_eq!(bench.vehicle.deadline(), Some(1_510));
+    bench.step(1_100, Input::SignOfLife);
+    assert_eq!((bench.vehicle.deadline(), bench.vehicle.announced()), (Some(1_510), Announced::of(410)));
+    let stored = Stored {
+        status: Online,
+        since: Some(1_000),
+        seq: 1,
+        last_seen: bench.vehicle.last_seen(),
+        announced: bench.vehicle.announced(),
+    };
+    bench.vehicle = Liveness::restored(stored, policy, 1_200);
+    bench.gaps.open(1_200);
+    bench.gaps.close(1_300);
+    bench.step(1_301, Input::Policy);
+    assert_eq!(bench.look(1_510), [], "the sleep holds, whatever the timeout became");
+    assert_eq!(bench.look(1_511), [(Offline, 1_510, Silence)]);
+}
+
 /// R22, R25: crash upon crash, and still nobody is blamed before one full timeout of listening.
 #[test]
 fn an_unobserved_vehicle_that_is_restored_gets_its_full_timeout() {
     let policy = Policy { offline_after: T, ..Policy::default() };
     let mut bench = Bench::new();
-    let stored = Stored { status: Unobserved, since: Some(1_090), seq: 4, last_seen: Some(1_000) };
+    let announced = Announced::NONE;
+    let stored = Stored { status: Unobserved, since: Some(1_090), seq: 4, last_seen: Some(1_000), announced };
     bench.vehicle = Liveness::restored(stored, policy, 5_020);
     bench.gaps.open(5_020);
     assert_eq!(bench.look(6_000), []);

@@ -1,6 +1,8 @@
 //! What a reader asks of the board: which vehicles, in which order, which page.
 //! Made by REST and WebSocket handlers from parameters; answered by board.rs.
 
+use std::sync::Arc;
+
 use super::ids;
 use super::transition::Status;
 
@@ -46,6 +48,8 @@ pub struct Filter {
     pub customers: Vec<String>,
     /// Only these statuses.
     pub statuses: Statuses,
+    /// The reader's own customer, whatever it asks for: no other exists for it. None: all do.
+    pub own: Option<Arc<str>>,
 }
 
 impl Filter {
@@ -69,7 +73,12 @@ impl Filter {
         }
         customers.sort();
         customers.dedup();
-        Ok(Self { customers, statuses })
+        Ok(Self { customers, statuses, own: None })
+    }
+
+    /// What a reader of this customer sees of it; of none: all.
+    pub fn within(self, own: Option<Arc<str>>) -> Self {
+        Self { own, ..self }
     }
 
     /// Whether a vehicle of this customer and status is seen.
@@ -77,9 +86,23 @@ impl Filter {
         self.statuses.allows(status) && self.allows_customer(customer)
     }
 
+    /// Whose figures together are those of this filter, whatever the statuses: customers, or the fleet, which is none.
+    /// A reader of one customer gets that one's only.
+    pub fn groups(&self) -> Vec<Option<&str>> {
+        if let Some(own) = &self.own {
+            return vec![Some(own)];
+        }
+        if self.customers.is_empty() {
+            return vec![None];
+        }
+        self.customers.iter().map(|name| Some(name.as_str())).collect()
+    }
+
     /// Whether this customer is seen.
     pub fn allows_customer(&self, customer: &str) -> bool {
-        self.customers.is_empty() || self.customers.binary_search_by(|name| name.as_str().cmp(customer)).is_ok()
+        self.own.as_deref().is_none_or(|own| own == customer)
+            && (self.customers.is_empty()
+                || self.customers.binary_search_by(|name| name.as_str().cmp(customer)).is_ok())
     }
 }
 
@@ -141,6 +164,16 @@ mod tests {
         assert_eq!(Filter::parse("", "late").expect_err("no status").0, "status");
         assert_eq!(Filter::parse("a b", "").expect_err("no customer").0, "customer");
         assert!(Filter::default().allows("x", Status::NeverSeen));
+    }
+
+    #[test]
+    fn a_reader_of_one_customer_sees_no_other_whatever_it_asks_for() {
+        let own = || Some(Arc::from("b"));
+        for (asked, sees_own) in [("", true), ("b", true), ("a,b,c", true), ("a", false)] {
+            let filter = Filter::parse(asked, "").expect("reads").within(own());
+            assert_eq!((filter.allows_customer("a"), filter.allows_customer("b")), (false, sees_own), "{asked}");
+            assert_ne!(filter, Filter::parse(asked, "").expect("reads"), "shares nothing with another reader");
+        }
     }
 
     #[test]

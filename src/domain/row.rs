@@ -11,6 +11,7 @@ use super::latest::{Fact, Latest};
 use super::liveness::Liveness;
 use super::policy::{Policy, PolicySource};
 use super::search::Slot;
+use super::sleep::Announced;
 use super::time::Millis;
 use super::transition::Status;
 
@@ -42,6 +43,8 @@ pub struct Update {
     pub seq: u64,
     /// Arrival of the last heartbeat.
     pub last_seen: Option<Millis>,
+    /// The silence that it announced.
+    pub announced: Announced,
     /// Position and gauges.
     pub latest: Latest,
     /// The timeout in force.
@@ -57,6 +60,7 @@ impl Update {
             since: liveness.since(),
             seq: liveness.seq(),
             last_seen: liveness.last_seen(),
+            announced: liveness.announced(),
             latest: latest.clone(),
             policy,
         }
@@ -137,6 +141,11 @@ impl Row {
     /// Whether any of this group's fields changed after `version`.
     pub fn changed_after(&self, group: Group, version: Version) -> bool {
         self.changed[group as usize] > version
+    }
+
+    /// The same vehicle in another state.
+    pub fn with(&self, state: Update) -> Self {
+        Self::new(Arc::clone(&self.key), self.registered.clone(), state, 0)
     }
 
     /// Whether the vehicle came onto the board after `version`.

@@ -147,9 +147,9 @@ pub mod tests {
         let mut instants: Vec<Millis> = changes.iter().map(|(at, _)| *at).collect();
         instants.dedup();
         for (instant, change) in changes {
-            for status in 0..3 {
-                rollup.net[status] += change[status];
-                rollup.within[status] += change[status] * (at + span - instant);
+            for (status, change) in change.iter().enumerate() {
+                rollup.net[status] += change;
+                rollup.within[status] += change * (at + span - instant);
             }
         }
         for instant in instants {

@@ -190,7 +190,8 @@ impl Checkpoints {
         let heard = slots.filter_map(|slot| board.row(slot)).filter(|row| row.changed_after(Group::Seen, self.written));
         let rows = heard.filter_map(|row| {
             let last_seen = row.state.last_seen?;
-            Some(Checkpoint { key: Arc::clone(&row.key), last_seen, latest: row.state.latest.clone() })
+            let (announced, latest) = (row.state.announced, row.state.latest.clone());
+            Some(Checkpoint { key: Arc::clone(&row.key), last_seen, announced, latest })
         });
         Some(rows.collect())
     }
@@ -244,9 +245,10 @@ mod tests {
     use crate::clock::Clock;
     use crate::domain::board::Update;
     use crate::domain::latest::Latest;
+    use crate::domain::limit::Limit;
     use crate::domain::policy::Policy;
+    use crate::domain::sleep::Announced;
     use crate::domain::transition::{Cause, Change, Evidence, Status, Transition};
-    use crate::fleet::limit::Limit;
     use crate::fleet::registry::Admission;
     use crate::live::hub::{Hub, Joined, Updates};
     use crate::store;
@@ -259,7 +261,8 @@ mod tests {
 
     fn state(slot: Slot, last_seen: Millis) -> Update {
         let (status, latest, policy) = (Status::Online, Latest::default(), Policy::default());
-        Update { slot, status, since: Some(1), seq: 1, last_seen: Some(last_seen), latest, policy }
+        let announced = Announced::NONE;
+        Update { slot, status, since: Some(1), seq: 1, last_seen: Some(last_seen), announced, latest, policy }
     }
 
     async fn stored(store: &Arc<dyn Store>) -> Vec<Option<Millis>> {

@@ -20,7 +20,7 @@ pub struct Entry {
     pub local: u32,
     /// A heartbeat that arrives until then changes no status, so it may be acknowledged at once.
     steady_until: AtomicI64,
-    /// Its token bucket, as [`Limit`](super::limit::Limit) writes it.
+    /// Its token bucket, as [`Limit`](crate::domain::limit::Limit) writes it.
     pub(super) full_at: AtomicI64,
     /// Newest arrival of a beat over the limit that the actor has not taken into account yet.
     pub(super) sign_of_life: AtomicI64,

@@ -104,7 +104,7 @@ impl Source {
             from = slots.end;
             for row in slots.filter_map(|slot| board.row(slot)) {
                 if let Some(last_seen) = row.state.last_seen {
-                    image.add(&row.key, last_seen);
+                    image.add(&row.key, last_seen, row.state.announced);
                 }
             }
         }

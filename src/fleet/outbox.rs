@@ -76,7 +76,7 @@ pub struct Outbox {
     pub counters: Arc<FleetCounters>,
     /// What operators are warned of.
     pub warnings: Arc<Warnings>,
-    /// Vehicles whose deadline has passed by the clock, but not yet by what was heard.
+    /// Vehicles whose deadline has passed by the clock, but not yet by what was surely heard.
     pub held: Vec<u32>,
     /// Vehicles that cannot be judged before we hear again.
     pub parked: Vec<u32>,
@@ -133,8 +133,8 @@ impl Outbox {
         }
     }
 
-    /// Up to when everything that arrived has been handled; deadlines are judged by it, never by the clock alone, so
-    /// that a beat which waits in the lane is not overtaken by its vehicle's timer.
+    /// Up to when everything that arrived has been handled; nothing is judged by the clock alone, so that a beat which
+    /// waits in the lane is not overtaken by its vehicle's timer.
     pub fn horizon(&mut self) -> Millis {
         self.notice_pause();
         if !self.busy
@@ -143,6 +143,19 @@ impl Outbox {
             self.horizon = now;
         }
         self.horizon
+    }
+
+    /// Up to when deadlines may be judged: what came is handled, and it is proved that it came. While we are blind
+    /// nothing needs a proof: nobody is called offline then.
+    pub fn judged_until(&mut self) -> Millis {
+        let proved = if self.gaps.listening() { self.registry.proof().until() } else { Millis::MAX };
+        self.horizon().min(proved)
+    }
+
+    /// A vehicle whose deadline has passed by the clock, but not yet by what was heard: it is called again.
+    pub fn hold(&mut self, local: u32, deadline: Millis) {
+        self.held.push(local);
+        self.registry.proof().want(deadline);
     }
 
     /// Before anything is judged: a long time in which this shard did not run is a blind interval.

@@ -16,11 +16,12 @@ use tokio::sync::Notify;
 
 use super::beats::Beats;
 pub use super::entry::Entry;
-use super::limit::Limit;
+use super::proof::Proof;
 use super::token::Token;
 use crate::clock::Clock;
 use crate::domain::heartbeat::{Heartbeat, Refusal};
 use crate::domain::ids::VehicleKey;
+use crate::domain::limit::Limit;
 use crate::domain::time::Millis;
 
 /// Inputs a lane holds before ingest has to wait (QoS 1) or drop (QoS 0): about 12 MB, a tenth of a second of the
@@ -106,6 +107,7 @@ pub struct Registry {
     over_limit: AtomicU64,
     customers: Mutex<HashMap<Arc<str>, usize>>,
     hasher: RandomState,
+    proof: Arc<Proof>,
 }
 
 #[derive(Default)]
@@ -133,6 +135,11 @@ struct Inside {
 }
 
 impl Registry {
+    /// Up to when it is proved that we hear.
+    pub fn proof(&self) -> &Arc<Proof> {
+        &self.proof
+    }
+
     /// An empty registry with one lane a shard.
     pub fn new(shards: usize, admission: Admission, clock: Clock) -> Self {
         Self {
@@ -144,6 +151,7 @@ impl Registry {
             over_limit: AtomicU64::new(0),
             customers: Mutex::default(),
             hasher: RandomState::default(),
+            proof: Arc::default(),
         }
     }
 

@@ -3,7 +3,7 @@
 //! through [`Counted`], which says how far it came.
 //!
 //! Bound: counts of an hour, for each customer, wait while the store takes nothing; past that they are dated a minute
-//! later than they came. One write is under way at a time, and the store gets twenty times as much rest as work.
+//! later than they came. One write is under way at a time, and the store gets nine times as much rest as work.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -29,8 +29,8 @@ const MINUTES_MAX: usize = 60;
 const MINUTES_A_STEP: u32 = 20;
 /// When more minutes are marked, such as at the first start over an old database, they are worked off in pieces.
 const WORK_MAX: Duration = Duration::from_secs(1);
-/// So much longer than the work before it is each pause at least: a twentieth of the writer's time.
-const REST: u32 = 20;
+/// So much longer than the work before it is each pause at least: a tenth of the writer's time.
+const REST: u32 = 9;
 /// How long the last write may take when the service stops. Marks that are left are counted at the next start.
 const STOP_MAX: Duration = Duration::from_secs(1);
 

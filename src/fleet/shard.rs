@@ -28,7 +28,6 @@ use crate::domain::liveness::{Liveness, Stored};
 use crate::domain::observation::{Gap, Gaps};
 use crate::domain::policy::{Policy, Rules};
 use crate::domain::time::Millis;
-use crate::domain::transition::Status;
 use crate::live::feed::Feed;
 use crate::live::hub::Hub;
 use crate::telemetry::warnings::Warnings;
@@ -314,7 +313,7 @@ impl Shard {
 /// A vehicle that nobody registered, or that was never heard in this life.
 fn newcomer(entry: Arc<Entry>, parts: &Parts) -> Origin {
     let policy = Policy::resolve(&parts.rules, parts.customers.timeout(&entry.key.customer), None);
-    let unheard = Stored { status: Status::NeverSeen, since: None, seq: entry.earlier_seq, last_seen: None };
+    let unheard = Stored { seq: entry.earlier_seq, ..Stored::default() };
     let (liveness, latest) = (Liveness::restored(unheard, policy, parts.blind_from), Latest::default());
     Origin { entry, registered: None, liveness, latest, policy, standing: Standing::New }
 }
@@ -324,7 +323,7 @@ fn from_board(parts: &Parts, entry: &Arc<Entry>) -> Option<Origin> {
     let state = &board.row(entry.slot)?.state;
     let instant = |date: Option<Millis>| date.map(|date| parts.clock.instant(date));
     let (since, last_seen) = (instant(state.since), instant(state.last_seen));
-    let stored = Stored { status: state.status, since, seq: state.seq, last_seen };
+    let stored = Stored { status: state.status, since, seq: state.seq, last_seen, announced: state.announced };
     let liveness = Liveness::restored(stored, state.policy, parts.blind_from);
     Some(Origin {
         entry: Arc::clone(entry),

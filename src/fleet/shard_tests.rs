@@ -2,21 +2,29 @@
 //! Reads every file of this folder; R2, R12, R22, R27, R35, R45.
 
 use super::*;
+use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
 
+use crate::domain::access::KeyId;
 use crate::domain::heartbeat::Heartbeat;
 use crate::domain::ids::VehicleKey;
+use crate::domain::limit::Limit;
 use crate::domain::registration::CustomerEdits;
+use crate::domain::sleep::Announced;
+use crate::domain::statistics::Levels;
 use crate::domain::transition::{Status, Transition};
 use crate::fleet::desk::{Desk, NotRemoved, Remove};
-use crate::fleet::limit::Limit;
 use crate::fleet::registry::{Admission, Delivered, Input, LANE_INPUTS_MAX, NotTaken};
 use crate::fleet::supervisor::{Hearing, Plan, Supervisor};
 use crate::fleet::token::Token;
 use crate::fleet::vehicle::Sabotage;
+use crate::store::access::{AccessStore, StoredKey};
+use crate::store::audit::{AuditEntry, AuditStore};
+use crate::store::history::{HistoryStore, Name, Past};
+use crate::store::mosquitto::MosquittoStore;
 use crate::store::registry::{
     Amended, Condition, Departure, Each, Outcome, Parts as Amendments, RegistryStore, Transfer, decide_customer,
 };
@@ -130,6 +138,13 @@ impl RegistryStore for Memory {
 }
 
 #[async_trait]
+impl HistoryStore for Memory {
+    async fn stood(&self, vehicles: &[Name], _: Millis) -> anyhow::Result<Vec<Past>> {
+        Ok(vec![Past::default(); vehicles.len()])
+    }
+}
+
+#[async_trait]
 impl StatsStore for Memory {
     async fn add_beats(&self, _: i64, _: &[Beats]) -> anyhow::Result<()> {
         self.answer()
@@ -139,6 +154,52 @@ impl StatsStore for Memory {
     }
     async fn rollups(&self, _: &RollupQuery) -> anyhow::Result<Rollups> {
         Ok(Rollups::default())
+    }
+    async fn spent(&self, _: Option<&str>, instants: &[Millis]) -> anyhow::Result<Vec<Levels>> {
+        Ok(vec![Levels::default(); instants.len()])
+    }
+}
+
+/// The fleet asks for neither keys nor audit.
+#[async_trait]
+impl AccessStore for Memory {
+    async fn access_revision(&self) -> anyhow::Result<i64> {
+        self.answer().map(|()| 0)
+    }
+    async fn load_keys(&self) -> anyhow::Result<Vec<StoredKey>> {
+        self.answer().map(|()| Vec::new())
+    }
+    async fn add_key(&self, _: &StoredKey) -> anyhow::Result<bool> {
+        self.answer().map(|()| false)
+    }
+    async fn revoke_key(&self, _: KeyId, _: Millis) -> anyhow::Result<bool> {
+        self.answer().map(|()| false)
+    }
+    async fn note_key_uses(&self, _: &[(KeyId, Millis)]) -> anyhow::Result<()> {
+        self.answer()
+    }
+}
+
+#[async_trait]
+impl MosquittoStore for Memory {
+    async fn keep_mosquitto_hash(&self, _: KeyId, _: &str) -> anyhow::Result<()> {
+        self.answer()
+    }
+    async fn mosquitto_hashes(&self) -> anyhow::Result<BTreeMap<KeyId, String>> {
+        self.answer().map(|()| BTreeMap::new())
+    }
+}
+
+#[async_trait]
+impl AuditStore for Memory {
+    async fn record(&self, _: &AuditEntry) -> anyhow::Result<()> {
+        self.answer()
+    }
+    async fn audit(&self, _: Option<&str>, _: Option<i64>, _: u32) -> anyhow::Result<Vec<(i64, AuditEntry)>> {
+        self.answer().map(|()| Vec::new())
+    }
+    async fn prune_audit(&self, _: Millis, _: u64) -> anyhow::Result<()> {
+        self.answer()
     }
 }
 
@@ -264,6 +325,7 @@ fn stored(vehicle: &str, last_seen: Millis) -> StoredVehicle {
         since: Some(last_seen - 20_000),
         seq: 7,
         last_seen: Some(last_seen),
+        announced: Announced::NONE,
         latest: Latest::default(),
     }
 }

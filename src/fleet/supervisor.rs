@@ -16,6 +16,7 @@ use super::customers::Customers;
 use super::desk::Desk;
 use super::outbox::FleetCounters;
 use super::persister::Persister;
+use super::proof::Proof;
 use super::registry::Registry;
 use super::shard::{Drain, Observe, Oversee, Parts, Paused, Restore, Shard};
 use super::vehicle::{Origin, Standing};
@@ -24,6 +25,7 @@ use crate::domain::liveness::{Liveness, Stored};
 use crate::domain::observation::{Gap, Gaps};
 use crate::domain::policy::{Policy, Rules};
 use crate::domain::query::Filter;
+use crate::domain::sleep::Announced;
 use crate::domain::time::Millis;
 use crate::domain::transition::Status;
 use crate::live::feed::{Feed, Observation};
@@ -73,6 +75,8 @@ pub struct Supervisor {
     persister: Persister,
     clock: Clock,
     gaps: Gaps,
+    /// Up to when it is proved that we hear.
+    proof: Arc<Proof>,
     /// The scopes that are blind, since when and why.
     blind: BTreeMap<&'static str, Blind>,
 }
@@ -104,9 +108,9 @@ pub struct Plan {
 }
 
 impl Supervisor {
-    /// Starts the shards, restores every stored vehicle, onto the board too, and starts the supervisor and the desk. Until an intake
-    /// hears, all are judged as by the blind: a deadline that passed since the last run was alive makes a vehicle
-    /// unobserved, never offline.
+    /// Starts the shards, restores every stored vehicle, onto the board too, and starts the supervisor and the desk.
+    /// Until an intake hears, all are judged as by the blind: a deadline that passed since the last run was alive makes
+    /// a vehicle unobserved, never offline.
     ///
     /// # Errors
     /// The store cannot be read, or a shard died over its vehicles.
@@ -135,10 +139,11 @@ impl Supervisor {
             store.checkpoint(&[], clock.now()).await?;
         }
         let (gaps, hub, persister) = (parts.gaps.clone(), parts.hub.clone(), parts.persister.clone());
+        let proof = Arc::clone(parts.registry.proof());
         let blind =
             BTreeMap::from([("process", Blind { since: blind_from, cause: "start".into(), words: "start".into() })]);
         let desk = Desk::new(store, parts, shards.clone()).start();
-        Ok((Self { shards, hub, persister, clock, gaps, blind }.start(), desk))
+        Ok((Self { shards, hub, persister, clock, gaps, proof, blind }.start(), desk))
     }
 
     #[cfg(test)]
@@ -197,9 +202,15 @@ async fn restore(
     let mut chunks: Vec<Vec<Origin>> = shards.iter().map(|_| Vec::new()).collect();
     let mut sent = Vec::new();
     let mut each = |mut stored: StoredVehicle| {
-        let heard = seen.as_ref().and_then(|seen| seen.of(&stored.key));
-        // Who was never seen in this life was last heard in an earlier one, if at all.
-        stored.last_seen = stored.last_seen.max(heard).filter(|_| stored.status != Status::NeverSeen);
+        if let Some((heard, announced)) = seen.as_ref().and_then(|seen| seen.of(&stored.key))
+            && stored.last_seen.is_none_or(|last_seen| last_seen <= heard)
+        {
+            (stored.last_seen, stored.announced) = (Some(heard), announced);
+        }
+        if stored.status == Status::NeverSeen {
+            // Who was never seen in this life was last heard in an earlier one, if at all.
+            (stored.last_seen, stored.announced) = (None, Announced::NONE);
+        }
         let theirs = parts.customers.timeout(&stored.key.customer);
         let shard = parts.registry.shard_of(&stored.key.customer, &stored.key.vehicle);
         chunks[shard].push(origin(stored, theirs, parts));
@@ -224,11 +235,12 @@ async fn restore(
 
 fn origin(stored: StoredVehicle, customers: Option<Millis>, parts: &Parts) -> Origin {
     let policy = Policy::resolve(&parts.rules, customers, stored.offline_after);
-    let StoredVehicle { key, registered, status, since, seq, last_seen, latest, .. } = stored;
+    let StoredVehicle { key, registered, status, since, seq, last_seen, announced, latest, .. } = stored;
     // Nobody was heard in the future, whatever the clock of the last run was.
     let past = |date: Option<Millis>| date.map(|date| date.min(parts.clock.started_at()));
     let (since, last_seen) = (past(since), past(last_seen));
-    let liveness = Liveness::restored(Stored { status, since, seq, last_seen }, policy, parts.blind_from);
+    let known = Stored { status, since, seq, last_seen, announced };
+    let liveness = Liveness::restored(known, policy, parts.blind_from);
     Origin { entry: parts.registry.restore(key), registered, liveness, latest, policy, standing: Standing::Stored }
 }
 
@@ -275,7 +287,10 @@ impl Handler<Hearing> for Supervisor {
 
     fn handle(&mut self, Hearing { scope, blind, since }: Hearing, _: &mut Self::Context) {
         let now = self.clock.now();
-        let (from, clock) = (since.map_or(now, |since| since.min(now)), self.clock);
+        // Nobody was judged after what is proved, so the blindness may as well begin there; nothing is proved at start.
+        let proved = Some(self.proof.until()).filter(|proved| *proved > Millis::MIN);
+        let from = [since, proved].into_iter().flatten().fold(now, Millis::min);
+        let clock = self.clock;
         let gap = |from, to: Option<Millis>, cause| {
             let (from, to) = (clock.date(from), to.map(|to| clock.date(to)));
             ObservationGap { scope: scope.to_owned(), from, to, cause }

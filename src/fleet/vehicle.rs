@@ -247,12 +247,12 @@ impl Vehicle {
         if self.policy == policy {
             return;
         }
-        let horizon = self.outbox.borrow_mut().horizon();
+        let horizon = self.outbox.borrow_mut().judged_until();
         let sign = self.entry.take_sign_of_life();
         let mut changes = self.show_life(sign);
-        let before = std::mem::replace(&mut self.policy, policy).offline_after;
+        self.policy = policy;
         self.outbox.borrow().counters.shortest_timeout.note(policy.offline_after);
-        changes.extend(self.step(horizon, liveness::Input::Policy(before)).changes);
+        changes.extend(self.step(horizon, liveness::Input::Policy).changes);
         self.tell(changes, None);
         self.watch(context);
     }
@@ -279,7 +279,7 @@ impl Vehicle {
             if blind {
                 outbox.parked.push(self.entry.local)
             } else {
-                outbox.held.push(self.entry.local)
+                outbox.hold(self.entry.local, deadline)
             }
             return;
         }
@@ -299,7 +299,7 @@ impl Actor for Vehicle {
     fn started(&mut self, context: &mut Self::Context) {
         self.count_clock(1);
         if self.standing == Standing::Stored {
-            let horizon = self.outbox.borrow_mut().horizon();
+            let horizon = self.outbox.borrow_mut().judged_until();
             let changes = self.step(horizon, liveness::Input::Deadline).changes;
             self.tell(changes, None);
         }
@@ -332,7 +332,7 @@ impl Handler<Look> for Vehicle {
             self.timer = None;
         }
         // The horizon first: every sign of life up to it can be seen then.
-        let horizon = self.outbox.borrow_mut().horizon();
+        let horizon = self.outbox.borrow_mut().judged_until();
         let sign = self.entry.take_sign_of_life();
         let mut changes = self.show_life(sign);
         changes.extend(self.step(horizon, liveness::Input::Deadline).changes);

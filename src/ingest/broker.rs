@@ -3,7 +3,9 @@
 //! What it keeps for ordinary subscribers (retained messages, queues of sessions) is bounded below and lives in memory.
 
 mod entrance;
+mod guard;
 mod hook;
+mod logins;
 mod sessions;
 mod status;
 #[cfg(test)]
@@ -23,13 +25,17 @@ use mqtt5::broker::{
 use tokio::net::TcpListener;
 use tokio::sync::broadcast;
 use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
 
 use self::entrance::{Entrance, Lobby};
+use self::guard::{Guard, show_out};
 use self::hook::{Hook, Patience};
-use self::status::Guard;
+use self::logins::Logins;
 pub use self::status::Voice;
 use super::canary::Canary;
 use super::door::Door;
+use crate::access::Access;
+use crate::gate::certificate::Certificate;
 use crate::settings::Mqtt;
 
 /// New connections taken in a second. A fleet that lost its network comes back all at once; more than this is turned
@@ -51,43 +57,79 @@ const STOP_LIMIT: Duration = Duration::from_secs(3);
 /// A running broker.
 pub struct Broker {
     address: SocketAddr,
+    /// The listener for TLS, where there is one.
+    tls_address: Option<SocketAddr>,
     hook: Arc<Hook>,
     voice: Voice,
     /// The client id of the canary.
     canary: String,
+    logins: Option<Arc<Logins>>,
     shutdown: broadcast::Sender<()>,
     task: JoinHandle<()>,
     cleaner: JoinHandle<()>,
+    /// Ends the connections of ended keys.
+    usher: Option<JoinHandle<()>>,
 }
 
 impl Broker {
-    /// Binds the listener and serves it on the present runtime until [`Broker::stop`].
+    /// Binds the listeners and serves them on the present runtime until [`Broker::stop`]; `mqtt.tls_listen` shows the
+    /// certificate. Where there is an `access`, everybody is asked for a key.
     ///
     /// # Errors
-    /// One sentence when the port is taken or a setting cannot be.
-    pub async fn start(settings: &Mqtt, door: Arc<Door>) -> anyhow::Result<Self> {
-        Self::start_with(settings, door, Patience::default()).await
+    /// One sentence when a port is taken or a setting cannot be.
+    pub async fn start(
+        settings: &Mqtt,
+        door: Arc<Door>,
+        certificate: Option<&Arc<Certificate>>,
+        access: Option<&Arc<Access>>,
+    ) -> anyhow::Result<Self> {
+        let login = |access| Arc::new(Logins::new(Arc::clone(access), Canary::client_id(settings), door.clock()));
+        let logins = access.map(login);
+        Self::start_with(settings, door, certificate, logins, Patience::default()).await
     }
 
-    async fn start_with(settings: &Mqtt, door: Arc<Door>, patience: Patience) -> anyhow::Result<Self> {
-        let listener = TcpListener::bind(settings.listen).await.map_err(|error| taken(settings.listen, &error))?;
-        let address = listener.local_addr().context("the MQTT listener has no address")?;
+    async fn start_with(
+        settings: &Mqtt,
+        door: Arc<Door>,
+        certificate: Option<&Arc<Certificate>>,
+        logins: Option<Arc<Logins>>,
+        patience: Patience,
+    ) -> anyhow::Result<Self> {
+        let (listener, address) = bind(settings.listen).await?;
+        let secure = match (settings.tls_listen, certificate) {
+            (Some(listen), Some(certificate)) => {
+                let acceptor = TlsAcceptor::from(Arc::new(certificate.server(b"mqtt")));
+                Some((bind(listen).await?, acceptor))
+            }
+            _ => None,
+        };
+        let tls_address = secure.as_ref().map(|((_, address), _)| *address);
         let lobby = Arc::new(Lobby::new(settings));
         let hook = Arc::new(Hook::new(door, settings.publish_status, patience, Arc::clone(&lobby)));
-        let guard = Arc::new(Guard(Arc::clone(&hook)));
+        let guard = Arc::new(Guard { hook: Arc::clone(&hook), logins: logins.clone() });
         let broker = MqttBroker::with_config(config(settings, &hook)).await.context("cannot start the MQTT broker")?;
         let broker = broker.with_auth_provider(guard);
         broker.resource_monitor().update_limits(limits(settings));
         let voice = Voice(broker.router());
         let _ = hook.router.set(broker.router());
         broker.router().initialize().await.context("cannot start the MQTT broker")?;
-        let entrance = Entrance::new(listener, lobby, settings, &broker, config(settings, &hook));
+        let entrance = Entrance::new(lobby, settings, &broker, config(settings, &hook));
         let cleaner = tokio::spawn(clean_up(broker.storage(), broker.router(), broker.resource_monitor()));
         // Its parts are all we want of it; with it goes the listener that it insists on and nobody ever called.
         drop(broker);
         let (shutdown, _) = broadcast::channel(1);
-        let task = tokio::spawn(entrance.run(shutdown.clone()));
-        Ok(Self { address, hook, voice, canary: Canary::client_id(settings), shutdown, task, cleaner })
+        let stop = shutdown.clone();
+        let task = tokio::spawn(async move {
+            let secure = async {
+                if let Some(((listener, _), acceptor)) = secure {
+                    entrance.clone().run(listener, Some(acceptor), stop.clone()).await;
+                }
+            };
+            tokio::join!(entrance.clone().run(listener, None, stop.clone()), secure);
+        });
+        let usher = logins.clone().map(|logins| tokio::spawn(show_out(Arc::clone(&hook), logins)));
+        let canary = Canary::client_id(settings);
+        Ok(Self { address, tls_address, hook, voice, canary, logins, shutdown, task, cleaner, usher })
     }
 
     /// Where it listens.
@@ -95,9 +137,19 @@ impl Broker {
         self.address
     }
 
+    /// Where it listens for TLS, if it does.
+    pub fn tls_addr(&self) -> Option<SocketAddr> {
+        self.tls_address
+    }
+
     /// How Rollcall itself publishes here.
     pub fn voice(&self) -> Voice {
         self.voice.clone()
+    }
+
+    /// User and password with which our own line comes in, where anybody is asked.
+    pub fn own_login(&self) -> Option<(String, String)> {
+        self.logins.as_ref().map(|logins| logins.own())
     }
 
     /// Connections open at this moment.
@@ -122,12 +174,15 @@ impl Broker {
         move || (hook.lobby.turned_away(), hook.lobby.timed_out())
     }
 
-    /// Closes the listener and all connections. From the first moment on nothing is acknowledged that is not safe
+    /// Closes the listeners and all connections. From the first moment on nothing is acknowledged that is not safe
     /// yet, and the connections that end are no hints.
     pub async fn stop(mut self) {
         self.hook.stopping.send_replace(true);
         let _ = self.shutdown.send(());
         self.cleaner.abort();
+        if let Some(usher) = &self.usher {
+            usher.abort();
+        }
         if tokio::time::timeout(STOP_LIMIT, &mut self.task).await.is_err() {
             tracing::warn!(connections = self.connections(), "MQTT connections did not end in time");
             self.task.abort();
@@ -135,11 +190,15 @@ impl Broker {
     }
 }
 
-fn taken(listen: SocketAddr, error: &std::io::Error) -> anyhow::Error {
-    anyhow::anyhow!(
-        "cannot listen for MQTT on {listen}: {error}; choose another mqtt.listen, or name the broker that runs there \
-         with --broker mqtt://{listen}"
-    )
+async fn bind(listen: SocketAddr) -> anyhow::Result<(TcpListener, SocketAddr)> {
+    let listener = TcpListener::bind(listen).await.map_err(|error| {
+        anyhow::anyhow!(
+            "cannot listen for MQTT on {listen}: {error}; choose another mqtt.listen (for TLS, mqtt.tls_listen), or \
+             name the broker that runs there with --broker mqtt://{listen}"
+        )
+    })?;
+    let address = listener.local_addr().context("the MQTT listener has no address")?;
+    Ok((listener, address))
 }
 
 /// Forgets sessions and retained messages whose time is over.

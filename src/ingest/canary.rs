@@ -22,10 +22,11 @@ use tokio::sync::watch;
 use self::beats::{Beats, Late};
 pub use self::beats::{Reached, Stage};
 pub use self::judge::{Blind, Judge};
-pub use self::line::Line;
+pub use self::line::{Line, Own};
 pub use self::topic::is_canary;
 use crate::clock::Clock;
 use crate::domain::time::Millis;
+use crate::fleet::proof::Proof;
 use crate::settings::Mqtt;
 
 /// The text between a beat's publication and its return.
@@ -88,6 +89,8 @@ pub struct Canary {
     boot: String,
     interval: Millis,
     clock: Clock,
+    /// What its beats prove; none where nothing has to be proved.
+    proof: Option<Arc<Proof>>,
     inside: Mutex<Inside>,
     /// Number of the newest beat that is due.
     newest: watch::Sender<u64>,
@@ -98,11 +101,14 @@ pub struct Canary {
 }
 
 impl Canary {
-    /// The canary of these settings, which may be none at all.
-    pub fn new(settings: &Mqtt, clock: Clock) -> Arc<Self> {
-        let interval = settings.canary_interval.0;
-        let topic = topic::topic(&settings.topics, &settings.client_id).filter(|_| interval > 0);
+    /// The canary of these settings, which may be none at all. Where a network lies between the broker and us, verdicts
+    /// wait for its proof.
+    pub fn new(settings: &Mqtt, clock: Clock, proof: Option<Arc<Proof>>) -> Arc<Self> {
+        let (interval, topic) = (settings.canary_interval.0, Self::topic_of(settings));
+        let proof = proof.filter(|_| topic.is_some());
+        proof.iter().for_each(|proof| proof.require());
         Arc::new(Self {
+            proof,
             active: watch::Sender::new(topic.is_some()),
             topic,
             boot: format!("{:016x}", rand::random::<u64>()),
@@ -117,6 +123,11 @@ impl Canary {
     /// Where it speaks, when there is one.
     pub fn topic(&self) -> Option<&str> {
         self.topic.as_deref()
+    }
+
+    /// Where the canary of these settings speaks, when they want one.
+    pub fn topic_of(settings: &Mqtt) -> Option<String> {
+        topic::topic(&settings.topics, &settings.client_id).filter(|_| settings.canary_interval.0 > 0)
     }
 
     /// Its client id. The embedded broker does not count this connection.
@@ -169,7 +180,30 @@ impl Canary {
         if let Ok(beat) = serde_json::from_slice::<Payload>(payload)
             && beat.boot == self.boot
         {
-            self.inside.lock().beats.heard(beat.seq, self.clock.now());
+            let mut inside = self.inside.lock();
+            inside.beats.heard(beat.seq, self.clock.now());
+            let back = inside.beats.at(Stage::Heard);
+            drop(inside);
+            if let (Some(proof), Some(back)) = (&self.proof, back) {
+                proof.reach(back.published);
+            }
+            self.prove();
+        }
+    }
+
+    /// Sends a beat at once when a verdict waits for one and none is under way.
+    fn prove(&self) {
+        let wanted = self.proof.as_ref().is_some_and(|proof| proof.is_wanted());
+        if wanted && *self.granted.borrow() && !self.inside.lock().beats.is_one_out() {
+            self.beat();
+        }
+    }
+
+    /// Returns when a verdict begins to wait for its proof.
+    async fn asked(&self) {
+        match &self.proof {
+            Some(proof) => proof.asked().await,
+            None => std::future::pending().await,
         }
     }
 
@@ -235,6 +269,7 @@ impl Canary {
         inside.refused = Some(cause);
         inside.beats.give_up();
         drop(inside);
+        self.proof.iter().for_each(|proof| proof.release());
         self.active.send_replace(false);
     }
 }

@@ -5,6 +5,7 @@
 pub mod broker;
 pub mod canary;
 pub mod door;
+pub mod mosquitto;
 pub mod presence;
 pub mod publisher;
 pub mod quarantine;

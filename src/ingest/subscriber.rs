@@ -7,6 +7,7 @@ mod address;
 mod connection;
 #[cfg(test)]
 mod tests;
+mod trust;
 mod window;
 
 use std::sync::Arc;

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use super::door::Door;
 use crate::clock::Clock;
 use crate::domain::heartbeat::{Heartbeat, Refusal};
-use crate::fleet::limit::Limit;
+use crate::domain::limit::Limit;
 use crate::fleet::registry::{Admission, Input, LANE_INPUTS_MAX, Registry};
 use crate::fleet::token::Token;
 use crate::settings::Mqtt;

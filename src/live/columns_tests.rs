@@ -10,6 +10,7 @@ use crate::domain::board::{Registered, Update};
 use crate::domain::latest::{Fact, Latest, Position, Rank};
 use crate::domain::policy::Policy;
 use crate::domain::query::Filter;
+use crate::domain::sleep::Announced;
 use crate::domain::transition::{Cause, Change, Evidence};
 use crate::live::protocol::VehicleView;
 
@@ -26,7 +27,16 @@ fn update(slot: Slot, at: Millis) -> Update {
         ..Latest::default()
     };
     let (status, since) = (Status::ALL[slot as usize % 4], (!slot.is_multiple_of(4)).then_some(at));
-    Update { slot, status, since, seq: u64::from(slot), last_seen: since, latest, policy: Policy::default() }
+    Update {
+        slot,
+        status,
+        since,
+        seq: u64::from(slot),
+        last_seen: since,
+        announced: Announced::NONE,
+        latest,
+        policy: Policy::default(),
+    }
 }
 
 fn board(rows: Slot, with_names: bool) -> Board {

@@ -145,7 +145,8 @@ impl Feed {
     /// The first frame of a connection, and of each change of its filter.
     pub fn hello(&self, filter: &Filter) -> ByteString {
         let (version, server_time) = (self.board().version(), rfc3339(self.clock.today()));
-        Frame::Hello { epoch: &self.epoch(filter), version, tick_ms: self.tick, server_time }.encode()
+        let service = env!("CARGO_PKG_VERSION");
+        Frame::Hello { epoch: &self.epoch(filter), version, tick_ms: self.tick, server_time, service }.encode()
     }
 
     /// Whether we hear, with a number that counts its changes.

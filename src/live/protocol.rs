@@ -131,6 +131,8 @@ pub enum Frame<'a> {
         tick_ms: Millis,
         /// The service's time, for ages.
         server_time: String,
+        /// The version of the service: a page of another one is out of date.
+        service: &'a str,
     },
     /// One transition, once it is durable.
     Transition(TransitionView<'a>),

@@ -8,6 +8,7 @@ use crate::domain::board::{Registered, Update};
 use crate::domain::ids::VehicleKey;
 use crate::domain::latest::{Fact, Latest, Rank};
 use crate::domain::policy::Policy;
+use crate::domain::sleep::Announced;
 
 fn board(rows: u32, metrics: usize) -> Board {
     let mut board = Board::default();
@@ -25,8 +26,16 @@ fn board(rows: u32, metrics: usize) -> Board {
             ..Latest::default()
         };
         let policy = Policy::default();
-        let state =
-            Update { slot, status: Status::Online, since: Some(0), seq: u64::MAX, last_seen: Some(0), latest, policy };
+        let state = Update {
+            slot,
+            status: Status::Online,
+            since: Some(0),
+            seq: u64::MAX,
+            last_seen: Some(0),
+            announced: Announced::NONE,
+            latest,
+            policy,
+        };
         let key = VehicleKey::parse("acme", &format!("\"{slot}\"")).expect("key");
         let registered = Registered { name: Some(name.into()), tags: ["a".into()].into(), ..Registered::default() };
         board.join(Arc::new(key), Some(registered.into()), state);

@@ -85,7 +85,8 @@ impl Reader {
 
     /// The client wants to see others: it starts again with a hello and a snapshot.
     pub fn set_filter(&mut self, feed: &Feed, filter: Filter) {
-        self.filter = filter;
+        // What it may see does not change with what it wants to see.
+        self.filter = filter.within(self.filter.own.take());
         self.stage = Stage::Fresh;
         self.counts_at = None;
         self.begun.clear();

@@ -13,12 +13,14 @@ use crate::domain::board::Update;
 use crate::domain::ids::VehicleKey;
 use crate::domain::latest::Latest;
 use crate::domain::policy::Policy;
+use crate::domain::sleep::Announced;
 use crate::domain::transition::{Cause, Change, Evidence, Status, Transition};
 use crate::live::columns::tests::decoder::{View, decode, row_of};
 
 fn update(slot: u32, status: Status, last_seen: Millis) -> Update {
     let (latest, policy) = (Latest::default(), Policy::default());
-    Update { slot, status, since: Some(last_seen), seq: 1, last_seen: Some(last_seen), latest, policy }
+    let announced = Announced::NONE;
+    Update { slot, status, since: Some(last_seen), seq: 1, last_seen: Some(last_seen), announced, latest, policy }
 }
 
 fn key(slot: u32) -> Arc<VehicleKey> {

@@ -13,6 +13,7 @@ use actix::prelude::*;
 use actix_web::http::header::SEC_WEBSOCKET_PROTOCOL;
 use actix_web::{HttpRequest, HttpResponse, web};
 use actix_web_actors::ws;
+use futures_util::future::BoxFuture;
 
 use super::feed::Feed;
 use super::hub::{Farewell, Follow, Hub, Tick, Unfollow};
@@ -29,11 +30,13 @@ const SILENCE_MAX: Duration = Duration::from_secs(30);
 const PING_EVERY: Duration = Duration::from_secs(10);
 /// How long a new client may take to say that it resumes before it gets a whole snapshot.
 const RESUME_WAIT: Duration = Duration::from_millis(100);
+/// The close code of a session whose key or login ended: unlike after any other, coming back alike is no use.
+const ENDED_CODE: u16 = 4401;
 /// Longest client message, and most of them in one ping interval: a dashboard needs about four a second.
 const CLIENT_FRAME_BYTES: usize = 16 * 1024;
 const CLIENT_MESSAGES_MAX: u32 = 500;
 
-/// Upgrades a request to a session that follows the feed.
+/// Upgrades a request to a session that follows the feed, until `ended` says why its client may not be here any more.
 ///
 /// # Errors
 /// The handshake's fault, as an HTTP error.
@@ -43,10 +46,11 @@ pub fn start(
     feed: Arc<Feed>,
     hub: Addr<Hub>,
     filter: Filter,
+    ended: BoxFuture<'static, String>,
 ) -> Result<HttpResponse, actix_web::Error> {
     let asked = request.headers().get_all(SEC_WEBSOCKET_PROTOCOL).filter_map(|list| list.to_str().ok());
     let wire = asked.filter_map(Wire::first_of).next().unwrap_or_default();
-    let session = Session::new(feed, hub, wire, filter);
+    let session = Session::new(feed, hub, wire, filter, ended);
     let builder = ws::WsResponseBuilder::new(session, request, body);
     builder.protocols(&[wire.subprotocol()]).frame_size(CLIENT_FRAME_BYTES).start()
 }
@@ -63,10 +67,12 @@ struct Session {
     pinged_at: Instant,
     messages: u32,
     started: bool,
+    /// Until it is waited for.
+    ended: Option<BoxFuture<'static, String>>,
 }
 
 impl Session {
-    fn new(feed: Arc<Feed>, hub: Addr<Hub>, wire: Wire, filter: Filter) -> Self {
+    fn new(feed: Arc<Feed>, hub: Addr<Hub>, wire: Wire, filter: Filter, ended: BoxFuture<'static, String>) -> Self {
         let reader = Reader::new(wire, filter, &feed);
         let now = Instant::now();
         Self {
@@ -80,6 +86,7 @@ impl Session {
             pinged_at: now,
             messages: 0,
             started: false,
+            ended: Some(ended),
         }
     }
 
@@ -185,6 +192,12 @@ impl Actor for Session {
             session.turn(context);
         });
         context.run_interval(Duration::from_secs(1), Self::watch);
+        if let Some(ended) = self.ended.take() {
+            let leave = |reason: String, session: &mut Self, context: &mut Self::Context| {
+                session.bye(context, &reason, ws::CloseCode::Other(ENDED_CODE));
+            };
+            context.spawn(ended.into_actor(self).map(leave));
+        }
     }
 
     fn stopped(&mut self, _: &mut Self::Context) {

@@ -1,7 +1,7 @@
 //! What settings have to fulfil beyond their types: bounds of single ones, and what holds between several.
 //! Asked by `load` when all layers are read; answers a sentence a fault, so that all are told at once.
 
-use super::{AuthMode, Settings, Span, Topic, TopicKind};
+use super::{Settings, Span, Topic, TopicKind};
 use crate::domain::heartbeat::Format;
 use crate::domain::policy::{TIMEOUT_LEAST, TIMEOUT_MAX};
 use crate::domain::time::Millis;
@@ -11,20 +11,31 @@ const CONNECT_TIMEOUT_MAX: Millis = 10_000;
 /// Below this a spool holds too little to be worth its name: about 2,500 transitions.
 const SPOOL_BYTES_LEAST: u64 = 1 << 20;
 
+/// A pepper that could be guessed protects nothing.
+const PEPPER_BYTES_LEAST: usize = 32;
+
 /// Rules that span settings, checked before anything is bound.
 pub fn check(settings: &Settings) -> Vec<String> {
     let mut faults = [settings.map.check(), settings.history.check()].concat();
+    let embedded = settings.mqtt.broker.is_none();
     let listeners = [
-        ("http.listen", settings.http.listen, true),
-        ("mqtt.listen", settings.mqtt.listen, settings.mqtt.broker.is_none()),
+        ("http.listen", Some(settings.http.listen)),
+        ("mqtt.listen", Some(settings.mqtt.listen).filter(|_| embedded)),
+        ("mqtt.tls_listen", settings.mqtt.tls_listen.filter(|_| embedded)),
     ];
-    for (name, address, used) in listeners {
-        if used && !address.ip().is_loopback() && settings.auth.mode != Some(AuthMode::Open) {
+    for (name, address) in listeners.into_iter().filter_map(|(name, address)| Some((name, address?))) {
+        if !address.ip().is_loopback() && settings.auth.mode.is_none() {
             faults.push(format!(
                 "{name} = {address} is not loopback and nobody would be asked for a key; \
-                 bind it to 127.0.0.1, or write auth.mode = \"open\" if your network is the wall"
+                 bind it to 127.0.0.1, or write auth.mode = \"keys\", \
+                 or auth.mode = \"open\" if your network is the wall"
             ));
         }
+    }
+    faults.extend(tls(settings));
+    let pepper = settings.auth.pepper.expose();
+    if !pepper.is_empty() && pepper.len() < PEPPER_BYTES_LEAST {
+        faults.push(format!("auth.pepper is too short, at least {PEPPER_BYTES_LEAST} random characters"));
     }
     let would_read_status = |topic: &&Topic| {
         let levels: Vec<&str> = topic.pattern.split('/').collect();
@@ -52,6 +63,8 @@ pub fn check(settings: &Settings) -> Vec<String> {
         ("store.last_seen_interval", settings.store.last_seen_interval, 100),
         ("store.checkpoint_interval", settings.store.checkpoint_interval, 100),
         ("mqtt.connect_timeout", settings.mqtt.connect_timeout, 100),
+        ("http.header_timeout", settings.http.header_timeout, 100),
+        ("http.body_timeout", settings.http.body_timeout, 100),
     ] {
         if span.0 < least {
             faults.push(format!("{name} = {span} is too short, at least {least}ms"));
@@ -93,10 +106,29 @@ pub fn check(settings: &Settings) -> Vec<String> {
         ("mqtt.connect_timeout", settings.mqtt.connect_timeout),
         ("store.checkpoint_interval", settings.store.checkpoint_interval),
         ("live.tick", settings.live.tick),
+        ("http.header_timeout", settings.http.header_timeout),
+        ("http.body_timeout", settings.http.body_timeout),
+        ("auth.audit_keep", settings.auth.audit_keep),
     ] {
         if span.0 > TIMEOUT_MAX {
             faults.push(format!("{name} = {span} is too long, at most {}", Span(TIMEOUT_MAX)));
         }
+    }
+    faults
+}
+
+/// A certificate is two files, and a listener that speaks TLS needs one.
+fn tls(settings: &Settings) -> Vec<String> {
+    let mut faults = Vec::new();
+    let tls = &settings.tls;
+    if tls.cert_file.is_some() != tls.key_file.is_some() {
+        let (given, missing) = match tls.cert_file {
+            Some(_) => ("tls.cert_file", "tls.key_file"),
+            None => ("tls.key_file", "tls.cert_file"),
+        };
+        faults.push(format!("{given} is set and {missing} is not; a certificate and its private key go together"));
+    } else if settings.mqtt.tls_listen.is_some() && tls.cert_file.is_none() {
+        faults.push("mqtt.tls_listen is set without a certificate; set tls.cert_file and tls.key_file too".into());
     }
     faults
 }

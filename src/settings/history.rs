@@ -15,11 +15,13 @@ const ROLLUP_INTERVAL_MAX: Millis = 60_000;
 pub struct History {
     /// How often the statistics are brought up to date.
     pub rollup_interval: Span,
+    /// Most streams of statistics at once.
+    pub streams_max: usize,
 }
 
 impl Default for History {
     fn default() -> Self {
-        Self { rollup_interval: Span(5_000) }
+        Self { rollup_interval: Span(5_000), streams_max: 2_000 }
     }
 }
 

@@ -34,6 +34,15 @@ fn a_listener_for_the_world_needs_the_operators_word() {
     let flags = [("http.listen", "0.0.0.0:8080".to_owned())];
     assert!(load(&[], env(&[]), &flags).expect_err("refused")[0].contains("auth.mode"));
     assert!(load(&[], env(&[("ROLLCALL__AUTH__MODE", "open")]), &flags).is_ok());
+    assert!(load(&[], env(&[("ROLLCALL__AUTH__MODE", "keys")]), &flags).is_ok());
+    for listener in ["mqtt.listen", "mqtt.tls_listen"] {
+        let flags =
+            [(listener, "0.0.0.0:1883".to_owned()), ("tls.cert_file", "x".into()), ("tls.key_file", "x".into())];
+        assert!(load(&[], env(&[]), &flags).expect_err("asks nobody")[0].contains(listener));
+        assert!(load(&[], env(&[("ROLLCALL__AUTH__MODE", "keys")]), &flags).is_ok());
+    }
+    let short = load(&[], env(&[("ROLLCALL__AUTH__PEPPER", "salt")]), &[]).expect_err("too short");
+    assert!(short[0].contains("auth.pepper") && !short[0].contains("salt"), "{short:?}");
 }
 
 #[test]
@@ -107,7 +116,7 @@ fn every_example_in_the_file_of_defaults_is_a_setting_that_loads() {
     let file = tempfile::NamedTempFile::new().expect("file");
     std::fs::write(file.path(), with_examples.collect::<Vec<_>>().join("\n")).expect("write");
     let settings = load(&[file.path().to_owned()], [], &[]).expect("loads");
-    assert_eq!((settings.auth.mode, settings.mqtt.password.expose()), (Some(AuthMode::Open), "secret"));
+    assert_eq!((settings.auth.mode, settings.mqtt.password.expose()), (Some(AuthMode::Keys), "secret"));
 }
 
 #[test]
@@ -115,7 +124,7 @@ fn the_production_file_loads_and_differs_where_it_says() {
     let settings = load(&[shipped("production.toml")], [], &[]).expect("loads without an unknown key");
     assert_eq!(settings.mqtt.broker.map(|broker| broker.shown()).as_deref(), Some("mqtt://127.0.0.1:1883"));
     assert_eq!((settings.log.format, settings.fleet.max_vehicles), (LogFormat::Json, 200_000));
-    assert!(settings.http.listen.ip().is_loopback() && settings.auth.mode.is_none());
+    assert!(settings.http.listen.ip().is_loopback() && settings.auth.mode == Some(AuthMode::Keys));
 }
 
 #[test]

@@ -103,6 +103,26 @@ impl<'de> Deserialize<'de> for Secret {
     }
 }
 
+/// Reads a list, or a text of the same separated by commas, which is what the environment can say.
+pub(super) fn list_of<'de, T, D>(input: D) -> Result<Vec<T>, D::Error>
+where
+    T: std::str::FromStr<Err = String>,
+    D: Deserializer<'de>,
+{
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Written {
+        List(Vec<String>),
+        Text(String),
+    }
+    let items = match Written::deserialize(input)? {
+        Written::List(items) => items,
+        Written::Text(text) => text.split(',').map(|item| item.trim().to_owned()).collect(),
+    };
+    let given = items.iter().filter(|item| !item.is_empty());
+    given.map(|item| item.parse().map_err(serde::de::Error::custom)).collect()
+}
+
 /// Reads one of a few words; the error of a derived reader does not say which words there are.
 pub(super) fn one_of<'de, T: Copy, D: Deserializer<'de>>(input: D, known: &[(&str, T)]) -> Result<T, D::Error> {
     let word = String::deserialize(input)?;

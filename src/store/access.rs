@@ -1,9 +1,13 @@
 //! Where keys are kept, and the number by which a running service sees that somebody changed them.
 //! Fed by the access station and by `rollcall key`; read at start and after each change.
 
+use std::sync::Arc;
+
+use anyhow::{Context, anyhow};
 use async_trait::async_trait;
 
-use crate::domain::access::{Grant, KeyId};
+use super::mosquitto::MosquittoStore;
+use crate::domain::access::{Grant, KeyId, Scopes};
 use crate::domain::time::Millis;
 
 /// A key as it is stored: everything but its secret.
@@ -30,7 +34,7 @@ pub struct StoredKey {
 /// What the stores can do for who may come in. Every write may be repeated without a second effect; see
 /// [`Store`](super::Store) for what holds for these futures.
 #[async_trait]
-pub trait AccessStore: Send + Sync {
+pub trait AccessStore: MosquittoStore + Send + Sync {
     /// Grows with every key that is made or revoked, whichever process does it.
     async fn access_revision(&self) -> anyhow::Result<i64>;
 
@@ -45,4 +49,46 @@ pub trait AccessStore: Send + Sync {
 
     /// Writes down when keys were last used; only forward in time, and without a new revision.
     async fn note_key_uses(&self, uses: &[(KeyId, Millis)]) -> anyhow::Result<()>;
+}
+
+/// A key as it lies in a table.
+#[derive(Debug, sqlx::FromRow)]
+pub(super) struct KeyRow {
+    id: String,
+    name: String,
+    customer: Option<String>,
+    vehicle: Option<String>,
+    scopes: String,
+    hash: Vec<u8>,
+    pepper: String,
+    made_at_ms: Millis,
+    made_by: String,
+    expires_at_ms: Option<Millis>,
+    revoked_at_ms: Option<Millis>,
+    last_used_at_ms: Option<Millis>,
+}
+
+impl TryFrom<KeyRow> for StoredKey {
+    type Error = anyhow::Error;
+
+    fn try_from(row: KeyRow) -> anyhow::Result<Self> {
+        let bad = |problem: String| anyhow!("the stored key {} cannot be read: {problem}", row.id);
+        let grant = Grant {
+            name: row.name,
+            customer: row.customer.map(Arc::from),
+            vehicle: row.vehicle.map(Arc::from),
+            scopes: Scopes::parse(&row.scopes).map_err(|problem| bad(format!("scopes {problem}")))?,
+            expires_at: row.expires_at_ms,
+        };
+        Ok(Self {
+            id: KeyId::parse(&row.id).with_context(|| bad("its identifier".into()))?,
+            grant,
+            hash: row.hash.try_into().map_err(|_| bad("its hash".into()))?,
+            pepper: row.pepper,
+            made_at: row.made_at_ms,
+            made_by: row.made_by,
+            revoked_at: row.revoked_at_ms,
+            last_used_at: row.last_used_at_ms,
+        })
+    }
 }

@@ -1,9 +1,12 @@
 //! What every store must do: one suite, run on SQLite in a file, SQLite in memory, and Postgres.
 //! Fed by `cargo test`; Postgres takes part when `ROLLCALL_TEST_POSTGRES` holds the URL of a superuser.
 
+mod access;
 mod gaps;
 mod histories;
+mod mosquitto;
 mod pages;
+mod past;
 mod registry;
 mod repairs;
 pub mod samples;
@@ -139,7 +142,7 @@ on_every_store! {
         a_batch_written_twice_counts_once,
         batches_that_overlap_or_come_in_the_wrong_order_change_nothing, a_large_batch_is_one_transaction,
         checkpoints_only_move_forward, a_checkpoint_does_not_create_a_vehicle,
-        a_checkpoint_keeps_what_it_does_not_bring, a_part_of_a_checkpoint_promises_nothing,
+        a_checkpoint_keeps_what_it_does_not_bring, an_announced_sleep_is_kept_with_its_heartbeat, a_part_of_a_checkpoint_promises_nothing,
         a_transition_keeps_what_a_later_checkpoint_wrote, reopening_keeps_everything, two_stores_share_a_database,
         readers_see_whole_batches_while_a_writer_writes, a_write_whose_caller_left_is_finished,
         a_closed_store_says_so, more_vehicles_than_one_read_are_loaded_in_order;
@@ -149,8 +152,12 @@ on_every_store! {
         who_left_stays_away_and_its_history_stays, a_purged_history_is_gone_and_stays_gone,
         a_vehicle_is_given_away_with_what_is_registered_of_it, customers_are_made_changed_and_removed,
         many_vehicles_are_registered_at_once;
+    mosquitto: a_hash_is_kept_for_each_key_and_the_last_one_counts;
+    access: a_key_is_kept_whole_and_its_identifier_once, a_key_is_revoked_once_and_every_change_is_seen,
+        uses_of_keys_only_move_forward, the_audit_is_read_newest_first_and_by_customer, the_audit_is_bounded;
     repairs: a_row_that_was_changed_by_hand_is_mended, every_slice_is_looked_at;
-    stats: rollups_are_a_function_of_the_stored_transitions,
+    past: vehicles_stood_as_their_last_transition_before_says;
+    stats: what_was_spent_before_any_instant_is_exact, rollups_are_a_function_of_the_stored_transitions,
         levels_at_any_border_are_the_sum_of_what_changed_before, heartbeats_are_added_once,
         nothing_is_known_of_the_time_before_the_first_start;
     histories: a_vehicle_is_the_fold_of_its_transitions, facts_end_the_same_in_any_order_through_checkpoints;

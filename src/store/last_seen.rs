@@ -1,12 +1,13 @@
 //! The file `last_seen` beside the store: when each vehicle was last heard, and until when we listened, a few seconds
 //! old at most. Written by the fleet every few seconds, as a whole; read once at start, after a crash above all.
 //!
-//! 16 bytes a vehicle: a hash of its two names, and the time. A new file takes the place of the old one in one step,
+//! 16 bytes a vehicle: a hash of its two names, and the time with the silence it announced then. A new file takes the place of the old one in one step,
 //! so a process that is killed leaves one or the other, whole. It is not forced onto the disk: a power cut may leave a
 //! torn one, which its checksum tells, and then the store's own checkpoint is what there is.
 //!
 //! ```text
-//! magic 8 | crc32 of the rest 4 | length of the identity 4 | identity | alive_until 8 | (hash 8, last_seen 8) ...
+//! magic 8 | crc32 of the rest 4 | length of the identity 4 | identity | alive_until 8 | (hash 8, heard 8) ...
+//! heard = last_seen, milliseconds since 1970, << 20 | announced silence, whole seconds (12 days at most; 0 is none)
 //! ```
 
 use std::fs;
@@ -18,15 +19,19 @@ use anyhow::{Context, ensure};
 use siphasher::sip::SipHasher13;
 
 use crate::domain::ids::VehicleKey;
+use crate::domain::sleep::Announced;
 use crate::domain::time::Millis;
 
 /// The file's name in the local folder.
 pub const FILE: &str = "last_seen";
 /// Names the form, with its number: a file of another form is not read.
-const MAGIC: &[u8; 8] = b"rcseen01";
+const MAGIC: &[u8; 8] = b"rcseen02";
 /// Before what the checksum is over.
 const HEAD_BYTES: usize = 12;
 const ROW_BYTES: usize = 16;
+/// Bits of a row's second word that hold the announced silence.
+const ANNOUNCED_BITS: u32 = 20;
+const ANNOUNCED_S_MAX: u64 = (1 << ANNOUNCED_BITS) - 1;
 
 /// Where the file lies, and whose it is.
 #[derive(Debug, Clone)]
@@ -43,7 +48,7 @@ pub struct Seen {
     pub alive_until: Millis,
     names: Names,
     /// By hash, ascending.
-    rows: Vec<(u64, Millis)>,
+    rows: Vec<(u64, u64)>,
 }
 
 /// A file in the making.
@@ -138,18 +143,20 @@ impl SeenFile {
         ensure!(rows.len() % ROW_BYTES == 0, "it is cut off");
         let words = rows.chunks_exact(8).map(|word| word.try_into().map(u64::from_le_bytes).unwrap_or_default());
         let words: Vec<u64> = words.collect();
-        let mut rows: Vec<(u64, Millis)> = words.chunks_exact(2).map(|row| (row[0], row[1].cast_signed())).collect();
+        let mut rows: Vec<(u64, u64)> = words.chunks_exact(2).map(|row| (row[0], row[1])).collect();
         rows.sort_unstable();
         Ok(Seen { alive_until: Millis::from_le_bytes(*alive_until), names: self.names, rows })
     }
 }
 
 impl Seen {
-    /// When this vehicle was last heard, if it is in the file.
-    pub fn of(&self, key: &VehicleKey) -> Option<Millis> {
+    /// When this vehicle was last heard and what silence it announced then, if it is in the file.
+    pub fn of(&self, key: &VehicleKey) -> Option<(Millis, Announced)> {
         let hash = self.names.hash(key);
         let end = self.rows.partition_point(|row| row.0 <= hash);
-        self.rows[..end].last().filter(|row| row.0 == hash).map(|row| row.1)
+        let heard = self.rows[..end].last().filter(|row| row.0 == hash)?.1;
+        let announced = Announced::of((heard & ANNOUNCED_S_MAX).cast_signed() * 1_000);
+        Some(((heard >> ANNOUNCED_BITS).cast_signed(), announced))
     }
 
     /// How many vehicles it holds.
@@ -159,10 +166,12 @@ impl Seen {
 }
 
 impl Image {
-    /// A vehicle that was heard.
-    pub fn add(&mut self, key: &VehicleKey, last_seen: Millis) {
+    /// A vehicle that was heard, and the silence it announced, which is rounded up to seconds.
+    pub fn add(&mut self, key: &VehicleKey, last_seen: Millis, announced: Announced) {
+        let announced_s = announced.millis().unsigned_abs().div_ceil(1_000).min(ANNOUNCED_S_MAX);
+        let heard = last_seen.max(0).cast_unsigned() << ANNOUNCED_BITS | announced_s;
         self.bytes.extend_from_slice(&self.names.hash(key).to_le_bytes());
-        self.bytes.extend_from_slice(&last_seen.to_le_bytes());
+        self.bytes.extend_from_slice(&heard.to_le_bytes());
     }
 
     /// How long it is by now, in bytes.
@@ -186,7 +195,7 @@ mod tests {
 
     fn written(file: &SeenFile, vehicles: i64) -> Vec<u8> {
         let mut image = file.begin(vec![1; 99], 7_000);
-        (0..vehicles).for_each(|n| image.add(&key(&format!("v{n}")), n * 10));
+        (0..vehicles).for_each(|n| image.add(&key(&format!("v{n}")), n * 10, Announced::of(n * 1_001)));
         file.write(image).unwrap()
     }
 
@@ -201,7 +210,8 @@ mod tests {
             assert_eq!(bytes.len(), 56 + 16 * vehicles as usize);
             let seen = file.read().unwrap().unwrap();
             assert_eq!((seen.alive_until, seen.vehicles()), (7_000, vehicles as usize));
-            assert!((0..vehicles).all(|n| seen.of(&key(&format!("v{n}"))) == Some(n * 10)));
+            let whole_seconds = |n: i64| Announced::of((n * 1_001 + 999) / 1_000 * 1_000);
+            assert!((0..vehicles).all(|n| seen.of(&key(&format!("v{n}"))) == Some((n * 10, whole_seconds(n)))));
             assert_eq!(seen.of(&key("stranger")), None);
         }
         let names: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();

@@ -2,8 +2,11 @@
 //! Fed by the persister, the only writer; read at start, and by REST for what happened in the past.
 
 pub mod access;
+pub mod audit;
+pub mod history;
 pub mod last_seen;
 pub mod local;
+pub mod mosquitto;
 mod owned;
 mod postgres;
 pub mod registry;
@@ -19,9 +22,11 @@ use async_trait::async_trait;
 use crate::domain::board::Registered;
 use crate::domain::ids::VehicleKey;
 use crate::domain::latest::Latest;
+use crate::domain::sleep::Announced;
 use crate::domain::time::Millis;
 use crate::domain::transition::{Status, Transition};
 
+pub use history::HistoryStore;
 pub use registry::RegistryStore;
 pub use rows::GAPS_MAX;
 pub use stats::StatsStore;
@@ -45,6 +50,8 @@ pub struct StoredVehicle {
     pub seq: u64,
     /// Last heartbeat written down.
     pub last_seen: Option<Millis>,
+    /// The silence that it announced.
+    pub announced: Announced,
     /// Position and gauges written down.
     pub latest: Latest,
 }
@@ -69,6 +76,8 @@ pub struct Checkpoint {
     pub key: Arc<VehicleKey>,
     /// Arrival of its last heartbeat.
     pub last_seen: Millis,
+    /// The silence that it announced.
+    pub announced: Announced,
     /// Position and gauges.
     pub latest: Latest,
 }
@@ -160,7 +169,9 @@ pub struct TakenOver;
 /// sqlx future dropped midway would give its connection back inside an open transaction). Open the store on a runtime
 /// that lives as long as it and is never blocked. Errors say what failed; a write that failed may simply be repeated.
 #[async_trait]
-pub trait Store: RegistryStore + StatsStore + Send + Sync {
+pub trait Store:
+    access::AccessStore + audit::AuditStore + RegistryStore + StatsStore + HistoryStore + Send + Sync
+{
     /// `sqlite` or `postgres`.
     fn kind(&self) -> &'static str;
 

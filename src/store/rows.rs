@@ -12,6 +12,7 @@ use super::{After, Checkpoint, Claim, Mended, StoredCustomer, StoredVehicle, Tra
 use crate::domain::board::Registered;
 use crate::domain::ids::VehicleKey;
 use crate::domain::latest::{Fact, Latest, Position, Rank};
+use crate::domain::sleep::Announced;
 use crate::domain::time::Millis;
 use crate::domain::transition::{Cause, Change, Evidence, Status, Transition};
 
@@ -209,6 +210,7 @@ pub struct VehicleRow {
     clock_skew_at_ms: Option<Millis>,
     clock_skew_seq: Option<i64>,
     revision: i64,
+    announced_ms: Millis,
 }
 
 impl VehicleRow {
@@ -245,6 +247,7 @@ impl VehicleRow {
             since: self.status_since_ms,
             seq: self.seq.unsigned_abs(),
             last_seen: self.last_seen_ms,
+            announced: Announced::of(self.announced_ms),
             latest,
         })
     }

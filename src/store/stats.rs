@@ -68,6 +68,10 @@ pub trait StatsStore: Send + Sync {
     /// Reads rollups. What it costs grows with the spans of this customer in the period, and with the hours before it
     /// (a few milliseconds a year), not with other customers.
     async fn rollups(&self, query: &RollupQuery) -> anyhow::Result<Rollups>;
+
+    /// What a customer's vehicles, or the fleet's, had spent in each status before each of these instants,
+    /// vehicle-milliseconds; to the millisecond, but for transitions that are marked and not counted yet.
+    async fn spent(&self, customer: Option<&str>, instants: &[Millis]) -> anyhow::Result<Vec<Levels>>;
 }
 
 /// The columns that transitions tell, and what takes their place in a row that is there already; the same in both SQLs.
@@ -130,5 +134,47 @@ impl From<RollupRow> for Rollup {
             dip: row.online_dip,
             peak: row.online_peak,
         }
+    }
+}
+
+/// Levels, and what was spent before: three sums each.
+pub type SixSums = (i64, i64, i64, i64, i64, i64);
+
+/// The whole hours that some instants lie in or after: what was spent is added up over them once for all instants.
+#[derive(Debug)]
+pub struct Hours {
+    /// The beginning of the first instant's hour.
+    pub first: Millis,
+    /// The beginning of the last instant's hour.
+    pub end: Millis,
+}
+
+impl Hours {
+    /// Those of these instants.
+    pub fn around(instants: &[Millis]) -> Self {
+        let floor = |instant: Option<&Millis>| instant.map_or(0, |instant| instant - instant.rem_euclid(HOUR));
+        Self { first: floor(instants.iter().min()), end: floor(instants.iter().max()) }
+    }
+
+    /// What was spent before each instant, from what was spent before the first hour, the changes of the hours, and
+    /// what the changes within its own hour make of each.
+    pub fn spent(&self, before: SixSums, rows: Vec<RollupRow>, since: &[(Millis, Levels)]) -> Vec<Levels> {
+        let mut levels = [before.0, before.1, before.2];
+        let mut spent = [before.3, before.4, before.5];
+        let mut ends = vec![(self.first, levels, spent)];
+        for Rollup { at, net, within, .. } in rows.into_iter().map(Rollup::from) {
+            let (begin, ..) = ends[ends.len() - 1];
+            for status in 0..levels.len() {
+                spent[status] += levels[status] * (at + HOUR - begin) + within[status];
+                levels[status] += net[status];
+            }
+            ends.push((at + HOUR, levels, spent));
+        }
+        let each = since.iter().map(|(instant, within)| {
+            let last = ends.partition_point(|(end, ..)| end <= instant).saturating_sub(1);
+            let (end, levels, spent) = ends[last];
+            [0, 1, 2].map(|status| spent[status] + levels[status] * (instant - end) + within[status])
+        });
+        each.collect()
     }
 }

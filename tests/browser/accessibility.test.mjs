@@ -1,12 +1,8 @@
 /** axe-core over the page as it is used: both themes, both widths, with the panel open and with nothing to show. */
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
-import { createRequire } from "node:module";
-import { after, before, describe, test } from "node:test";
-import { beat, open_page, row_of, skip_reason, start_browser, start_service } from "./harness.mjs";
+import { after, afterEach, before, describe, test } from "node:test";
+import { beat, open_page, row_of, skip_reason, start_browser, start_service, violations } from "./harness.mjs";
 
-const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
-const RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"];
 const LOOKS = {
   "dark": { colorScheme: "dark" },
   "light": { colorScheme: "light" },
@@ -21,16 +17,11 @@ describe("accessibility", { skip: skip_reason() }, () => {
     browser = await start_browser();
     await beat(service.url, { customer: "acme", vehicle: "TRK-1", lat: 51.5, lon: -0.1, speed_kmh: 40 }, { customer: "globex", vehicle: "TRK-2" });
   });
+  afterEach(() => Promise.all(browser.contexts().map((context) => context.close())));
   after(async () => {
     await browser?.close();
     await service?.kill();
   });
-
-  async function violations(page) {
-    await page.evaluate(AXE);
-    const { violations } = await page.evaluate((rules) => window.axe.run(document, { runOnly: rules }), RULES);
-    return violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ target }) => target).join(", ")}`);
-  }
 
   for (const [look, options] of Object.entries(LOOKS)) {
     test(`no violations: ${look}`, async () => {

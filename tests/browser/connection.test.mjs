@@ -1,11 +1,12 @@
 /** The real service disappears and comes back: the page says so, and shows the truth again without a reload. */
 import assert from "node:assert/strict";
-import { after, before, describe, test } from "node:test";
+import { after, afterEach, before, describe, test } from "node:test";
 import { beat, chip, equals_rest, live_wire, open_page, row_of, skip_reason, start_browser, start_service } from "./harness.mjs";
 
 describe("losing the real service", { skip: skip_reason() }, () => {
   let browser, service;
   before(async () => { browser = await start_browser(); });
+  afterEach(() => Promise.all(browser.contexts().map((context) => context.close())));
   after(async () => {
     await browser?.close();
     await service?.kill();
@@ -16,6 +17,7 @@ describe("losing the real service", { skip: skip_reason() }, () => {
     const { page } = await open_page(browser, service.url);
     await page.getByRole("heading", { name: "No vehicles yet" }).waitFor();
     await page.getByText("mosquitto_pub -h 127.0.0.1 -p 1883 -t fleet/acme/TRK-1/heartbeat -m '{}'").waitFor();
+    await page.getByText("simulator --broker mqtt://127.0.0.1:1883 --vehicles 200 --interval 2s").waitFor();
     await beat(service.url, { customer: "acme", vehicle: "TRK-1" });
     await row_of(page, "TRK-1").waitFor();
     await page.getByRole("heading", { name: "No vehicles yet" }).waitFor({ state: "hidden" });
@@ -26,6 +28,7 @@ describe("losing the real service", { skip: skip_reason() }, () => {
     await chip(page, "Online", 1).waitFor();
     // Without a graphics card the start of the map holds the page up for most of a second: that is not what is timed here.
     await page.locator("#map[data-state=ready]").waitFor();
+    await page.locator("#fleet-chart canvas").waitFor();
     const { port } = service;
     await service.kill();
     const lost = page.getByRole("alert").filter({ hasText: "Connection lost" });
@@ -47,7 +50,9 @@ describe("losing the real service", { skip: skip_reason() }, () => {
     const { page, requests } = await open_page(browser, service.url, { prepare: wire.lay });
     await row_of(page, "TRK-2").waitFor();
     await page.locator("#link-state[data-kind=live]").waitFor();
-    await page.locator("#map[data-state=ready]").waitFor(); // its start may hold up the page for longer than the service waits
+    // Their start may hold up the page for longer than the service waits for a resume.
+    await page.locator("#map[data-state=ready]").waitFor();
+    await page.locator("#fleet-chart canvas").waitFor();
     const [first] = wire.connections;
     await first.cut();
     await beat(service.url, { customer: "acme", vehicle: "TRK-3" });

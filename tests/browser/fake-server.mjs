@@ -38,12 +38,18 @@ export class FakeServer {
     this.muted = new Set(); // sockets that hear nothing any more
     this.received = []; // every message of every dashboard, for asserting
     this.refuse_rest = false;
+    this.refuse_all = 0; // 401 or 403: who looks may not, not even at the socket
     this.warnings = [];
+    this.gaps = []; // blind intervals, as REST tells them
+    this.store = { kind: "sqlite", ok: true, spool_rows: 0 };
+    this.service = "1.2.3";
+    this.delay_ms = 0; // of the snapshot
   }
 
   async start(port = 0) {
     this.http = createServer((request, response) => this.#answer(request, response));
-    this.sockets = new WebSocketServer({ server: this.http, path: "/api/v1/live", handleProtocols: () => "rollcall.v1.bin" });
+    this.sockets = new WebSocketServer({ server: this.http, path: "/api/v1/live", handleProtocols: () => "rollcall.v1.bin",
+      verifyClient: (_, answer) => answer(this.refuse_all === 0, this.refuse_all) });
     this.sockets.on("connection", (socket) => this.#welcome(socket));
     await new Promise((done, failed) => this.http.once("error", failed).listen(port, "127.0.0.1", done));
     this.timers = [setInterval(() => this.tick(), TICK_MS), setInterval(() => this.send(this.counts()), 1_000)];
@@ -162,7 +168,7 @@ export class FakeServer {
 
   #welcome(socket) {
     this.tick(); // so that the snapshot is the version it says
-    this.send({ type: "hello", epoch: this.epoch, version: this.version, tick_ms: TICK_MS, server_time: time(Date.now()) }, [socket]);
+    this.send({ type: "hello", epoch: this.epoch, version: this.version, tick_ms: TICK_MS, server_time: time(Date.now()), service: this.service }, [socket]);
     this.send(this.counts(), [socket]);
     // Like the service: a short wait for a resume, then it is told to fetch a snapshot and resume from that.
     const wait = setTimeout(() => this.send({ type: "resync", refused: false }, [socket]), RESUME_WAIT_MS);
@@ -196,19 +202,36 @@ export class FakeServer {
   #first_rows() {
     const counts = this.counts();
     const rows = [...this.vehicles.values()].sort((a, b) => (a.vehicle < b.vehicle ? -1 : 1)).slice(0, FIRST_ROWS);
-    const first = { server_time: time(Date.now()), counts, tally: counts, total: this.vehicles.size, items: rows };
+    const first = { service: this.service, server_time: time(Date.now()), counts, tally: counts, total: this.vehicles.size, items: rows };
     return `<script type="application/json" id="first-rows">${JSON.stringify(first).replaceAll("<", "\\u003c")}</script>`;
   }
 
   // --- pages and REST
 
   async #answer(request, response) {
-    const { pathname } = new URL(request.url, "http://fake");
+    const { pathname, searchParams } = new URL(request.url, "http://fake");
     const json = (status, body) => response.writeHead(status, { "content-type": "application/json" }).end(JSON.stringify(body));
     if (!pathname.startsWith("/api/")) return this.#file(request.url, response);
+    if (this.refuse_all) return json(this.refuse_all, { title: "Refused", status: this.refuse_all, detail: "this key may not see customer acme" });
+    if (pathname === "/api/v1/live") return json(400, { title: "No handshake", status: 400 });
+    if (pathname === "/api/v1/live/snapshot" && this.delay_ms) await new Promise((done) => setTimeout(done, this.delay_ms));
     if (pathname === "/api/v1/live/snapshot") return response.writeHead(200, { "content-type": "application/octet-stream" }).end(this.#snapshot());
     if (this.refuse_rest) return json(503, { title: "Store unavailable", status: 503, detail: "the store does not answer" });
-    if (pathname === "/api/v1/status") return json(200, { canary: { state: "well", board: { lag_ms: 93 } } });
+    if (pathname === "/api/v1/status") {
+      const well = { version: this.service, started_at: time(Date.now() - 3_600_000), listening: true, dashboards: 1 };
+      return json(200, { ...well, store: this.store, canary: { state: "well", board: { lag_ms: 93 } } });
+    }
+    if (pathname === "/api/v1/transitions") {
+      const of_vehicle = ([key, list]) => list.map((each) => ({ customer: key.split("/")[0], vehicle: key.slice(key.indexOf("/") + 1), ...each }));
+      const customer = searchParams.get("customer");
+      const items = [...this.transitions].flatMap(of_vehicle).filter((each) => !customer || each.customer === customer);
+      return json(200, { items: items.sort((a, b) => (a.at < b.at ? 1 : -1)).slice(0, Number(searchParams.get("limit") ?? 50)), next_cursor: null });
+    }
+    if (pathname === "/api/v1/observation-gaps") return json(200, { items: this.gaps, next_cursor: null });
+    if (pathname === "/api/v1/stats") return json(200, { items: this.#stats(searchParams) });
+    if (pathname.endsWith("/availability")) {
+      return json(200, { availability: 0.99876, outages: 2, longest_outage_ms: 240_000, unobserved_ms: 60_000, online_ms: 1, offline_ms: 1, never_seen_ms: 0 });
+    }
     if (pathname === "/api/v1/heartbeats") {
       const rows = [JSON.parse((await request.toArray()).join(""))].flat();
       rows.forEach((row) => this.heartbeat(row));
@@ -225,6 +248,16 @@ export class FakeServer {
     return items ? json(200, { items: items.slice(0, 20), next_cursor: null }) : json(404, { title: "Not found", status: 404, detail: `nothing at ${pathname}` });
   }
 
+  /** A quiet past: ten vehicles online, but for a stretch in which nobody listened. */
+  #stats(query) {
+    const span = { minute: 60_000, hour: 3_600_000 }[query.get("resolution")];
+    const [from, to] = ["from", "to"].map((name) => Math.ceil(Number(query.get(name)) / span) * span);
+    return Array.from({ length: (to - from) / span }, (_, at) => from + at * span).map((at) => {
+      const deaf = this.gaps.some((gap) => Date.parse(gap.from) <= at && Date.parse(gap.to) >= at + span);
+      return { at: time(at), heartbeats: 100, online_avg: 10, offline_avg: 2, unobserved_avg: 0, observed_s: deaf ? 0 : span / 1_000, unobserved_s: deaf ? span / 1_000 : 0 };
+    });
+  }
+
   async #file(address, response) {
     const pathname = address.split("?")[0];
     const path = normalize(pathname === "/" ? "/index.html" : pathname).slice(1);
@@ -233,7 +266,7 @@ export class FakeServer {
       if (address === "/") body = body.toString().replace("<!-- first rows -->", () => this.#first_rows());
       response.writeHead(200, { "content-type": TYPES[extname(path)] ?? "application/octet-stream", "content-security-policy": CSP }).end(body);
     } catch {
-      response.writeHead(404).end();
+      response.writeHead(404, { "content-type": "text/plain" }).end("nothing here");
     }
   }
 }

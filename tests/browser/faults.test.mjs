@@ -103,11 +103,11 @@ describe("faults", { skip: skip_reason({ needs_binary: false }) }, () => {
   test("a broken store is said in the panel, the rest of the page lives on, and it can be tried again", async () => {
     fake.refuse_rest = true;
     const page = await open("/?v=acme/TRK-1");
-    await page.getByRole("alert").filter({ hasText: "the store does not answer" }).waitFor();
+    await page.getByRole("alert").filter({ hasText: "The transitions could not be read: the store does not answer" }).waitFor();
     fake.set_status("acme", "TRK-2", "offline", "silence");
     await row_of(page, "TRK-2").filter({ hasText: "Offline" }).waitFor();
     fake.refuse_rest = false;
-    await page.getByRole("button", { name: "Try again" }).click();
+    await page.locator("#drawer-trouble").getByRole("button", { name: "Try again" }).click();
     await page.locator("#drawer-transitions").getByText("Never seen → Online").waitFor();
   });
 

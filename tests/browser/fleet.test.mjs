@@ -3,7 +3,7 @@
  * Heartbeats go in through the public REST door; the page is driven as a user would.
  */
 import assert from "node:assert/strict";
-import { after, before, describe, test } from "node:test";
+import { after, afterEach, before, describe, test } from "node:test";
 import { beat, chip, keep_beating, open_page, row_of, skip_reason, start_browser, start_service, until } from "./harness.mjs";
 
 /** First rows have to be in sight within this time of opening the page; three times the target, for busy test machines. */
@@ -27,6 +27,9 @@ describe("the fleet page on the real service", { skip: skip_reason() }, () => {
     await browser?.close();
     await service?.kill();
   });
+
+  // Pages left open would share the processor with those of the tests that follow.
+  afterEach(() => Promise.all(browser.contexts().map((context) => context.close())));
 
   async function open(path = "/", options = {}) {
     const seen = await open_page(browser, service.url + path, options);

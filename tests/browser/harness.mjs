@@ -4,8 +4,9 @@
  * or fail when REQUIRE_BROWSER=1.
  */
 import { spawn } from "node:child_process";
-import { existsSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { once } from "node:events";
+import { createRequire } from "node:module";
 import { createInterface } from "node:readline";
 import { chromium } from "playwright-core";
 import { decode } from "../../web/js/codec.js";
@@ -166,3 +167,13 @@ export const row_of = (page, vehicle) => page.locator("#rows [role=row]:visible"
 
 /** A status button, by its word and number: chip(page, "Online", 3). */
 export const chip = (page, word, count = "[\\d,–]+") => page.getByRole("button", { name: new RegExp(`^${word} ${count}$`) });
+
+const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+const RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"];
+
+/** What axe-core finds wrong with the page as it is now. */
+export async function violations(page) {
+  await page.evaluate(AXE);
+  const { violations } = await page.evaluate((rules) => window.axe.run(document, { runOnly: rules }), RULES);
+  return violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ target }) => target).join(", ")}`);
+}

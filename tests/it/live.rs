@@ -84,6 +84,7 @@ async fn a_dashboard_gets_hello_observation_snapshot_and_counts() {
     let hello = live.next().await.expect("a frame");
     assert_eq!((&hello["type"], &hello["tick_ms"]), (&"hello".into(), &250.into()));
     assert!(hello["epoch"].is_string() && hello["version"].is_u64() && hello["server_time"].is_string(), "{hello}");
+    assert_eq!(hello["service"], service.get("/api/v1/status").await["version"], "a page sees that it is out of date");
     let observation = live.next_of("observation").await;
     assert!(observation["listening"] == true && observation["cause"].is_string(), "{observation}");
     let part = live.next_of("snapshot").await;

@@ -155,6 +155,12 @@ async fn nobody_is_called_offline_when_the_broker_dies() {
         let name = format!("sender-{index}");
         let words: Vec<&str> = history.of(&name).map(|step| step.to.as_str()).collect();
         assert_eq!(words, ["online", "unobserved", "online"], "no sender is called offline");
+        // R60: nor does it count against it.
+        let path = format!("/api/v1/customers/{CUSTOMER}/vehicles/{name}/availability?from={from}&to={listening}");
+        let sums = service.get(&path).await;
+        let gone = sums["unobserved_ms"].as_i64().expect("ms");
+        assert!(sums["offline_ms"] == 0 && sums["outages"] == 0 && gone > 0, "{sums}");
+        assert_eq!(sums["online_ms"].as_i64().expect("ms") + gone, listening - from, "{sums}");
     }
     let steps: Vec<&Step> = history.of("silent").collect();
     let words: Vec<&str> = steps.iter().map(|step| step.to.as_str()).collect();

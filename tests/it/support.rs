@@ -3,11 +3,12 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use futures_util::{SinkExt, StreamExt};
 use serde_json::Value;
-use tokio_tungstenite::tungstenite;
+use tokio_tungstenite::tungstenite::{self, client::IntoClientRequest};
 
 /// A condition that is not met by then fails the test. Wide, for a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -15,10 +16,13 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 /// A running service; it is killed when the test ends.
 pub struct Service {
     child: Child,
+    log: Arc<Mutex<String>>,
     /// Where it answers HTTP, such as `127.0.0.1:1234`.
     pub http: String,
     /// Where heartbeats go: its own broker, or the external one.
     pub mqtt: String,
+    /// Its own broker's listener for TLS, or nothing.
+    pub mqtts: String,
 }
 
 /// A command of the binary, away from this machine's own settings.
@@ -63,10 +67,13 @@ impl Service {
             drop(child.stderr.take().expect("piped").read_to_string(&mut stderr));
             panic!("no ready line but '{line}', and on stderr: {stderr}");
         };
+        let mqtts = word("mqtts=").unwrap_or_default();
         std::thread::spawn(move || std::io::copy(&mut stdout, &mut std::io::sink()));
         let stderr = child.stderr.take().expect("piped");
-        std::thread::spawn(move || forward(stderr));
-        Self { child, http, mqtt }
+        let log = Arc::<Mutex<String>>::default();
+        let lines = Arc::clone(&log);
+        std::thread::spawn(move || forward(stderr, &lines));
+        Self { child, log, http, mqtt, mqtts }
     }
 
     /// `http://...` of a path.
@@ -76,12 +83,22 @@ impl Service {
 
     /// Sends a request as it is, and reads the whole answer. `kind` is its content type, where it has a body.
     pub async fn send(&self, method: &str, path: &str, kind: &str, body: impl Into<reqwest::Body>) -> Reply {
+        self.send_as("", method, path, kind, body).await
+    }
+
+    /// [`Service::send`] with a key, unless it is empty.
+    pub async fn send_as(
+        &self,
+        key: &str,
+        method: &str,
+        path: &str,
+        kind: &str,
+        body: impl Into<reqwest::Body>,
+    ) -> Reply {
         let method = method.parse().expect("a method");
         let request = reqwest::Client::new().request(method, self.url(path)).body(body);
         let request = if kind.is_empty() { request } else { request.header("content-type", kind) };
-        let response = request.send().await.expect("answers");
-        let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        Reply { status, headers, text: response.text().await.expect("text") }
+        Reply::of(if key.is_empty() { request } else { request.bearer_auth(key) }).await
     }
 
     /// GET as JSON, whatever its status.
@@ -125,9 +142,23 @@ impl Service {
 
     /// A WebSocket on the live feed; `query` begins with `?` or is empty.
     pub async fn live(&self, query: &str) -> Live {
+        self.live_as("", query).await
+    }
+
+    /// [`Service::live`] with a key, unless it is empty.
+    pub async fn live_as(&self, key: &str, query: &str) -> Live {
         let url = format!("ws://{}/api/v1/live{query}", self.http);
-        let (socket, _) = tokio_tungstenite::connect_async(url).await.expect("upgrades");
+        let mut request = url.into_client_request().expect("a request");
+        if !key.is_empty() {
+            request.headers_mut().insert("authorization", format!("Bearer {key}").parse().expect("a header"));
+        }
+        let (socket, _) = tokio_tungstenite::connect_async(request).await.expect("upgrades");
         Live { socket }
+    }
+
+    /// What it logged so far.
+    pub fn log(&self) -> String {
+        self.log.lock().expect("nobody panicked").clone()
     }
 
     /// Sends a signal, such as `TERM`.
@@ -173,9 +204,12 @@ impl Drop for Service {
     }
 }
 
-fn forward(stderr: ChildStderr) {
+fn forward(stderr: ChildStderr, log: &Mutex<String>) {
     for line in BufReader::new(stderr).lines().map_while(Result::ok) {
         eprintln!("  service: {line}");
+        let mut log = log.lock().expect("nobody panicked");
+        log.push_str(&line);
+        log.push('\n');
     }
 }
 
@@ -190,6 +224,14 @@ pub struct Reply {
 }
 
 impl Reply {
+    /// Sends a request, and reads the whole answer.
+    pub async fn of(request: reqwest::RequestBuilder) -> Self {
+        let response = request.send().await.expect("answers");
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let bytes = response.bytes().await.expect("a body");
+        Self { status, headers, text: String::from_utf8_lossy(&bytes).into_owned() }
+    }
+
     /// The body as JSON.
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.text).unwrap_or_else(|_| panic!("JSON, not {self:?}"))

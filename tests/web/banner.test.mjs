@@ -5,7 +5,7 @@ import { message } from "../../web/js/banner.js";
 import { LiveState } from "../../web/js/state.js";
 
 const NOW = 100_000;
-const open = { phase: "open", heard_at: NOW - 500, lost_at: null, retry_at: null, bye: "" };
+const open = { phase: "open", heard_at: NOW - 500, lost_at: null, retry_at: null, bye: "", refused: 0 };
 
 function state({ loaded = true } = {}) {
   const state = new LiveState();
@@ -13,23 +13,23 @@ function state({ loaded = true } = {}) {
   return state;
 }
 
-const said = (link, of = state(), ignored = []) => message({ ...open, ...link }, of, ignored, NOW);
+const said = (link, of = state(), ignored = [], degraded = "") => message({ ...open, ...link }, of, ignored, degraded, NOW);
 
 test("nothing is said while all is well", () => {
-  assert.deepEqual(said({}), { kind: "live", text: "", ticking: "", retry: false });
+  assert.deepEqual(said({}), { kind: "live", text: "", ticking: "", action: "" });
 });
 
 test("a lost connection says since when, counts down beside the text, and offers to try now", () => {
-  const { kind, text, ticking, retry } = said({ phase: "waiting", lost_at: NOW - 3_000, retry_at: NOW + 2_100 });
+  const { kind, text, ticking, action } = said({ phase: "waiting", lost_at: NOW - 3_000, retry_at: NOW + 2_100 });
   assert.equal(kind, "lost");
   assert.match(text, /^Connection lost at \d\d:\d\d:\d\d\. Showing data from then\.$/);
-  assert.deepEqual([ticking, retry], ["Retrying in 3 s", true]);
+  assert.deepEqual([ticking, action], ["Retrying in 3 s", "retry"]);
 });
 
 test("it stays lost through the next attempt, and names the server's reason", () => {
-  const { kind, text, ticking, retry } = said({ phase: "connecting", lost_at: NOW - 3_000, bye: "restarting" });
+  const { kind, text, ticking, action } = said({ phase: "connecting", lost_at: NOW - 3_000, bye: "restarting" });
   assert.match(text, /^The server closed the connection \(restarting\)/);
-  assert.deepEqual([kind, ticking, retry], ["lost", "Connecting …", false]);
+  assert.deepEqual([kind, ticking, action], ["lost", "Connecting …", ""]);
 });
 
 test("silence makes values old", () => {
@@ -71,4 +71,42 @@ test("having caught up is said for a while", () => {
 
 test("what the address could not mean is named", () => {
   assert.match(said({}, state(), ["status=broken"]).text, /status=broken/);
+});
+
+test("who may not look is told so, with the way in, and keeps what is there", () => {
+  const at = { phase: "waiting", lost_at: NOW - 3_000, retry_at: NOW + 9_000 };
+  const { kind, text, action } = said({ ...at, refused: 401 });
+  assert.deepEqual([kind, action], ["refused", "sign-in"]);
+  assert.match(text, /^You are not signed in, or not any more: no updates since .* Showing data from then\.$/);
+  assert.match(said({ ...at, refused: 403 }).text, /^This account may not see the live fleet/);
+});
+
+test("a part of the service that does not work is named; a lost connection is worse", () => {
+  const words = "The sqlite store takes no writes. Live status is not affected, history is behind.";
+  assert.deepEqual(said({}, state(), [], words), { kind: "degraded", text: words, ticking: "", action: "" });
+  assert.equal(said({ phase: "waiting", lost_at: NOW, retry_at: NOW }, state(), [], words).kind, "lost");
+});
+
+test("a page of an older version offers to reload; one that does not know its version does not", () => {
+  const old = state();
+  old.service = { page: "0.1.0", now: "0.2.0" };
+  const { kind, text, action } = said({}, old);
+  assert.deepEqual([kind, action], ["updated", "reload"]);
+  assert.match(text, /version 0\.2\.0\. This page is of 0\.1\.0\./);
+  for (const service of [{ page: "", now: "0.2.0" }, { page: "0.2.0", now: "" }, { page: "0.2.0", now: "0.2.0" }]) {
+    assert.equal(said({}, Object.assign(state(), { service })).kind, "live");
+  }
+});
+
+test("updates that come seldom are said, once that is no accident", () => {
+  const slow = state();
+  slow.pace.begin(250);
+  for (const versions of [8, 8]) slow.pace.stepped(versions);
+  assert.equal(said({}, slow).kind, "live");
+  slow.pace.stepped(6);
+  const { kind, text } = said({}, slow);
+  assert.equal(kind, "behind");
+  assert.match(text, /^Updates slowed to 2 s\./);
+  slow.pace.stepped(1);
+  assert.equal(said({}, slow).kind, "live");
 });

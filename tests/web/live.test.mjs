@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { LiveLink } from "../../web/js/live.js";
-import { pulse, retry_delay_ms } from "../../web/js/pulse.js";
+import { Pace, pulse, retry_delay_ms } from "../../web/js/pulse.js";
 import { encode } from "./wire.mjs";
 
 class World {
@@ -16,6 +16,8 @@ class World {
   /** Fetches of a snapshot: each is answered by the test. */
   fetches = [];
   losses = 0;
+  /** What a plain request at the socket's address is answered. */
+  door = 400;
   link = new LiveLink("ws://test", {
     on_frame: (frame) => {
       this.frames.push(frame);
@@ -30,6 +32,7 @@ class World {
   }, {
     open_socket: () => this.#open(),
     fetch_snapshot: (signal, on_progress) => new Promise((answer, fail) => this.fetches.push({ signal, on_progress, answer, fail })),
+    ask_door: async () => this.door,
     now: () => this.time,
     random: () => 0.5,
     set_timer: (run, ms) => {
@@ -261,4 +264,46 @@ test("a frame that is not JSON is left out", () => {
   world.link.connect();
   world.socket.onmessage({ data: "{" });
   assert.equal(world.link.link.phase, "open");
+});
+
+test("a socket that never opens may be a refusal: a plain request tells, and it is not asked often", async () => {
+  const world = new World();
+  world.door = 401;
+  world.link.connect();
+  world.socket.onclose();
+  await new Promise(setImmediate);
+  assert.equal(world.link.link.refused, 401);
+  world.pass(15_000);
+  assert.equal(world.sockets.length, 2);
+  world.socket.onclose();
+  assert.ok(world.link.link.retry_at - world.time > 10_000, "asking more often gives no right");
+  world.pass(15_000);
+  world.say();
+  assert.equal(world.link.link.refused, 0, "a frame says that we may");
+});
+
+test("a snapshot that is refused is told from one that cannot be had", async () => {
+  for (const [status, refused] of [[401, 401], [403, 403], [503, 0]]) {
+    const world = new World();
+    world.resume = null;
+    world.link.connect();
+    world.fetches[0].fail(Object.assign(new Error("no"), { status }));
+    await new Promise(setImmediate);
+    assert.equal(world.link.link.refused, refused, String(status));
+  }
+});
+
+test("the delay is what frames are later than the quickest one, and the tick they waited for", () => {
+  const pace = new Pace();
+  pace.begin(250);
+  assert.ok(Number.isNaN(pace.delay_ms));
+  pace.heard(1_000_000, 500); // the clocks begin where they like
+  assert.equal(pace.delay_ms, 250);
+  pace.heard(1_001_000, 1_500 + 700);
+  assert.ok(Math.abs(pace.delay_ms - 950) < 3, `${pace.delay_ms}`);
+  for (let at = 2; at < 10; at++) pace.heard(1_000_000 + at * 1_000, 500 + at * 1_000);
+  assert.ok(pace.delay_ms < 253, "what was late is forgotten");
+  pace.begin(250);
+  pace.heard(2_000_000, 900_000);
+  assert.equal(pace.delay_ms, 250, "another way, another quickest");
 });

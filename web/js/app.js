@@ -1,19 +1,17 @@
 /**
  * Puts the page together: frames come from live.js, go into state.js, and the views draw what came of it, once a
- * screen frame.
+ * screen frame. Everything but the list is in panes.js, which comes after the first paint.
  * Owns the filters, the order of the table and the keys that work everywhere.
  */
 import { Banner, message } from "./banner.js";
 import { Counts } from "./counts.js";
-import { Drawer } from "./drawer.js";
 import { FilterRow, ViewTabs } from "./filters.js";
 import { CHANGED } from "./fleet.js";
 import { LiveLink, live_url } from "./live.js";
 import { affects_order, same_order, select } from "./order.js";
-import { is_demo } from "./reads.js";
 import { LiveState } from "./state.js";
 import { VehicleTable } from "./table.js";
-import { format, narrowed, no_filters, of_a_part, parse, toggled } from "./url.js";
+import { format, narrowed, no_filters, of_a_part, parse, sign_in_address, toggled } from "./url.js";
 import { whole } from "./words.js";
 
 /** Rows that change place more often than this cannot be read. */
@@ -38,8 +36,8 @@ const counts = new Counts(find("counts"), (status) =>
 );
 const tabs = new ViewTabs(document, change);
 const filter_row = new FilterRow(document, change, clear);
-const drawer = new Drawer(document, () => change({ v: "" }, false));
-/** @type {import("./demo.js").DemoButtons|null} */ let demo = null;
+/** @type {import("./panes.js").Panes|null} everything beside the list; null before the first paint */
+let panes = null;
 const link = new LiveLink(live_url(location), {
   on_frame: receive,
   on_progress: (received, total) => {
@@ -50,10 +48,11 @@ const link = new LiveLink(live_url(location), {
   on_lost: () => state.lost(),
   on_change: draw_soon,
 });
-/** @type {import("./map-pane.js").MapPane|null} the map comes after the first rows */
-let map = null;
-let map_asked = false;
-const banner = new Banner(document, () => link.poke());
+const banner = new Banner(document, (action) => {
+  if (action === "retry") link.poke();
+  else if (action === "reload") location.reload();
+  else location.assign(sign_in_address(location));
+});
 
 /** @param {import("./state.js").TextFrame|import("./state.js").BinaryFrame} frame */
 function receive(frame) {
@@ -65,9 +64,9 @@ function receive(frame) {
       table.order.filter((slot) => state.fleet.alive[slot]),
       state.fleet,
     );
-  // Transitions of the open vehicle may have passed unheard.
-  if ((outcome.gap || outcome.replaced) && filters.v !== "") drawer.read();
-  drawer.hear(outcome.transitions);
+  panes?.hear(outcome);
+  if (frame.type === "counts" && state.server_tally)
+    panes?.count(state.server_tally, state.server_now(performance.now()));
   draw_soon();
   return outcome;
 }
@@ -110,18 +109,6 @@ function look(ll, z) {
   history.replaceState(null, "", `${location.pathname}${format(filters)}`);
 }
 
-/** Not before the fleet is there: a megabyte of map would compete with the first rows. */
-async function load_map() {
-  map_asked = true;
-  try {
-    const { MapPane } = await import("./map-pane.js");
-    map = new MapPane(document, { open: (key) => change({ v: key }, false), look });
-    draw_soon();
-  } catch {
-    find("map-message").textContent = "The map could not be loaded. Reload the page to try again.";
-  }
-}
-
 /** @param {boolean} order_too */
 function show_filters(order_too) {
   if (order_too) {
@@ -135,15 +122,11 @@ function show_filters(order_too) {
 
 /** Opens or closes the panel as the filters say; the focus goes in, and back to the grid. */
 function show_vehicle() {
+  if (panes === null) return; // it is shown when they come
   const was_inside = find("drawer").contains(document.activeElement);
-  if (filters.v === "") {
-    drawer.close();
-    if (was_inside) find("grid").focus();
-    return;
-  }
-  const slash = filters.v.indexOf("/");
-  drawer.open(filters.v.slice(0, slash), filters.v.slice(slash + 1));
-  if (!was_inside) find("drawer-close").focus();
+  const is_open = panes.show_vehicle(filters.v, state.server_now(performance.now()));
+  if (is_open && !was_inside) find("drawer-close").focus();
+  else if (!is_open && was_inside) find("grid").focus();
 }
 
 function draw_soon() {
@@ -160,17 +143,13 @@ function draw() {
   const { fleet } = state;
   const whole_tally = state.loaded ? fleet.tally : state.server_tally;
   const total = state.loaded ? fleet.size : (state.server_tally?.reduce((sum, each) => sum + each) ?? 0);
-  banner.draw(message(link.link, state, ignored, now));
+  banner.draw(message(link.link, state, ignored, panes?.degraded ?? "", now), state.pace);
   counts.draw(of_a_part(filters) ? selection.tally : whole_tally, filters.status);
   filter_row.draw(filters, fleet, state.first?.found ?? table.order.length, total);
   table.draw(server_now, filters.v);
-  const open = fleet.find(filters.v);
-  drawer.draw(fleet, open, server_now);
-  demo?.show(drawer.customer, drawer.vehicle, drawer.detail?.offline_after_ms ?? NaN);
-  map?.draw({ fleet, open: filters.v, camera: filters });
-  draw_hints();
   tabs.draw(filters.view);
-  if (state.loaded && !map_asked) load_map();
+  panes?.draw({ state, link: link.link, filters, narrow: tabs.narrow.matches, server_now, now });
+  draw_hints();
 }
 
 /** The first vehicles of an empty fleet are shown at once: nobody is reading rows yet. */
@@ -188,19 +167,27 @@ function draw_hints() {
 /** @param {KeyboardEvent} event */
 function key(event) {
   const writing = event.target instanceof HTMLInputElement || event.target instanceof HTMLSelectElement;
-  if (event.key === "/" && !writing && !event.ctrlKey && !event.metaKey) {
+  if (writing || event.ctrlKey || event.metaKey || event.altKey) return;
+  if (event.key === "/") {
     event.preventDefault();
     filter_row.search.focus();
     filter_row.search.select();
-  } else if (event.key === "Escape" && filters.v !== "" && !writing) {
+  } else if (event.key === "Escape" && filters.v !== "") {
     change({ v: "" }, false);
+  } else if (event.key === "m") {
+    change({ view: "map" }, false);
+    find("map").querySelector("canvas")?.focus();
+  } else if (event.key === "?") {
+    change({ view: "about" }, false);
+    find("about-pane").focus();
   }
 }
 
 function start() {
   find("not-started").remove();
-  find("empty-command").textContent =
-    `mosquitto_pub -h ${location.hostname} -p 1883 -t fleet/acme/TRK-1/heartbeat -m '{}'`;
+  const { hostname } = location;
+  find("empty-command").textContent = `mosquitto_pub -h ${hostname} -p 1883 -t fleet/acme/TRK-1/heartbeat -m '{}'`;
+  find("empty-simulator").textContent = `simulator --broker mqtt://${hostname}:1883 --vehicles 200 --interval 2s`;
   find("reorder").addEventListener("click", () => {
     reorder(true);
     draw_soon();
@@ -219,18 +206,22 @@ function start() {
     show_filters(true);
   });
   setInterval(draw_soon, TICK_MS);
-  if (filters.v !== "") show_vehicle();
+  tabs.narrow.addEventListener("change", draw_soon);
   link.connect();
-  show_demo();
-  import("./proof.js").then(({ follow_proof }) => follow_proof(find("proof")));
+  show_panes();
 }
 
-/** Loaded only where it is wanted: the page's first paint does not wait for it. */
-async function show_demo() {
-  if (!(await is_demo())) return;
-  const { DemoButtons } = await import("./demo.js");
-  demo = new DemoButtons(document);
-  draw_soon();
+/** The page's first paint does not wait for them. */
+async function show_panes() {
+  try {
+    const { Panes } = await import("./panes.js");
+    panes = new Panes(document, { change: (wanted) => change(wanted, false), look, redraw: draw_soon });
+    show_vehicle();
+    draw_soon();
+  } catch (error) {
+    console.warn("panes:", error);
+    find("map-message").textContent = "Only the list could be loaded. Reload the page to try again.";
+  }
 }
 
 /** What the service wrote into the page; absent in a page that was not served by it. */

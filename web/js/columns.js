@@ -17,6 +17,8 @@ const OF_WIRE = ON_WIRE.map((word) => STATUSES.findIndex((each) => each === word
 export const CHANGED = { added: 1, removed: 2, status: 4, seen: 8, text: 16 };
 
 const FIRST_CAPACITY = 1024;
+/** Between the tags of one vehicle. */
+export const BETWEEN_TAGS = "\u001f";
 /** Web Mercator ends here, so that the world is a square. */
 const LAT_MAX = 85.051128779;
 
@@ -168,7 +170,7 @@ export class Columns {
 }
 
 /** The number of a status on the wire; one that is no status stays none. @param {string} word */
-export const status_to_wire = (word) => ON_WIRE.indexOf(word) & 0xff;
+const status_to_wire = (word) => ON_WIRE.indexOf(word) & 0xff;
 
 /** The word of a status by its number on the wire. @param {number} number */
 export const status_word_of_wire = (number) => STATUSES[OF_WIRE[number] ?? UNKNOWN_STATUS];
@@ -180,4 +182,36 @@ const fixed = (value) => Math.max(-(2 ** 31), Math.min(2 ** 31 - 1, Math.round(v
 export function enlarged(from, to) {
   to.set(from);
   return to;
+}
+
+/**
+ * Rows of columns from the JSON form.
+ * @param {import("./fleet.js").Vehicle[]} list
+ * @param {number} first slot of the first
+ * @returns {import("./codec.js").Whole}
+ */
+export function whole_rows(list, first) {
+  const customers = [...new Set(list.map(({ customer }) => customer))];
+  const time = (/** @type {string|null|undefined} */ text) => (text ? Date.parse(text) : NaN);
+  const scaled = (/** @type {number|null|undefined} */ value, /** @type {number} */ by, /** @type {number} */ none) =>
+    value === null || value === undefined ? none : Math.round(value * by);
+  return {
+    customers,
+    customer: Uint32Array.from(list, ({ customer }) => customers.indexOf(customer)),
+    slot: Uint32Array.from(list, (_, at) => first + at),
+    last_seen: Float64Array.from(list, ({ last_seen }) => time(last_seen)),
+    status_since: Float64Array.from(list, ({ status_since }) => time(status_since)),
+    seq: Uint32Array.from(list, ({ seq }) => seq ?? 0),
+    status: Uint8Array.from(list, ({ status }) => status_to_wire(status ?? "never_seen")),
+    lat: Int32Array.from(list, ({ position }) => scaled(position?.lat, 1e7, NO_PLACE)),
+    lon: Int32Array.from(list, ({ position }) => scaled(position?.lon, 1e7, NO_PLACE)),
+    speed: Uint16Array.from(list, ({ position }) => scaled(position?.speed_kmh, 10, NO_TENTHS)),
+    heading: Uint16Array.from(list, ({ position }) => scaled(position?.heading_deg, 10, NO_TENTHS)),
+    battery: Uint8Array.from(list, ({ battery_pct }) => scaled(battery_pct, 1, NO_PERCENT)),
+    vehicle: list.map(({ vehicle }) => vehicle),
+    name: list.map(({ name }) => name ?? ""),
+    registration: list.map(({ registration }) => registration ?? ""),
+    vin: list.map(({ vin }) => vin ?? ""),
+    tags: list.map(({ tags }) => (tags ?? []).join(BETWEEN_TAGS)),
+  };
 }

@@ -1,6 +1,6 @@
 /**
  * In the demo, two buttons in the panel of a vehicle: silence it, and wake it, so that a newcomer sees cause and
- * effect. Made by app.js in the demo only, and told which vehicle is open; gives its orders through reads.js.
+ * effect. Made by panes.js in the demo only, and told which vehicle is open; gives its orders through reads.js.
  */
 import { order_demo_vehicle } from "./reads.js";
 import { duration } from "./words.js";

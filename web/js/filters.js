@@ -1,9 +1,9 @@
 /**
- * The filter row: text, customer, sort, how many of how many, clear; the order in the grid's header; and on a narrow
- * page the choice of list or map.
+ * The filter row: text, customer, tag, sort, how many of how many, clear; the order in the grid's header; and the
+ * choice of what stands beside the list.
  * Fed by app.js with the filters and the fleet; tells app.js what the user chose.
  */
-import { narrowed } from "./url.js";
+import { VIEWS, narrowed } from "./url.js";
 import { whole } from "./words.js";
 
 /** @typedef {import("./url.js").Filters} Filters */
@@ -19,9 +19,12 @@ export class FilterRow {
     this.found = /** @type {HTMLElement} */ (page.getElementById("found"));
     /** @type {HTMLButtonElement[]} */
     this.heads = [...page.querySelectorAll("#grid [data-sort]")].map((each) => /** @type {HTMLButtonElement} */ (each));
-    this.customers_shown = "";
+    this.tag = /** @type {HTMLSelectElement} */ (page.getElementById("tag"));
+    /** What the lists hold: they are rewritten only when that changes, for an open list must not flicker. */
+    this.listed = new Map(/** @type {[HTMLSelectElement, string][]} */ ([]));
     this.search.addEventListener("input", () => on_change({ q: this.search.value }, true));
     this.customer.addEventListener("change", () => on_change({ customer: this.customer.value }, false));
+    this.tag.addEventListener("change", () => on_change({ tag: this.tag.value }, false));
     this.sort.addEventListener("change", () => on_change({ sort: this.sort.value }, false));
     this.clear.addEventListener("click", on_clear);
     for (const head of this.heads) {
@@ -36,9 +39,12 @@ export class FilterRow {
    * @param {number} total vehicles there are
    */
   draw(filters, fleet, found, total) {
-    this.#draw_customers(fleet, filters.customer);
+    const customers = fleet.customers.filter((_, number) => fleet.customer_sizes[number] > 0).sort();
+    this.#draw_list(this.customer, "All customers", customers, filters.customer);
+    const tags = fleet.tag_names();
+    this.#draw_list(this.tag, "All tags", tags, filters.tag);
+    this.tag.hidden = tags.length === 0 && filters.tag === "";
     if (this.search.value !== filters.q) this.search.value = filters.q;
-    if (this.customer.value !== filters.customer) this.customer.value = filters.customer;
     if (this.sort.value !== filters.sort) this.sort.value = filters.sort;
     this.clear.hidden = !narrowed(filters);
     const text = `${whole(found)} of ${whole(total)}`;
@@ -56,17 +62,19 @@ export class FilterRow {
   }
 
   /**
-   * Rewritten only when a customer comes or goes: an open list must not flicker.
-   * @param {import("./fleet.js").Fleet} fleet
-   * @param {string} chosen
+   * @param {HTMLSelectElement} list
+   * @param {string} all
+   * @param {string[]} names
+   * @param {string} chosen stays in the list even when no vehicle has it
    */
-  #draw_customers(fleet, chosen) {
-    const names = fleet.customers.filter((_, number) => fleet.customer_sizes[number] > 0).sort();
-    if (chosen !== "" && !names.includes(chosen)) names.push(chosen);
-    const shown = names.join("\n");
-    if (shown === this.customers_shown) return;
-    this.customers_shown = shown;
-    this.customer.replaceChildren(new Option("All customers", ""), ...names.map((name) => new Option(name, name)));
+  #draw_list(list, all, names, chosen) {
+    const shown = chosen === "" || names.includes(chosen) ? names : [...names, chosen];
+    const text = shown.join("\n");
+    if (this.listed.get(list) !== text) {
+      this.listed.set(list, text);
+      list.replaceChildren(new Option(all, ""), ...shown.map((name) => new Option(name, name)));
+    }
+    if (list.value !== chosen) list.value = chosen;
   }
 }
 
@@ -79,23 +87,24 @@ function turned(head, sort) {
   return sort === name ? `-${name}` : name;
 }
 
-/** On a narrow page list and map take turns; the style sheet knows what is narrow. */
+/** On a narrow page the list is one of the views; on a wide one it stands beside them. The style sheet shows them. */
 export class ViewTabs {
   /** @param {Document} page @param {OnChange} on_change */
   constructor(page, on_change) {
     this.body = page.body;
-    this.list = /** @type {HTMLElement} */ (page.getElementById("view-list"));
-    this.map = /** @type {HTMLElement} */ (page.getElementById("view-map"));
-    this.list.addEventListener("click", () => on_change({ view: "" }, false));
-    this.map.addEventListener("click", () => on_change({ view: "map" }, false));
+    this.narrow = matchMedia("(max-width: 760px)");
+    /** @type {Map<string, HTMLElement>} */
+    this.tabs = new Map(
+      ["", ...VIEWS].map((view) => [view, /** @type {HTMLElement} */ (page.getElementById(`view-${view || "list"}`))]),
+    );
+    for (const [view, tab] of this.tabs) tab.addEventListener("click", () => on_change({ view }, false));
   }
 
   /** @param {string} view */
   draw(view) {
-    const shown = view === "map" ? "map" : "list";
-    if (this.body.dataset.view === shown) return;
-    this.body.dataset.view = shown;
-    this.list.ariaPressed = String(shown === "list");
-    this.map.ariaPressed = String(shown === "map");
+    const shown = view === "" && !this.narrow.matches ? "map" : view;
+    if (this.body.dataset.view === (shown || "list")) return;
+    this.body.dataset.view = shown || "list";
+    for (const [each, tab] of this.tabs) tab.ariaPressed = String(each === shown);
   }
 }

@@ -2,8 +2,7 @@
  * The fleet by name: who has which slot of the columns (columns.js), whose vehicle it is and what it is called.
  * Fed by state.js with checked frames; read by order.js and the views. No DOM, no clock, no network.
  */
-import { NO_PERCENT, NO_PLACE, NO_TENTHS } from "./codec.js";
-import { CHANGED, Columns, enlarged, status_to_wire } from "./columns.js";
+import { BETWEEN_TAGS, CHANGED, Columns, enlarged, whole_rows } from "./columns.js";
 
 export { CHANGED, STATUSES } from "./columns.js";
 
@@ -13,8 +12,6 @@ export { CHANGED, STATUSES } from "./columns.js";
  *   tags?: string[], status?: string, status_since?: string|null, seq?: number, last_seen?: string|null,
  *   position?: Position|null, battery_pct?: number|null}} Vehicle  as REST tells it
  */
-
-const BETWEEN_TAGS = "\u001f";
 
 /** Customers cannot contain "/", so this key is unambiguous. @param {string} customer @param {string} vehicle */
 export const keyOf = (customer, vehicle) => `${customer}/${vehicle}`;
@@ -34,6 +31,10 @@ export class Fleet extends Columns {
     /** @type {string[]} */ this.vin = [];
     /** Of one vehicle, with BETWEEN_TAGS between them. @type {string[]} */
     this.tags = [];
+    /** How many vehicles have each text of tags; those without any are not counted. @type {Map<string, number>} */
+    this.tag_sizes = new Map();
+    /** Answers of tag_names(); void when a text of tags comes or goes. @type {string[]|null} */
+    this.tag_list = null;
     /** Answers of find(); void when a vehicle comes or goes. @type {Map<string, number|undefined>} */
     this.found = new Map();
     /** All slots by vehicle name; null when a vehicle came since. @type {Uint32Array|null} */
@@ -54,12 +55,12 @@ export class Fleet extends Columns {
       else this.arrivals.push(slot);
       this.put_turned(rows, at);
       this.put_heard(rows, at);
-      this.#enter(slot, numbers[rows.customer[at]]);
       this.vehicle[slot] = rows.vehicle[at];
       this.name[slot] = rows.name[at] ?? "";
       this.registration[slot] = rows.registration[at] ?? "";
       this.vin[slot] = rows.vin[at] ?? "";
       this.tags[slot] = rows.tags[at] ?? "";
+      this.#enter(slot, numbers[rows.customer[at]]);
       if (this.searchable) this.searchable[slot] = this.#search_text(slot);
     }
     this.#moved();
@@ -102,6 +103,12 @@ export class Fleet extends Columns {
     return this.tags[slot] === "" ? [] : this.tags[slot].split(BETWEEN_TAGS);
   }
 
+  /** Every tag that some vehicle has, in order. */
+  tag_names() {
+    const texts = [...this.tag_sizes.keys()];
+    return (this.tag_list ??= [...new Set(texts.flatMap((text) => text.split(BETWEEN_TAGS)))].sort());
+  }
+
   /** The slots that are in use. @returns {number[]} */
   slots() {
     /** @type {number[]} */
@@ -142,6 +149,7 @@ export class Fleet extends Columns {
     this.tally[this.status[slot]] += 1;
     this.customer[slot] = customer;
     this.customer_sizes[customer] += 1;
+    this.#count_tags(this.tags[slot], 1);
   }
 
   /** @param {number} slot */
@@ -151,6 +159,16 @@ export class Fleet extends Columns {
     this.size -= 1;
     this.tally[this.status[slot]] -= 1;
     this.customer_sizes[this.customer[slot]] -= 1;
+    this.#count_tags(this.tags[slot], -1);
+  }
+
+  /** @param {string} text @param {number} by */
+  #count_tags(text, by) {
+    if (text === "") return;
+    const size = (this.tag_sizes.get(text) ?? 0) + by;
+    if (size === 0) this.tag_sizes.delete(text);
+    else this.tag_sizes.set(text, size);
+    if (size === 0 || size === by) this.tag_list = null;
   }
 
   /** Somebody came or went. */
@@ -195,35 +213,3 @@ export class Fleet extends Columns {
 
 /** @param {string} a @param {string} b */
 const order = (a, b) => (a < b ? -1 : a > b ? 1 : 0);
-
-/**
- * Rows of columns from the JSON form.
- * @param {Vehicle[]} list
- * @param {number} first slot of the first
- * @returns {import("./codec.js").Whole}
- */
-function whole_rows(list, first) {
-  const customers = [...new Set(list.map(({ customer }) => customer))];
-  const time = (/** @type {string|null|undefined} */ text) => (text ? Date.parse(text) : NaN);
-  const scaled = (/** @type {number|null|undefined} */ value, /** @type {number} */ by, /** @type {number} */ none) =>
-    value === null || value === undefined ? none : Math.round(value * by);
-  return {
-    customers,
-    customer: Uint32Array.from(list, ({ customer }) => customers.indexOf(customer)),
-    slot: Uint32Array.from(list, (_, at) => first + at),
-    last_seen: Float64Array.from(list, ({ last_seen }) => time(last_seen)),
-    status_since: Float64Array.from(list, ({ status_since }) => time(status_since)),
-    seq: Uint32Array.from(list, ({ seq }) => seq ?? 0),
-    status: Uint8Array.from(list, ({ status }) => status_to_wire(status ?? "never_seen")),
-    lat: Int32Array.from(list, ({ position }) => scaled(position?.lat, 1e7, NO_PLACE)),
-    lon: Int32Array.from(list, ({ position }) => scaled(position?.lon, 1e7, NO_PLACE)),
-    speed: Uint16Array.from(list, ({ position }) => scaled(position?.speed_kmh, 10, NO_TENTHS)),
-    heading: Uint16Array.from(list, ({ position }) => scaled(position?.heading_deg, 10, NO_TENTHS)),
-    battery: Uint8Array.from(list, ({ battery_pct }) => scaled(battery_pct, 1, NO_PERCENT)),
-    vehicle: list.map(({ vehicle }) => vehicle),
-    name: list.map(({ name }) => name ?? ""),
-    registration: list.map(({ registration }) => registration ?? ""),
-    vin: list.map(({ vin }) => vin ?? ""),
-    tags: list.map(({ tags }) => (tags ?? []).join(BETWEEN_TAGS)),
-  };
-}

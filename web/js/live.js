@@ -4,7 +4,7 @@
  * Feeds app.js with frames; is told by app.js what has been applied. Knows nothing of vehicles.
  */
 import { announced_bytes, decode } from "./codec.js";
-import { HEALTHY_AFTER_MS, pulse, retry_delay_ms } from "./pulse.js";
+import { HEALTHY_AFTER_MS, LAST_ATTEMPT, pulse, retry_delay_ms } from "./pulse.js";
 
 const LIVE_PATH = "/api/v1/live";
 const SNAPSHOT_PATH = "/api/v1/live/snapshot";
@@ -20,6 +20,7 @@ const SNAPSHOT_EVERY_MS = 1_000;
  * @property {number|null} lost_at    when the connection was lost; null while there is one
  * @property {number|null} retry_at   when the next attempt starts, while waiting
  * @property {string} bye             the reason the server gave for closing
+ * @property {number} refused         401 or 403: who looks at the page may not see the fleet; 0: nobody said so
  *
  * @typedef {object} Handlers
  * @property {(frame: any) => {ack: number|null, resync: string|null}} on_frame
@@ -31,6 +32,7 @@ const SNAPSHOT_EVERY_MS = 1_000;
  * @typedef {object} Outside  what a test replaces
  * @property {(url: string, protocol: string) => WebSocket} open_socket
  * @property {(signal: AbortSignal, on_progress: Handlers["on_progress"]) => Promise<ArrayBuffer>} fetch_snapshot
+ * @property {() => Promise<number>} ask_door   what HTTP answers at the socket's address, which a socket does not tell
  * @property {() => number} now
  * @property {() => number} random
  * @property {(run: () => void, ms: number) => any} set_timer
@@ -41,6 +43,7 @@ const SNAPSHOT_EVERY_MS = 1_000;
 const BROWSER = {
   open_socket: (url, protocol) => new WebSocket(url, protocol),
   fetch_snapshot,
+  ask_door: async () => (await fetch(LIVE_PATH, { cache: "no-store" })).status,
   now: () => performance.now(),
   random: Math.random,
   set_timer: (run, ms) => setTimeout(run, ms),
@@ -63,7 +66,7 @@ export class LiveLink {
     /** The socket was told where to go on from. */
     this.resumed = false;
     /** @type {Link} */
-    this.link = { phase: "connecting", heard_at: outside.now(), lost_at: null, retry_at: null, bye: "" };
+    this.link = { phase: "connecting", heard_at: outside.now(), lost_at: null, retry_at: null, bye: "", refused: 0 };
   }
 
   connect() {
@@ -102,7 +105,7 @@ export class LiveLink {
     const { link, outside } = this;
     link.heard_at = outside.now();
     if (link.phase !== "open") {
-      Object.assign(link, { phase: "open", lost_at: null, bye: "" });
+      Object.assign(link, { phase: "open", lost_at: null, bye: "", refused: 0 });
       this.opened_at = outside.now();
       this.handlers.on_change();
     }
@@ -160,8 +163,10 @@ export class LiveLink {
       const frame = this.#read(data);
       if (frame !== null) this.#apply(socket, frame);
       if (socket === this.socket && socket.readyState === 1) this.#resume(socket);
-    } catch (error) {
-      if (!signal.aborted) this.#restart(`no snapshot: ${error}`);
+    } catch (/** @type {any} */ error) {
+      if (signal.aborted) return;
+      if (is_refusal(error.status)) this.link.refused = error.status;
+      this.#restart(`no snapshot: ${error}`);
     }
   }
 
@@ -192,13 +197,27 @@ export class LiveLink {
     outside.clear_timer(this.timer);
     if (now - this.opened_at >= HEALTHY_AFTER_MS) this.attempt = 0;
     this.opened_at = Infinity;
-    const delay = retry_delay_ms(this.attempt++, outside.random());
+    // Asking more often does not give a right; signing in does, and then the page is loaded anew.
+    const attempt = link.refused ? LAST_ATTEMPT : this.attempt++;
+    const delay = retry_delay_ms(attempt, outside.random());
+    if (link.phase === "connecting" && !link.refused) this.#ask_why();
     Object.assign(link, { phase: "waiting", lost_at: link.lost_at ?? now, retry_at: now + delay });
     this.timer = outside.set_timer(() => this.connect(), delay);
     this.handlers.on_lost();
     this.handlers.on_change();
   }
+
+  /** A socket that never opened may have been refused, and only a plain request is told so. */
+  async #ask_why() {
+    const status = await this.outside.ask_door().catch(() => 0);
+    if (!is_refusal(status) || this.link.phase !== "waiting") return;
+    this.link.refused = status;
+    this.handlers.on_change();
+  }
 }
+
+/** The fleet is not for whoever looks at this page. @param {number} status of HTTP */
+const is_refusal = (status) => status === 401 || status === 403;
 
 /** The address of the live socket beside this page. @param {Location} location */
 export function live_url(location) {
@@ -208,7 +227,9 @@ export function live_url(location) {
 /** @type {Outside["fetch_snapshot"]} */
 async function fetch_snapshot(signal, on_progress) {
   const answer = await fetch(SNAPSHOT_PATH, { signal, cache: "no-store" });
-  if (!answer.ok || answer.body === null) throw new Error(`the server answered ${answer.status}`);
+  if (!answer.ok || answer.body === null) {
+    throw Object.assign(new Error(`the server answered ${answer.status}`), { status: answer.status });
+  }
   const chunks = [];
   let [received, total] = [0, 0];
   const reader = answer.body.getReader();

@@ -1,7 +1,8 @@
 /**
  * The place of the map on the page: loads the map once it is in sight, and says so when there can be none.
- * Fed by app.js; whatever happens here, table and counts go on.
+ * Fed by panes.js; whatever happens here, table and counts go on.
  */
+import { load_styles } from "./elements.js";
 import { FleetMap } from "./map.js";
 import { read_choice, read_style } from "./map-settings.js";
 import { NO_LAYERS, read_tiles } from "./map-tiles.js";
@@ -107,16 +108,4 @@ export class MapPane {
     box.classList.toggle("empty", text === "");
     this.again.hidden = !again;
   }
-}
-
-/** @param {string} address @returns {Promise<void>} */
-function load_styles(address) {
-  if (document.querySelector(`link[href="${address}"]`) !== null) return Promise.resolve();
-  const link = document.createElement("link");
-  Object.assign(link, { rel: "stylesheet", href: address });
-  return new Promise((done, failed) => {
-    link.addEventListener("load", () => done());
-    link.addEventListener("error", () => failed(new Error(`cannot load ${address}`)));
-    document.head.prepend(link); // before app.css, which has the last word
-  });
 }

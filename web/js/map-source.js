@@ -1,6 +1,6 @@
 /**
  * The fleet as the map reads it: its columns as they are, and of all vehicles those that can be drawn.
- * Fed by app.js through map-pane.js with the fleet (fleet.js), whose columns also say what the filters leave; read by
+ * Fed by panes.js through map-pane.js with the fleet (fleet.js), whose columns also say what the filters leave; read by
  * map.js.
  */
 import { STATUS_WORDS } from "./words.js";

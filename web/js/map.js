@@ -17,7 +17,7 @@ import { NO_LAYERS } from "./map-tiles.js";
 /** @typedef {import("./map-style.js").Choice} Choice */
 /** @typedef {import("./map-style.js").Style} Style */
 /**
- * @typedef {object} View  what app.js draws
+ * @typedef {object} View  what panes.js gives it
  * @property {import("./fleet.js").Fleet} fleet
  * @property {string} open         key of the open vehicle, or ""
  * @property {{ll: string, z: string}} camera  from the address

@@ -1,6 +1,6 @@
 /**
- * Which vehicles the table shows, and in what order. Pure.
- * Fed with the fleet (fleet.js) and the filters (url.js); feeds table.js and counts.js.
+ * Which vehicles the table shows, and in what order; and how many differ between two fleets. Pure.
+ * Fed with the fleet (fleet.js) and the filters (url.js); feeds table.js, counts.js and state.js.
  * 100,000 vehicles take 5 to 25 ms, so this runs on the main thread, at most once a second while only the fleet
  * changes.
  */
@@ -70,4 +70,19 @@ export function affects_order(changed, filters) {
 /** @param {Uint32Array} a @param {Uint32Array} b */
 export function same_order(a, b) {
   return a.length === b.length && a.every((slot, at) => slot === b[at]);
+}
+
+/** Vehicles that changed status (or passed through one), came or went. @param {Fleet} before @param {Fleet} after */
+export function differences(before, after) {
+  const known = new Map(before.slots().map((slot) => [before.key_of(slot), slot]));
+  let same = 0;
+  let changed = 0;
+  for (const slot of after.slots()) {
+    const old = known.get(after.key_of(slot));
+    if (old === undefined) continue;
+    const equal = before.status[old] === after.status[slot] && before.seq[old] === after.seq[slot];
+    if (equal) same += 1;
+    else changed += 1;
+  }
+  return changed + (before.size - same - changed) + (after.size - same - changed);
 }

@@ -1,15 +1,32 @@
 /**
- * What the page reads by REST now and then: one vehicle, its transitions and warnings, the service itself; and the
- * orders of the demo. Used by drawer.js, app.js and demo.js.
+ * What the page reads by REST now and then: vehicles, transitions, availability, counts of the past, the service
+ * itself; and the orders of the demo. Used by the panes, all of which are loaded after the first paint.
  */
 import { DEAD_AFTER_MS } from "./pulse.js";
 
-/** What REST answers, or an error in words. @param {string} path @param {AbortSignal} signal */
-async function read_json(path, signal) {
+/** An answer that is none, in words; with the status of HTTP, for 401 and 403 have a way out. */
+export class RestError extends Error {
+  /** @param {string} text @param {number} status */
+  constructor(text, status) {
+    super(text);
+    this.status = status;
+  }
+}
+
+const NEVER_ABORTED = new AbortController().signal;
+
+/** What REST answers, or an error in words. @param {string} path @param {AbortSignal} [signal] */
+async function read_json(path, signal = NEVER_ABORTED) {
   const answer = await fetch(path, { signal: AbortSignal.any([signal, AbortSignal.timeout(DEAD_AFTER_MS)]) });
   const body = await answer.json().catch(() => ({}));
-  if (!answer.ok) throw new Error(body.detail ?? body.title ?? `the server answered ${answer.status}`);
-  return body;
+  if (answer.ok) return body;
+  throw new RestError(body.detail ?? body.title ?? `the server answered ${answer.status}`, answer.status);
+}
+
+/** A query of what is there. @param {Record<string, string|number|null|undefined>} values */
+function query(values) {
+  const known = Object.entries(values).filter(([, value]) => value !== "" && value !== null && value !== undefined);
+  return `?${new URLSearchParams(known.map(([name, value]) => [name, String(value)]))}`;
 }
 
 /** @param {string} customer @param {string} vehicle */
@@ -17,24 +34,64 @@ const vehicle_path = (customer, vehicle) =>
   `/api/v1/customers/${encodeURIComponent(customer)}/vehicles/${encodeURIComponent(vehicle)}`;
 
 /** One vehicle with every field. @param {string} customer @param {string} vehicle */
-export const whole_vehicle = (customer, vehicle) =>
-  read_json(vehicle_path(customer, vehicle), new AbortController().signal);
+export const whole_vehicle = (customer, vehicle) => read_json(vehicle_path(customer, vehicle));
+
+/** @typedef {{items: import("./state.js").Transition[], next_cursor: string|null}} Transitions  newest first */
+/** @typedef {{from?: number, to?: number, limit?: number, cursor?: string|null}} Part  times in epoch ms */
 
 /**
- * The newest transitions of one vehicle, newest first.
- * @param {string} customer @param {string} vehicle @param {number} limit @param {AbortSignal} signal
- * @returns {Promise<import("./state.js").Transition[]>}
+ * A page of transitions of one vehicle.
+ * @param {string} customer @param {string} vehicle @param {Part} part @param {AbortSignal} signal
+ * @returns {Promise<Transitions>}
  */
-export async function last_transitions(customer, vehicle, limit, signal) {
-  const page = await read_json(`${vehicle_path(customer, vehicle)}/transitions?limit=${limit}`, signal);
-  return page.items;
+export const transitions_of = (customer, vehicle, part, signal) =>
+  read_json(`${vehicle_path(customer, vehicle)}/transitions${query(part)}`, signal);
+
+/**
+ * The newest transitions of the fleet, or of one customer.
+ * @param {string} customer "" is all @param {number} limit @returns {Promise<Transitions>}
+ */
+export const fleet_transitions = (customer, limit) => read_json(`/api/v1/transitions${query({ customer, limit })}`);
+
+/**
+ * How long a vehicle was what, in a period.
+ * @param {string} customer @param {string} vehicle @param {number} from @param {number} to @param {AbortSignal} signal
+ */
+export const availability_of = (customer, vehicle, from, to, signal) =>
+  read_json(`${vehicle_path(customer, vehicle)}/availability${query({ from, to })}`, signal);
+
+/**
+ * When Rollcall itself could not listen; `to` is null while it still cannot.
+ * @param {number} from @param {number} to @param {AbortSignal} [signal]
+ * @returns {Promise<{scope: string, from: number, to: number|null, cause: string}[]>}
+ */
+export async function blind_intervals(from, to, signal) {
+  const { items } = await read_json(
+    `/api/v1/observation-gaps${query({ from: Math.floor(from), to: Math.ceil(to) })}`,
+    signal,
+  );
+  return items.map((/** @type {any} */ each) => ({
+    ...each,
+    from: Date.parse(each.from),
+    to: each.to === null ? null : Date.parse(each.to),
+  }));
 }
 
-/** Whether the fleet is simulated and takes orders. @returns {Promise<boolean>} */
-export async function is_demo() {
-  const answer = await fetch("/api/v1/status").catch(() => null);
-  return answer !== null && answer.ok && (await answer.json()).demo === true;
+/**
+ * The fleet counted over the past, one entry a bucket that is known.
+ * @param {"minute"|"hour"} resolution @param {number} from @param {number} to @param {string} customer "" is all
+ * @returns {Promise<any[]>}
+ */
+export async function stats(resolution, from, to, customer) {
+  const values = { resolution, from: Math.floor(from), to: Math.ceil(to), customer };
+  return (await read_json(`/api/v1/stats${query(values)}`)).items;
 }
+
+/** How the service itself is doing; null when nobody can say. @returns {Promise<any>} */
+export const service_status = () => read_json("/api/v1/status").catch(() => null);
+
+/** The libraries that came with this page. @returns {Promise<{package: string, version: string, licence: string}[]>} */
+export const libraries = async () => (await read_json("/vendor/VENDOR.json")).files;
 
 /**
  * Gives a simulated vehicle an order.
@@ -52,34 +109,13 @@ export async function order_demo_vehicle(customer, vehicle, order) {
 }
 
 /**
- * What the service's own test heartbeats prove; null when nobody can say.
- * @returns {Promise<{state: string, board: {lag_ms: number}|null}|null>}
- */
-export async function read_canary() {
-  try {
-    const answer = await fetch("/api/v1/status", { signal: AbortSignal.timeout(DEAD_AFTER_MS) });
-    return answer.ok ? ((await answer.json()).canary ?? null) : null;
-  } catch {
-    return null; // the banner says that the server cannot be reached
-  }
-}
-
-/**
  * What somebody should mend about a vehicle; nothing when it cannot be read, for then the transitions say so.
  * @param {string} customer @param {string} vehicle @param {AbortSignal} signal
  * @returns {Promise<import("./words.js").Warning[]>}
  */
 export async function warnings_of(customer, vehicle, signal) {
-  try {
-    const answer = await fetch("/api/v1/warnings", {
-      signal: AbortSignal.any([signal, AbortSignal.timeout(DEAD_AFTER_MS)]),
-    });
-    if (!answer.ok) return [];
-    const { items } = await answer.json();
-    return items.filter(
-      (/** @type {import("./words.js").Warning} */ each) => each.customer === customer && each.vehicle === vehicle,
-    );
-  } catch {
-    return [];
-  }
+  const { items } = await read_json("/api/v1/warnings", signal).catch(() => ({ items: [] }));
+  return items.filter(
+    (/** @type {import("./words.js").Warning} */ each) => each.customer === customer && each.vehicle === vehicle,
+  );
 }

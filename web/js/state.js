@@ -6,19 +6,21 @@
 import { WireError } from "./codec.js";
 import { CHANGED, STATUSES, Fleet } from "./fleet.js";
 import { status_word_of_wire } from "./columns.js";
+import { differences } from "./order.js";
+import { Pace } from "./pulse.js";
 
 /**
  * @typedef {{customer: string, vehicle: string, seq: number, from: string, to: string, at: string, cause: string,
  *   decided_at?: string, evidence?: any}} Transition
- * @typedef {{type: "hello", epoch: string, version: number, tick_ms?: number}} Hello
+ * @typedef {{type: "hello", epoch: string, version: number, tick_ms?: number, service?: string}} Hello
  * @typedef {{type: "counts", online: number, offline: number, unobserved: number, never_seen: number}} Counts
  * @typedef {{type: "observation", listening: boolean, since: string, scope?: string, cause?: string}} Observation
  * @typedef {{type: "gap", dropped: number} | {type: "bye", reason: string}
  *   | {type: "resync", refused: boolean}} Other
  * @typedef {(Hello | Counts | Observation | Other) & {server_time?: string}} TextFrame
  * @typedef {import("./codec.js").BinaryFrame} BinaryFrame
- * @typedef {{server_time: string, counts: Record<string, number>, tally: Record<string, number>, total: number,
- *   items: import("./fleet.js").Vehicle[]}} First  what comes with the page, for the filters in its address
+ * @typedef {{service?: string, server_time: string, counts: Record<string, number>, tally: Record<string, number>,
+ *   total: number, items: import("./fleet.js").Vehicle[]}} First  comes with the page, for the filters in its address
  *
  * @typedef {object} Outcome  what the caller has to do after a frame
  * @property {number|null} ack        the version to acknowledge: we hold exactly this now
@@ -54,6 +56,10 @@ export class LiveState {
     this.server_tally = null;
     /** Server time seen at a moment of our monotonic clock. @type {{server: number, local: number}|null} */
     this.clock = null;
+    /** How far behind this page is, and what it missed. */
+    this.pace = new Pace();
+    /** Versions of the service: the one that wrote this page, and the one that runs. "" while not known. */
+    this.service = { page: "", now: "" };
     /** Set while the socket was lost and its successor has not caught up. */
     this.away = false;
     /** Changes heard of since then. */
@@ -77,6 +83,7 @@ export class LiveState {
    */
   begin(first, now) {
     const tally = (/** @type {Record<string, number>} */ counts) => STATUSES.map((status) => counts[status]);
+    this.service.page = first.service ?? "";
     this.clock = { server: Date.parse(first.server_time), local: now };
     this.server_tally = tally(first.counts);
     this.fleet.join_vehicles(first.items);
@@ -104,9 +111,13 @@ export class LiveState {
     if ("server_ms" in frame) {
       // A snapshot was some time under way, and shared with others before.
       if (frame.type !== "snapshot" || this.clock === null) this.clock = { server: frame.server_ms, local: now };
+      if (frame.type !== "snapshot") this.pace.heard(frame.server_ms, now);
       return this.#binary(frame, now);
     }
-    if (frame.server_time) this.clock = { server: Date.parse(frame.server_time), local: now };
+    if (frame.server_time) {
+      this.clock = { server: Date.parse(frame.server_time), local: now };
+      this.pace.heard(this.clock.server, now);
+    }
     switch (frame.type) {
       case "hello":
         return this.#hello(frame, now);
@@ -114,6 +125,7 @@ export class LiveState {
         if (frame.refused) this.version = null; // nothing of ours is good enough to go on from
         return nothing();
       case "gap":
+        this.pace.dropped += frame.dropped;
         return { ...nothing(), gap: true };
       case "counts":
         this.server_tally = STATUSES.map((status) => frame[status]);
@@ -135,12 +147,15 @@ export class LiveState {
     } catch (error) {
       if (!(error instanceof WireError)) throw error;
       this.version = null;
+      this.pace.resyncs += 1;
       return { ...nothing(), resync: error.message };
     }
   }
 
   /** @param {Hello} frame @param {number} now */
   #hello(frame, now) {
+    this.pace.begin(frame.tick_ms);
+    this.service.now = frame.service ?? "";
     // Another epoch is another run of the hub: its version numbers have nothing to do with ours.
     if (frame.epoch !== this.epoch) this.version = null;
     if (frame.version === this.version) this.#back(now);
@@ -182,6 +197,7 @@ export class LiveState {
     if (changed & CHANGED.status) this.missed += frame.count;
     // A long delta comes in several frames; all but the last say that we are still where we were.
     if (frame.version === frame.from && frame.version === this.version) return { ...nothing(), changed };
+    if (!this.away) this.pace.stepped(frame.version - this.version);
     this.version = Math.max(this.version, frame.version);
     this.#back(now);
     return { ...nothing(), ack: this.version, changed };
@@ -228,19 +244,4 @@ export class LiveState {
     this.away = false;
     this.missed = 0;
   }
-}
-
-/** Vehicles that changed status (or passed through one), came or went. @param {Fleet} before @param {Fleet} after */
-export function differences(before, after) {
-  const known = new Map(before.slots().map((slot) => [before.key_of(slot), slot]));
-  let same = 0;
-  let changed = 0;
-  for (const slot of after.slots()) {
-    const old = known.get(after.key_of(slot));
-    if (old === undefined) continue;
-    const equal = before.status[old] === after.status[slot] && before.seq[old] === after.seq[slot];
-    if (equal) same += 1;
-    else changed += 1;
-  }
-  return changed + (before.size - same - changed) + (after.size - same - changed);
 }

@@ -13,15 +13,17 @@ import { STATUSES } from "./fleet.js";
  * @property {string} tag        a tag the vehicle has; "" means any
  * @property {string} sort       one of SORTS
  * @property {string} v          the open vehicle as customer/vehicle; "" means none
- * @property {string} view       what a narrow page shows: "map", or "" for the list
+ * @property {string} view       one of VIEWS; "" is the list, beside the map where there is room
  * @property {string} ll         centre of the map as lat,lon; "" shows all vehicles
  * @property {string} z          its zoom
  */
 
 export const SORTS = ["vehicle", "-vehicle", "last_seen", "-last_seen", "status_since", "-status_since"];
 const KNOWN = ["status", "customer", "q", "tag", "sort", "v", "view", "ll", "z"];
+/** The screens beside the list. */
+export const VIEWS = ["map", "alerts", "trends", "about"];
 /** What the values of the map have to look like. @type {Record<string, RegExp>} */
-const SHAPES = { view: /^map$/, ll: /^-?\d{1,2}(\.\d+)?,-?\d{1,3}(\.\d+)?$/, z: /^\d{1,2}(\.\d+)?$/ };
+const SHAPES = { ll: /^-?\d{1,2}(\.\d+)?,-?\d{1,3}(\.\d+)?$/, z: /^\d{1,2}(\.\d+)?$/ };
 /** The longest text the server would accept as an identifier is far below this; more is a mistake. */
 const TEXT_MAX = 200;
 
@@ -51,6 +53,7 @@ export function parse(search) {
     if (!KNOWN.includes(name) || value.length > TEXT_MAX) ignored.push(`${name}=${value.slice(0, 40)}`);
     else if (name === "status") filters.status = known_statuses(value, ignored);
     else if (name === "sort" && !SORTS.includes(value)) ignored.push(`sort=${value}`);
+    else if (name === "view" && !VIEWS.includes(value)) ignored.push(`view=${value}`);
     else if (name === "v" && !value.includes("/"))
       ignored.push(`v=${value}`); // customer/vehicle
     else if (SHAPES[name]?.test(value) === false) ignored.push(`${name}=${value}`);
@@ -97,3 +100,6 @@ export function toggled(chosen, status) {
   const next = STATUSES.filter((each) => (each === status) !== chosen.includes(each));
   return next.length === STATUSES.length ? [] : next;
 }
+
+/** Where one signs in, and what is shown again after that. @param {{pathname: string, search: string}} here */
+export const sign_in_address = ({ pathname, search }) => `/login?next=${encodeURIComponent(pathname + search)}`;

@@ -37,6 +37,9 @@ const CAUSES = {
 /** @param {string} status a key, perhaps one we do not know */
 export const status_word = (status) => STATUS_WORDS.find((each) => each.key === status)?.word ?? status;
 
+/** @param {string} status as for status_word */
+export const shape_of = (status) => STATUS_WORDS.find((each) => each.key === status)?.shape ?? "";
+
 /** A cause of the server, readable: one word is spaced, a sentence stays as it is. @param {string} cause */
 export const spaced = (cause) => (cause.includes(" ") ? cause : cause.replaceAll("_", " "));
 
@@ -66,12 +69,48 @@ export function canary_words(canary) {
   return `Test heartbeats come through in ${lag < 1_000 ? `${lag} ms` : `${(lag / 1_000).toFixed(1)} s`}`;
 }
 
+/**
+ * Which part of the service does not work, and what that means for what is seen; "" when all do, or nobody can say.
+ * @param {any} status as GET /status tells it
+ */
+export function degraded_words(status) {
+  const { store } = status ?? {};
+  if (store?.stuck)
+    return `What is decided cannot be kept on disk (${store.stuck}). Live status is right all the same.`;
+  if (!store || store.ok) return "";
+  const waits =
+    store.spool_rows > 0 ? `; ${whole(store.spool_rows)} transitions wait on disk and are written later` : "";
+  return `The ${store.kind} store takes no writes${waits}. Live status is not affected, history is behind.`;
+}
+
 /** The cause of a transition in words. @param {import("./state.js").Transition} transition */
 export function cause_in_words({ cause, at, evidence }) {
   const words = CAUSES[cause] ?? spaced(cause);
   const silent_ms = Date.parse(at) - (evidence?.last_seen ? Date.parse(evidence.last_seen) : NaN);
   return cause === "silence" && silent_ms > 0 ? `no heartbeat for ${duration(silent_ms)}` : words;
 }
+
+/** Where a timeout comes from. @type {Record<string, string>} */
+const POLICY_SOURCES = { vehicle: "set for this vehicle", customer: "set for its customer", default: "the default" };
+
+/** @param {string} source */
+export const source_words = (source) => POLICY_SOURCES[source] ?? source;
+
+/** What a decision rests on: "last heard 10:14:32, deadline 10:16:02 (1 min 30 s, the default)". "" when nobody says.
+ * @param {import("./state.js").Transition} transition */
+export function evidence_in_words({ to, evidence }) {
+  if (!evidence || to === "online") return "";
+  const { last_seen, deadline, offline_after_ms, policy_source } = evidence;
+  const parts = [];
+  if (last_seen) parts.push(`last heard ${clock_time(Date.parse(last_seen))}`);
+  const policy = offline_after_ms ? ` (${duration(offline_after_ms)}, ${source_words(policy_source)})` : "";
+  if (deadline) parts.push(`deadline ${clock_time(Date.parse(deadline))}${policy}`);
+  if (evidence.position) parts.push(`at ${place(evidence.position.lat, evidence.position.lon, 4)}`);
+  return parts.join(", ");
+}
+
+/** "99.87 %", never rounded up: an outage is not 100 %. @param {number|null} share 0..1 */
+export const percent = (share) => (share === null ? "–" : `${(Math.floor(share * 10_000) / 100).toFixed(2)} %`);
 
 const SECOND = 1_000;
 const MINUTE = 60 * SECOND;

@@ -112,6 +112,12 @@ impl Excuses {
         self.0.iter().filter(|w| w.effect.deafens || w.effect.revives).filter(near).map(since).min()
     }
 
+    /// When at the latest something that was sent at `at_ms` was heard as if it had been sent just then.
+    pub fn heard_by(&self, at_ms: u64) -> u64 {
+        let held = self.deaf().filter(|w| w.effect.revives && w.from_ms <= at_ms && at_ms <= w.to_ms);
+        held.map(|window| window.to_ms).max().unwrap_or(at_ms)
+    }
+
     /// When a vehicle whose deadline is `deadline_ms` must be offline at the latest: each deafness that its silence
     /// runs into gives it one full timeout from the moment the product hears again.
     pub fn offline_by(&self, heard_ms: u64, deadline_ms: u64, timeout_ms: u64, slack_ms: u64) -> u64 {

@@ -42,6 +42,8 @@ pub struct Case<'a> {
 #[derive(Debug, Clone, Copy)]
 struct Beat {
     at_ms: u64,
+    /// Its patience counts from when it was heard, at the latest then: a suspended product takes it for live.
+    heard_by_ms: u64,
     patience_ms: u64,
     /// It reached the broker.
     arrived: bool,
@@ -106,7 +108,7 @@ impl<'a> Hearing<'a> {
         let certain = arrived && !excuses.deaf_within(at_ms.saturating_sub(slack_ms), at_ms + slack_ms);
         // Without acknowledgements nobody knows what a fault let through.
         let arrived = if acknowledges { arrived } else { certain };
-        self.beats.push(Beat { at_ms, patience_ms, arrived, certain });
+        self.beats.push(Beat { at_ms, heard_by_ms: excuses.heard_by(at_ms), patience_ms, arrived, certain });
     }
 
     /// How far off a date near `at_ms` may be.
@@ -210,9 +212,11 @@ impl<'a> Hearing<'a> {
         if last.is_some_and(|beat| beat.at_ms + beat.patience_ms > at_ms + slack_ms) {
             return None;
         }
-        let fits = |beat: &&Beat| (beat.at_ms + beat.patience_ms).abs_diff(at_ms) <= slack_ms;
-        let deadlines = plain.chain(naps).filter(fits).map(|beat| beat.at_ms + beat.patience_ms);
-        deadlines.min_by_key(|deadline_ms| deadline_ms.abs_diff(at_ms))
+        let deadlines = plain
+            .chain(naps)
+            .map(|beat| at_ms.clamp(beat.at_ms + beat.patience_ms, beat.heard_by_ms + beat.patience_ms));
+        let nearest = deadlines.min_by_key(|deadline_ms| deadline_ms.abs_diff(at_ms));
+        nearest.filter(|deadline_ms| deadline_ms.abs_diff(at_ms) <= slack_ms)
     }
 
     /// Silent for one full timeout since the product heard again.
@@ -269,7 +273,7 @@ impl<'a> Hearing<'a> {
 
     fn offline_by(&self, beat: &Beat, next_ms: u64) -> u64 {
         let Court { rules, excuses, .. } = self.court;
-        let mut deadline_ms = beat.at_ms + beat.patience_ms;
+        let mut deadline_ms = beat.heard_by_ms + beat.patience_ms;
         let surely = |at_ms: u64, until_ms: u64| {
             beat.at_ms <= at_ms
                 && at_ms < next_ms

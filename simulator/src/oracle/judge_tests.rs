@@ -164,6 +164,20 @@ fn goodbye_will_and_nap_move_the_deadline() {
     assert_eq!(tried(&entries, seen(&[(ON, 0), (OFF, 31)]), vec![]).0.errors(), 1, "it had announced its sleep");
 }
 
+/// A suspended product takes what its sockets kept for live, so an announced sleep may count from its waking.
+#[test]
+fn a_nap_announced_to_a_suspended_product_counts_from_its_waking_at_the_latest() {
+    let mut entries = beats(&[(0, 20)]);
+    entries.push(entry(35, Act::Nap(300)));
+    let suspended = Window { effect: Effect { revives: true, ..deaf(22, 60).effect }, ..deaf(22, 60) };
+    let told = |second| seen(&[(ON, 0), (UNKNOWN, 30), (ON, 60), (OFF, second)]);
+    for (second, errors) in [(67, 0), (80, 0), (92, 0), (94, 1)] {
+        let (counts, findings) = tried(&entries, told(second), vec![suspended]);
+        assert_eq!(counts.errors().min(1), errors, "{second}: {findings:?}");
+    }
+    assert!(tried(&entries, told(80), vec![deaf(22, 60)]).0.errors() > 0, "a broker's queue tells what waited");
+}
+
 #[test]
 fn swallowed_beats_are_silence() {
     let mut entries = beats(&[(0, 60)]);

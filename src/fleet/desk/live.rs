@@ -10,7 +10,6 @@ use crate::domain::latest::Latest;
 use crate::domain::liveness::{Liveness, Stored};
 use crate::domain::policy::Policy;
 use crate::domain::time::Millis;
-use crate::domain::transition::Status;
 use crate::fleet::entry::Entry;
 use crate::fleet::shard::{AmendSome, Parts, RemoveSome, Restore, RetimeSome, RetireSome, Shard};
 use crate::fleet::vehicle::{Amend, Origin, Standing};
@@ -69,7 +68,7 @@ impl Live {
         seq: u64,
     ) -> Origin {
         let seq = seq.max(entry.earlier_seq);
-        let stored = Stored { status: Status::NeverSeen, since: None, seq, last_seen: None };
+        let stored = Stored { seq, ..Stored::default() };
         let (liveness, latest) = (Liveness::restored(stored, policy, self.parts.blind_from), Latest::default());
         Origin { entry, registered, liveness, latest, policy, standing: Standing::Stored }
     }

@@ -1,4 +1,4 @@
-//! The embedded broker's listener: who may come in, and how long a newcomer may take to say who it is.
+//! The embedded broker's listeners, plain and TLS: who may come in, and how long a newcomer may take to say who it is.
 //! Fed by the kernel with new connections; hands each to the broker's own client handler, in a task of its own. The
 //! broker's accept loop counts a connection only once it has sent its CONNECT, so that silent ones cost it sockets
 //! without end, and its time limit is fixed; this one is in its place. Nothing of it is on the way of a message.
@@ -6,6 +6,7 @@
 //! Bound: `mqtt.connections_max` in all and `mqtt.connections_per_address_max` from one address. Full, a connection
 //! that still has to say who it is makes room, the oldest first; when all have said it, the new one is turned away.
 
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -17,13 +18,16 @@ use mqtt5::broker::client_handler::ClientHandler;
 use mqtt5::broker::resource_monitor::ResourceMonitor;
 use mqtt5::broker::router::MessageRouter;
 use mqtt5::broker::sys_topics::BrokerStats;
+use mqtt5::broker::tls_acceptor::TlsStreamWrapper;
 use mqtt5::broker::transport::BrokerTransport;
 use mqtt5::broker::{BrokerConfig, DynamicStorage, MqttBroker};
 use parking_lot::Mutex;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{broadcast, mpsc};
 use tokio::task::AbortHandle;
+use tokio_rustls::TlsAcceptor;
 
+use super::logins::Guest;
 use crate::settings::Mqtt;
 
 /// Connections that have yet to send their CONNECT; beyond it the one that waits longest is closed. A fleet that comes
@@ -35,6 +39,23 @@ const REFUSED_PAUSE: Duration = Duration::from_millis(100);
 tokio::task_local! {
     /// The ticket of the connection that the present task serves.
     static TICKET: u64;
+    /// Who that turned out to be, once its CONNECT was taken.
+    static GUEST: OnceCell<Guest>;
+}
+
+/// Remembers who the connection of the present task is.
+pub fn note_guest(guest: Guest) {
+    let _ = GUEST.try_with(|place| place.set(guest));
+}
+
+/// Whether the connection of the present task is refused by silence, as its version wants it.
+pub fn is_quiet() -> bool {
+    GUEST.try_with(|place| place.get().is_some_and(|guest| guest.is_quiet)).unwrap_or(false)
+}
+
+/// Who the connection of the present task is, where anybody was asked.
+pub fn guest() -> Option<Guest> {
+    GUEST.try_with(|place| place.get().cloned()).ok().flatten()
 }
 
 /// Everybody inside, and who of them is still silent.
@@ -148,9 +169,9 @@ impl Drop for Visit {
     }
 }
 
-/// What a connection's handler is made of.
+/// What a connection's handler is made of; the same for every listener.
+#[derive(Clone)]
 pub struct Entrance {
-    listener: TcpListener,
     lobby: Arc<Lobby>,
     connect_timeout: Duration,
     config: Arc<BrokerConfig>,
@@ -163,15 +184,8 @@ pub struct Entrance {
 
 impl Entrance {
     /// The entrance of this broker, which has no listener of its own.
-    pub fn new(
-        listener: TcpListener,
-        lobby: Arc<Lobby>,
-        settings: &Mqtt,
-        broker: &MqttBroker,
-        config: BrokerConfig,
-    ) -> Self {
+    pub fn new(lobby: Arc<Lobby>, settings: &Mqtt, broker: &MqttBroker, config: BrokerConfig) -> Self {
         Self {
-            listener,
             lobby,
             connect_timeout: settings.connect_timeout.std(),
             config: Arc::new(config),
@@ -183,14 +197,14 @@ impl Entrance {
         }
     }
 
-    /// Lets connections in until told to stop; returns when all of them have ended.
-    pub async fn run(self, stop: broadcast::Sender<()>) {
+    /// Lets connections in at one listener until told to stop; returns when all of them have ended.
+    pub async fn run(self, listener: TcpListener, tls: Option<TlsAcceptor>, stop: broadcast::Sender<()>) {
         let (open, mut closed) = mpsc::channel::<()>(1);
         let mut stopped = stop.subscribe();
         let mut refused = 0_u64;
         loop {
             let accepted = tokio::select! {
-                accepted = self.listener.accept() => accepted,
+                accepted = listener.accept() => accepted,
                 _ = stopped.recv() => break,
             };
             match accepted {
@@ -198,7 +212,7 @@ impl Entrance {
                     if self.monitor.can_accept_connection(address.ip()).await
                         && let Some(visit) = self.lobby.admit(address.ip())
                     {
-                        self.serve(stream, address, visit, &stop, open.clone());
+                        self.serve((stream, address), tls.clone(), visit, &stop, open.clone());
                     }
                 }
                 Err(error) => {
@@ -211,35 +225,39 @@ impl Entrance {
                 }
             }
         }
-        drop(self.listener);
+        drop(listener);
         drop(open);
         let _ = closed.recv().await;
     }
 
     fn serve(
         &self,
-        stream: TcpStream,
-        address: std::net::SocketAddr,
+        (stream, address): (TcpStream, std::net::SocketAddr),
+        tls: Option<TlsAcceptor>,
         visit: Visit,
         stop: &broadcast::Sender<()>,
         open: mpsc::Sender<()>,
     ) {
         // A vehicle waits for its acknowledgement, which is a packet of four bytes.
         let _ = stream.set_nodelay(true);
-        let handler = ClientHandler::new(
-            BrokerTransport::tcp(stream),
-            address,
-            Arc::clone(&self.config),
-            Arc::clone(&self.router),
-            Arc::clone(&self.auth),
-            self.storage.clone(),
-            Arc::clone(&self.stats),
-            Arc::clone(&self.monitor),
-            stop.subscribe(),
-        );
+        let (this, stop) = (self.clone(), stop.subscribe());
+        // The handshake is part of the time a newcomer has to say who it is.
+        let handling = async move {
+            let transport = match tls {
+                None => BrokerTransport::tcp(stream),
+                Some(tls) => match tls.accept(stream).await {
+                    Ok(stream) => BrokerTransport::tls(TlsStreamWrapper::new(stream)),
+                    Err(error) => return tracing::debug!(%address, %error, "a TLS handshake failed"),
+                },
+            };
+            let (config, stats, monitor) = (this.config, this.stats, this.monitor);
+            let (router, auth, storage) = (this.router, this.auth, this.storage);
+            let handler = ClientHandler::new(transport, address, config, router, auth, storage, stats, monitor, stop);
+            let _ = handler.run().await;
+        };
         let (ticket, limit) = (visit.ticket, self.connect_timeout);
         let task = tokio::spawn(async move {
-            let serving = TICKET.scope(ticket, handler.run());
+            let serving = TICKET.scope(ticket, GUEST.scope(OnceCell::new(), handling));
             tokio::pin!(serving);
             let ended = tokio::time::timeout(limit, &mut serving).await.is_ok();
             // Until its CONNECT is whole nothing is known of it outside this task, so it can simply be dropped.

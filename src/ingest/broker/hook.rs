@@ -15,7 +15,8 @@ use mqtt5::broker::{BrokerEventHandler, ClientConnectEvent, ClientDisconnectEven
 use mqtt5::packet::publish::PublishPacket;
 use tokio::sync::{oneshot, watch};
 
-use super::entrance::Lobby;
+use super::entrance::{self, Lobby};
+use super::logins::may_publish;
 use super::sessions::{Session, Sessions};
 use crate::domain::heartbeat::{Refusal, Refused};
 use crate::fleet::token::Token;
@@ -74,6 +75,11 @@ impl Hook {
             patience,
             given_up: AtomicU64::new(0),
         }
+    }
+
+    /// The way in.
+    pub(super) fn door(&self) -> &Door {
+        &self.door
     }
 
     /// Whether statuses are Rollcall's alone.
@@ -147,21 +153,27 @@ impl Hook {
                     "a message could not be made safe in time; its connection is closed unacknowledged");
             }
         }
-        self.end(session.as_deref(), &event.client_id).await
+        self.end(session.as_deref()).await
     }
 
     /// Ends a connection from within its own task. The broker offers no such call, but it closes a connection whose
     /// entry in the router is gone, and it acknowledges no message that we turn into one of QoS 0.
-    async fn end(&self, session: Option<&Session>, client_id: &str) -> PublishAction {
-        let Some(session) = session else { return unacknowledged() };
+    async fn end(&self, session: Option<&Session>) -> PublishAction {
+        if let Some(session) = session {
+            self.show_out(session).await;
+        }
+        unacknowledged()
+    }
+
+    /// Ends a connection: nothing more is taken from it, and its end is no hint about its vehicles.
+    pub(super) async fn show_out(&self, session: &Session) {
         session.mute();
         // The entry is by client id: that of a later connection is not ours to take, and has ended this one already.
         if self.sessions.is_newest(session)
             && let Some(router) = self.router.get()
         {
-            router.disconnect_client(client_id).await;
+            router.disconnect_client(session.client()).await;
         }
-        unacknowledged()
     }
 
     /// Whether an unexpected end says something about the vehicles: neither our own doing nor a takeover does. The
@@ -201,6 +213,11 @@ impl BrokerEventHandler for Hook {
     }
 
     fn on_client_publish<'a>(&'a self, event: ClientPublishEvent) -> Answer<'a, PublishAction> {
+        if entrance::is_quiet()
+            && !event.user_id.as_ref().is_some_and(|user| may_publish(user, &event.topic, &self.door))
+        {
+            return Box::pin(ready(PublishAction::Handled));
+        }
         let session = self.sessions.current();
         if let Some(session) = &session {
             if session.is_muted() {

@@ -15,6 +15,9 @@ use foldhash::fast::RandomState;
 use parking_lot::Mutex;
 use tokio::task::{Id, try_id};
 
+use super::entrance;
+use super::logins::Guest;
+use crate::domain::access::Principal;
 use crate::ingest::door::Door;
 
 /// Vehicles remembered for one connection: a vehicle's own unit needs one, a depot's gateway some dozens. The
@@ -32,6 +35,8 @@ const SHARDS: usize = 16;
 pub struct Session {
     number: u64,
     client: Arc<str>,
+    /// Who it is, where anybody was asked.
+    guest: Option<Guest>,
     /// Nothing more is heard on it, and its end says nothing about its vehicles: we are ending it.
     muted: AtomicBool,
     forges: bool,
@@ -71,6 +76,16 @@ impl Session {
     /// Whether its will claims to be a status, which only Rollcall publishes.
     pub fn forges(&self) -> bool {
         self.forges
+    }
+
+    /// Its client id.
+    pub fn client(&self) -> &Arc<str> {
+        &self.client
+    }
+
+    /// Who stands behind it, where anybody was asked.
+    pub fn principal(&self) -> Option<&Principal> {
+        self.guest.as_ref()?.principal.as_deref()
     }
 
     /// We end this connection.
@@ -113,7 +128,8 @@ impl Sessions {
         let id = try_id()?;
         let number = self.last_number.fetch_add(1, Relaxed) + 1;
         let (muted, heard) = (AtomicBool::new(false), Mutex::default());
-        let session = Arc::new(Session { number, client: Arc::clone(&client), muted, forges, heard });
+        let guest = entrance::guest();
+        let session = Arc::new(Session { number, client: Arc::clone(&client), guest, muted, forges, heard });
         let contested = self.succeed(&session);
         if self.shard(id).lock().insert(id, Arc::clone(&session)).is_none() {
             self.open.fetch_add(1, Relaxed);
@@ -163,6 +179,16 @@ impl Sessions {
     /// Whether a client is connected.
     pub fn has(&self, client: &str) -> bool {
         self.newest.lock().contains_key(client)
+    }
+
+    /// The user of the newest open connection of a client id, where anybody was asked.
+    pub fn user_of(&self, client: &str) -> Option<Arc<str>> {
+        self.newest.lock().get(client)?.session.guest.as_ref().map(|guest| Arc::clone(&guest.user))
+    }
+
+    /// All that are open.
+    pub fn all(&self) -> Vec<Arc<Session>> {
+        self.shards.iter().flat_map(|shard| shard.lock().values().map(Arc::clone).collect::<Vec<_>>()).collect()
     }
 
     /// How many are open.

@@ -23,7 +23,7 @@ fn settings() -> Mqtt {
 
 async fn start(mode: Mode) -> (Bench, Broker) {
     let bench = Bench::new(mode);
-    let broker = Broker::start_with(&settings(), Arc::clone(&bench.door), QUICK).await.expect("starts");
+    let broker = Broker::start_with(&settings(), Arc::clone(&bench.door), None, None, QUICK).await.expect("starts");
     (bench, broker)
 }
 
@@ -350,7 +350,7 @@ async fn what_a_faulty_device_sends_harms_nobody_else() {
 async fn a_large_packet_is_taken_where_the_setting_allows_it_and_its_payload_refused() {
     let bench = Bench::new(Mode::Accept);
     let settings = Mqtt { packet_bytes_max: 2 << 20, ..settings() };
-    let broker = Broker::start_with(&settings, Arc::clone(&bench.door), QUICK).await.expect("starts");
+    let broker = Broker::start_with(&settings, Arc::clone(&bench.door), None, None, QUICK).await.expect("starts");
     let mut unit = Unit::connect(&broker, "large").await;
     unit.client
         .publish("fleet/acme/large/heartbeat", QoS::AtLeastOnce, false, vec![b'x'; 1 << 20])
@@ -400,7 +400,7 @@ async fn five_hundred_connections_are_served_and_counted() {
 async fn a_taken_port_is_one_sentence() {
     let (bench, broker) = start(Mode::Accept).await;
     let settings = Mqtt { listen: broker.local_addr(), ..settings() };
-    let error = Broker::start(&settings, Arc::clone(&bench.door)).await.err().expect("taken").to_string();
+    let error = Broker::start(&settings, Arc::clone(&bench.door), None, None).await.err().expect("taken").to_string();
     assert!(
         error.contains(&broker.local_addr().to_string()) && error.contains("--broker") && !error.contains('\n'),
         "{error}"

@@ -147,6 +147,11 @@ impl Beats {
         self.heard.front().filter(|beat| now - beat.at > limit).map(|beat| Late::Stuck(beat.at))
     }
 
+    /// Whether a beat has not come back yet.
+    pub fn is_one_out(&self) -> bool {
+        !self.out.is_empty()
+    }
+
     /// The newest beat that reached a stage.
     pub fn at(&self, stage: Stage) -> Option<Reached> {
         self.reached[stage as usize]

@@ -64,7 +64,13 @@ impl Judge {
             looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
             let (mut verdict, mut looked, mut decided) = (None, self.clock.now(), VecDeque::new());
             loop {
-                looks.tick().await;
+                tokio::select! {
+                    () = self.canary.asked() => {
+                        self.canary.prove();
+                        continue;
+                    }
+                    _ = looks.tick() => {}
+                }
                 let now = self.clock.now();
                 self.look_at_decisions(&mut decided, now);
                 let next = self.look(verdict.clone(), now, now - looked);
@@ -155,7 +161,7 @@ fn words(late: Late, trouble: Option<&str>, topic: &str) -> (Millis, String) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fleet::limit::Limit;
+    use crate::domain::limit::Limit;
     use crate::fleet::registry::Admission;
     use crate::settings::Mqtt;
 
@@ -164,7 +170,7 @@ mod tests {
         let limit = Limit::NONE;
         let admission = Admission { vehicles_max: 1, customer_vehicles_max: 1, auto_register: true, limit };
         Judge {
-            canary: Canary::new(&Mqtt::default(), clock),
+            canary: Canary::new(&Mqtt::default(), clock, None),
             registry: Arc::new(Registry::new(1, admission, clock)),
             feed: Arc::new(Feed::new(clock, 250)),
             counters: Arc::default(),

@@ -31,6 +31,16 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from
 /// How long `stop` waits until it is said that we are gone.
 const STOP_LIMIT: Duration = Duration::from_secs(1);
 
+/// The embedded broker, as the line reaches it.
+pub struct Own {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// What the door does not ask.
+    pub voice: Voice,
+    /// User and password, where anybody is asked.
+    pub login: Option<(String, String)>,
+}
+
 /// The running line.
 pub struct Line {
     stopping: watch::Sender<bool>,
@@ -38,14 +48,14 @@ pub struct Line {
 }
 
 impl Line {
-    /// Connects to the embedded broker at `own`, or else to `mqtt.broker`, and stays connected until [`Line::stop`].
+    /// Connects to our `own` broker, or else to `mqtt.broker`, and stays connected until [`Line::stop`].
     /// Does nothing when there is neither a canary nor a presence to tell.
     ///
     /// # Errors
     /// One sentence when the settings cannot be; a broker that is not there is no error.
     pub fn start(
         settings: &Mqtt,
-        own: Option<(SocketAddr, Voice)>,
+        own: Option<Own>,
         canary: &Arc<Canary>,
         presence: Option<Presence>,
     ) -> anyhow::Result<Self> {
@@ -55,13 +65,17 @@ impl Line {
         }
         let id = Canary::client_id(settings);
         let (mut options, place, voice) = match own {
-            Some((address, voice)) => {
+            Some(Own { address, voice, login }) => {
                 let address = reachable(address);
-                (MqttOptions::new(id, address.ip().to_string(), address.port()), address.to_string(), Some(voice))
+                let mut options = MqttOptions::new(id, address.ip().to_string(), address.port());
+                if let Some((user, password)) = login {
+                    options.set_credentials(user, password);
+                }
+                (options, address.to_string(), Some(voice))
             }
             None => {
                 let address = Address::parse(settings.broker.as_ref().context("mqtt.broker is not set")?.expose())?;
-                (address.client(settings, id), address.place(), None)
+                (address.client(settings, id)?, address.place(), None)
             }
         };
         options.set_clean_start(true).set_outgoing_inflight_upper_limit(2 * UNACKED_MAX as u16);

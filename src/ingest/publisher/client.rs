@@ -44,7 +44,7 @@ pub struct Client {
 impl Client {
     pub fn new(settings: &Mqtt, course: Arc<Course>, stop: watch::Receiver<bool>) -> anyhow::Result<Self> {
         let address = Address::parse(settings.broker.as_ref().context("mqtt.broker is not set")?.expose())?;
-        let mut options = address.client(settings, format!("{}-status", settings.client_id));
+        let mut options = address.client(settings, format!("{}-status", settings.client_id))?;
         // No session: what it would keep for us, the place in the ring tells as well.
         options.set_clean_start(true).set_outgoing_inflight_upper_limit(2 * UNACKED_MAX);
         let newest = course.feed.newest_transitions();

@@ -1,49 +1,53 @@
 //! Where the external broker is and who we are there, read from the settings; no password leaves this file in the
 //! clear. Fed by the settings; feeds the subscriber and the publisher with their clients' options.
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
+use rumqttc::Transport;
 use rumqttc::v5::MqttOptions;
 
 use super::Tuning;
+use super::trust;
 use crate::settings::{Mqtt, Secret};
 
-/// Port of MQTT without TLS.
-const PORT: u16 = 1883;
+/// Port of MQTT without TLS, and with it.
+const PORTS: (u16, u16) = (1883, 8883);
 
 /// A broker's URL, taken apart.
 #[derive(Clone)]
 pub struct Address {
     host: String,
     port: u16,
+    tls: bool,
     login: Option<(String, String)>,
 }
 
 impl Address {
-    /// Reads `mqtt://[user[:password]@]host[:port]`; user and password may be percent-encoded.
+    /// Reads `mqtt://[user[:password]@]host[:port]`, or `mqtts://` for TLS; user and password may be percent-encoded.
     ///
     /// # Errors
     /// A sentence that says what is wrong, without the password.
     pub fn parse(url: &str) -> anyhow::Result<Self> {
         let shown = Secret::from(url).shown();
-        if url.starts_with("mqtts://") {
-            bail!("mqtt.broker = {shown}: TLS to an external broker is not supported yet; use mqtt://");
-        }
-        let rest =
-            url.strip_prefix("mqtt://").with_context(|| format!("mqtt.broker = {shown} must begin with mqtt://"))?;
+        let (scheme, rest) = url.split_once("://").unwrap_or_default();
+        ensure!(
+            matches!(scheme, "mqtt" | "mqtts"),
+            "mqtt.broker = {shown} must begin with mqtt://, or with mqtts:// for TLS"
+        );
+        let tls = scheme == "mqtts";
         let rest = rest.strip_suffix('/').unwrap_or(rest);
         let (login, place) = rest.rsplit_once('@').map_or((None, rest), |(login, place)| (Some(login), place));
         let (host, port) = match place.rsplit_once(':') {
             Some((host, port)) if !port.ends_with(']') => {
                 (host, port.parse().with_context(|| format!("mqtt.broker = {shown} has no valid port"))?)
             }
-            _ => (place, PORT),
+            _ => (place, if tls { PORTS.1 } else { PORTS.0 }),
         };
         ensure!(!host.is_empty() && !host.contains(['/', '?']), "mqtt.broker = {shown} names no host");
         let login = login.map(|login| {
             let (user, password) = login.split_once(':').unwrap_or((login, ""));
             (decoded(user), decoded(password))
         });
-        Ok(Self { host: host.to_owned(), port, login })
+        Ok(Self { host: host.to_owned(), port, tls, login })
     }
 
     /// Host and port, to connect to.
@@ -66,7 +70,7 @@ impl Address {
             !id.is_empty() && !id.starts_with(' '),
             "mqtt.client_id = '{id}' must not be empty or begin with a space"
         );
-        let mut options = self.client(settings, id.clone());
+        let mut options = self.client(settings, id.clone())?;
         options.set_clean_start(false).set_manual_acks(true).set_keep_alive(tuning.keep_alive);
         options.set_session_expiry_interval(Some(u32::try_from(settings.session_expiry.0 / 1_000).unwrap_or(u32::MAX)));
         options.set_receive_maximum(Some(super::RECEIVE_MAXIMUM)).set_max_packet_size(Some(settings.packet_bytes_max));
@@ -74,8 +78,14 @@ impl Address {
     }
 
     /// What every client of ours has; user name and password of the settings win over those in the URL.
-    pub(in crate::ingest) fn client(&self, settings: &Mqtt, id: String) -> MqttOptions {
+    ///
+    /// # Errors
+    /// A sentence when TLS is wanted and nobody can be believed.
+    pub(in crate::ingest) fn client(&self, settings: &Mqtt, id: String) -> anyhow::Result<MqttOptions> {
         let mut options = MqttOptions::new(id, &self.host, self.port);
+        if self.tls {
+            options.set_transport(Transport::tls_with_config(trust::client(settings)?.into()));
+        }
         options.set_keep_alive(super::KEEP_ALIVE);
         let mut network = options.network_options();
         network.set_tcp_nodelay(true);
@@ -84,7 +94,7 @@ impl Address {
         if let Some((user, password)) = given.or_else(|| self.login.clone()) {
             options.set_credentials(user, password);
         }
-        options
+        Ok(options)
     }
 }
 
@@ -113,10 +123,11 @@ mod tests {
         assert_eq!(place("mqtt://10.0.0.1:2883/"), Ok("10.0.0.1:2883".into()));
         assert_eq!(place("mqtt://[::1]"), Ok("[::1]:1883".into()));
         assert_eq!(place("mqtt://u:p@[::1]:99"), Ok("[::1]:99".into()));
-        for bad in ["", "broker", "http://x", "mqtt://", "mqtt://:1", "mqtt://x:y", "mqtt://x/path", "mqtts://x"] {
+        for bad in ["", "broker", "http://x", "mqtt://", "mqtt://:1", "mqtt://x:y", "mqtt://x/path", "mqtts://"] {
             assert!(place(bad).is_err(), "{bad}");
         }
-        assert!(place("mqtts://x").is_err_and(|error| error.contains("TLS")));
+        assert_eq!(place("mqtts://broker"), Ok("broker:8883".into()));
+        assert_eq!(place("mqtts://broker:1"), Ok("broker:1".into()));
         let login = Address::parse("mqtt://me%40home:p%3Aw%zz@x").expect("parses").login;
         assert_eq!(login, Some(("me@home".into(), "p:w%zz".into())));
     }
@@ -124,7 +135,7 @@ mod tests {
     #[test]
     fn a_password_is_never_shown() {
         for url in
-            ["mqtt://me:hunter2@host:x", "mqtts://me:hunter2@host", "http://me:hunter2@host", "mqtt://me:hun@ter2@:1"]
+            ["mqtt://me:hunter2@host:x", "mqtts://me:hunter2@host:x", "http://me:hunter2@host", "mqtt://me:hun@ter2@:1"]
         {
             let error = format!("{:?}", Address::parse(url).err().expect("is wrong"));
             assert!(!error.contains("ter2") && error.contains("me:***@"), "{error}");

@@ -378,7 +378,9 @@ async fn settings_that_cannot_be_are_one_sentence() {
         Subscriber::start(&settings, Arc::clone(&bench.door), sender).err().expect("refused").to_string()
     };
     assert!(sentence(Mqtt::default()).contains("mqtt.broker"));
-    assert!(sentence(Mqtt { broker: Some("mqtts://h".into()), ..Mqtt::default() }).contains("TLS"));
+    let ca_file = Some("/no/such.pem".into());
+    let unbelieving = Mqtt { broker: Some("mqtts://h".into()), ca_file, ..Mqtt::default() };
+    assert!(sentence(unbelieving).contains("mqtt.ca_file"));
     let nameless = Mqtt { broker: Some("mqtt://h".into()), client_id: String::new(), ..Mqtt::default() };
     assert!(sentence(nameless).contains("mqtt.client_id"));
 }

@@ -12,6 +12,7 @@ use super::{Database, vehicles};
 use crate::domain::latest::Latest;
 use crate::domain::latest::tests::{after, beats_in_two_orders};
 use crate::domain::policy::Rules;
+use crate::domain::sleep::Announced;
 use crate::domain::time::Millis;
 use crate::domain::transition::Transition;
 use crate::store::{Checkpoint, StoredVehicle};
@@ -67,6 +68,7 @@ fn fold(history: &[Transition]) -> StoredVehicle {
         since: Some(last.change.at),
         seq: last.change.seq,
         last_seen: last.change.last_seen,
+        announced: Announced::NONE,
         latest: Latest { position, ..Latest::default() },
     }
 }
@@ -116,7 +118,8 @@ pub async fn facts_end_the_same_in_any_order_through_checkpoints(database: Arc<D
             for (beat, arrival) in &one {
                 latest.apply(&mut beat.clone(), *arrival, &Rules::default());
                 let last_seen = 2_000_000;
-                let heard = Checkpoint { key: Arc::clone(&key), last_seen, latest };
+                let announced = Announced::NONE;
+                let heard = Checkpoint { key: Arc::clone(&key), last_seen, announced, latest };
                 store.checkpoint(&[heard], last_seen).await.unwrap();
                 let mut stored = vehicles(&*store).await;
                 stored.retain(|vehicle| vehicle.key == rounds_vehicle);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::domain::ids::VehicleKey;
 use crate::domain::latest::{Fact, Latest, Position, Rank};
 use crate::domain::policy::PolicySource;
+use crate::domain::sleep::Announced;
 use crate::domain::time::Millis;
 use crate::domain::transition::{Cause, Change, Evidence, Status, Transition};
 use crate::store::{After, Checkpoint, Store, TransitionQuery};
@@ -59,7 +60,7 @@ pub fn checkpoint(key: &Arc<VehicleKey>, last_seen: Millis) -> Checkpoint {
         metrics: Some(Arc::new(fact(metrics, last_seen - 4, Some(u64::MAX)))),
         clock_skew: Some(fact(40, last_seen, Some(7))),
     };
-    Checkpoint { key: Arc::clone(key), last_seen, latest }
+    Checkpoint { key: Arc::clone(key), last_seen, announced: Announced::of(600_000), latest }
 }
 
 /// Everything, in one page.

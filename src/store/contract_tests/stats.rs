@@ -86,6 +86,38 @@ pub async fn rollups_are_a_function_of_the_stored_transitions(database: Arc<Data
     });
 }
 
+pub async fn what_was_spent_before_any_instant_is_exact(database: Arc<Database>) {
+    let store = database.open().await;
+    let rows: Vec<_> = (0..60_i64)
+        .map(|n| {
+            let key = key(["acme", "birch"][n as usize % 2], &format!("v{}", n % 6));
+            transition(&key, 1 + n as u64 / 6, n * 11 * MINUTE + n * 977)
+        })
+        .collect();
+    store.commit(&rows).await.unwrap();
+    while store.roll_up(100).await.unwrap() {}
+    let instants: Vec<Millis> = [0, 1, 3 * HOUR, 3 * HOUR + 1, 700 * MINUTE + 123, DAY, 2 * HOUR - 1]
+        .into_iter()
+        .chain(rows.iter().flat_map(|row| [row.change.at, row.change.at + 1]))
+        .collect();
+    for customer in [None, Some("acme"), Some("nobody")] {
+        let theirs = |row: &&Transition| customer.is_none_or(|name| *row.key.customer == *name);
+        let by_hand = |instant: Millis| {
+            let mut spent = Levels::default();
+            for row in rows.iter().filter(theirs).filter(|row| row.change.at < instant) {
+                for (status, change) in change(row).into_iter().enumerate() {
+                    spent[status] += change * (instant - row.change.at);
+                }
+            }
+            spent
+        };
+        let expected: Vec<Levels> = instants.iter().map(|instant| by_hand(*instant)).collect();
+        assert_eq!(store.spent(customer, &instants).await.unwrap(), expected, "{customer:?}");
+        assert_eq!(store.spent(customer, &instants[4..5]).await.unwrap(), expected[4..5]);
+    }
+    assert!(store.spent(None, &[]).await.unwrap().is_empty());
+}
+
 pub async fn levels_at_any_border_are_the_sum_of_what_changed_before(database: Arc<Database>) {
     let store = database.open().await;
     let rows: Vec<_> = (0..50).map(|n| transition(&key("acme", &format!("v{n}")), 1, n * 7 * MINUTE)).collect();

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::samples::{checkpoint, everything, fact, key, position, transition};
 use super::{Database, vehicles};
 use crate::domain::latest::{Latest, Rank};
+use crate::domain::sleep::Announced;
 use crate::domain::transition::{Cause, Status, Transition};
 use crate::store::{Checkpoint, Store, StoredVehicle};
 
@@ -152,6 +153,20 @@ pub async fn a_checkpoint_does_not_create_a_vehicle(database: Arc<Database>) {
     assert_eq!(store.alive_until().await.unwrap(), Some(6_000));
 }
 
+/// A sleep belongs to the heartbeat it was announced with: a newer one ends it, an older one does not.
+pub async fn an_announced_sleep_is_kept_with_its_heartbeat(database: Arc<Database>) {
+    let store = database.open().await;
+    let key = key("acme", "1");
+    store.commit(&[transition(&key, 1, 1_000)]).await.unwrap();
+    assert_eq!(only_vehicle(&*store).await.announced, Announced::NONE);
+    store.checkpoint(&[checkpoint(&key, 2_000)], 2_000).await.unwrap();
+    assert_eq!(only_vehicle(&*store).await.announced, checkpoint(&key, 2_000).announced);
+    store.commit(&[transition(&key, 2, 2_000)]).await.unwrap();
+    assert_eq!(only_vehicle(&*store).await.announced, checkpoint(&key, 2_000).announced);
+    store.commit(&[transition(&key, 3, 3_000)]).await.unwrap();
+    assert_eq!(only_vehicle(&*store).await.announced, Announced::NONE);
+}
+
 pub async fn a_checkpoint_keeps_what_it_does_not_bring(database: Arc<Database>) {
     let store = database.open().await;
     let key = key("acme", "1");
@@ -161,15 +176,12 @@ pub async fn a_checkpoint_keeps_what_it_does_not_bring(database: Arc<Database>) 
     let gauge = |at, seq| Latest { battery_pct: Some(fact(1.0, at, seq)), ..Latest::default() };
     let old = [bare(None), bare(Some(position(1_999, 1.0))), gauge(1_998, Some(9)), gauge(1_999, Some(5))];
     for latest in old.into_iter().chain([bare(Some(position(2_000, 1.0)))]) {
-        store.checkpoint(&[Checkpoint { key: Arc::clone(&key), last_seen: 3_000, latest }], 3_000).await.unwrap();
+        store.checkpoint(&[Checkpoint { latest, ..checkpoint(&key, 3_000) }], 3_000).await.unwrap();
         let vehicle = only_vehicle(&*store).await;
         assert_eq!((vehicle.last_seen, vehicle.latest), (Some(3_000), checkpoint(&key, 2_000).latest));
     }
     let moved = Latest { position: Some(position(2_001, 1.0)), ..gauge(1_999, Some(7)) };
-    store
-        .checkpoint(&[Checkpoint { key: Arc::clone(&key), last_seen: 3_000, latest: moved.clone() }], 3_000)
-        .await
-        .unwrap();
+    store.checkpoint(&[Checkpoint { latest: moved.clone(), ..checkpoint(&key, 3_000) }], 3_000).await.unwrap();
     let known = checkpoint(&key, 2_000).latest;
     let expected =
         Latest { position_rank: Rank::NONE, battery_pct: moved.battery_pct, position: moved.position, ..known };

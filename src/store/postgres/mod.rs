@@ -1,7 +1,10 @@
 //! The store for production: a Postgres server.
 //! Fed by the persister through one writing connection; read at start and by REST through a few reading ones.
 
+mod access;
+mod history;
 mod lane;
+mod mosquitto;
 mod read;
 mod registry;
 mod repair;
@@ -20,11 +23,13 @@ use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{ConnectOptions, Connection};
 
 use self::lane::Lane;
+use super::history::{HistoryStore, Name, Past};
 use super::owned::Owned;
 use super::rows::{Page, Slice};
 use super::stats::{Beats, RollupQuery, Rollups, StatsStore};
 use super::{Checkpoint, ObservationGap, Repair, Store, StoredCustomer, StoredVehicle, TransitionQuery};
 use crate::domain::ids::VehicleKey;
+use crate::domain::statistics::Levels;
 use crate::domain::time::Millis;
 use crate::domain::transition::Transition;
 
@@ -217,6 +222,19 @@ impl StatsStore for Postgres {
     async fn rollups(&self, query: &RollupQuery) -> anyhow::Result<Rollups> {
         let query = query.clone();
         self.read(|connection| Box::pin(stats::rollups(connection, query))).await
+    }
+
+    async fn spent(&self, customer: Option<&str>, instants: &[Millis]) -> anyhow::Result<Vec<Levels>> {
+        let (customer, instants) = (customer.map(str::to_owned), instants.to_vec());
+        self.read(|connection| Box::pin(stats::spent(connection, customer, instants))).await
+    }
+}
+
+#[async_trait]
+impl HistoryStore for Postgres {
+    async fn stood(&self, vehicles: &[Name], at: Millis) -> anyhow::Result<Vec<Past>> {
+        let vehicles = vehicles.to_vec();
+        self.read(move |connection| Box::pin(history::stood(connection, vehicles, at))).await
     }
 }
 

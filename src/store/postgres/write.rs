@@ -73,6 +73,8 @@ const MOVE_VEHICLES: &str = concat!(
         seq = excluded.seq, ",
     newest_position!("excluded"),
     "
+        announced_ms = CASE WHEN excluded.last_seen_ms > coalesce(vehicle.last_seen_ms, 0) THEN 0
+                            ELSE vehicle.announced_ms END,
         last_seen_ms = greatest(vehicle.last_seen_ms, excluded.last_seen_ms)
     WHERE vehicle.seq < excluded.seq"
 );
@@ -147,9 +149,10 @@ const HEARD: &str = concat!(
     newest_position!("heard"),
     newest_gauges!("heard"),
     "
+        announced_ms = heard.announced_ms,
         last_seen_ms = heard.last_seen_ms
     FROM (
-        SELECT customer, vehicle, last_seen_ms, lat, lon, position_at_ms, speed_kmh, heading_deg, position_seq,
+        SELECT customer, vehicle, last_seen_ms, announced_ms, lat, lon, position_at_ms, speed_kmh, heading_deg, position_seq,
                battery_pct, battery_at_ms, battery_seq, odometer_km, odometer_at_ms, odometer_seq,
                ignition, ignition_at_ms, ignition_seq, metrics::json, metrics_at_ms, metrics_seq,
                clock_skew_ms, clock_skew_at_ms, clock_skew_seq
@@ -158,11 +161,11 @@ const HEARD: &str = concat!(
             $4::double precision[], $5::double precision[], $6::bigint[], $7::real[], $8::real[], $9::bigint[],
             $10::real[], $11::bigint[], $12::bigint[], $13::double precision[], $14::bigint[], $15::bigint[],
             $16::boolean[], $17::bigint[], $18::bigint[], $19::text[], $20::bigint[], $21::bigint[],
-            $22::bigint[], $23::bigint[], $24::bigint[]
+            $22::bigint[], $23::bigint[], $24::bigint[], $25::bigint[]
         ) AS row (customer, vehicle, last_seen_ms, lat, lon, position_at_ms, speed_kmh, heading_deg, position_seq,
                   battery_pct, battery_at_ms, battery_seq, odometer_km, odometer_at_ms, odometer_seq,
                   ignition, ignition_at_ms, ignition_seq, metrics, metrics_at_ms, metrics_seq,
-                  clock_skew_ms, clock_skew_at_ms, clock_skew_seq)
+                  clock_skew_ms, clock_skew_at_ms, clock_skew_seq, announced_ms)
     ) AS heard
     WHERE vehicle.customer = heard.customer AND vehicle.vehicle = heard.vehicle
       AND coalesce(vehicle.last_seen_ms, heard.last_seen_ms) <= heard.last_seen_ms"
@@ -188,6 +191,7 @@ async fn hear_some(connection: &mut PgConnection, rows: &[&Checkpoint]) -> anyho
     let query = bind_facts(query, column(&latest, |latest| fact_row(latest.ignition)));
     let query = bind_facts(query, latest.iter().map(|latest| metrics_row(latest)).collect::<anyhow::Result<_>>()?);
     let query = bind_facts(query, column(&latest, |latest| fact_row(latest.clock_skew)));
+    let query = query.bind(column(rows, |row| row.announced.millis()));
     query.execute(connection).await?;
     Ok(())
 }

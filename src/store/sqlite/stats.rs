@@ -1,6 +1,8 @@
 //! Statistics in SQLite, each statement beside the function that binds it.
 //! Fed by the store's trait: writes run on the writing connection, inside one transaction a call.
 
+use std::collections::BTreeSet;
+
 use sqlx::Connection;
 use sqlx::sqlite::SqliteConnection;
 
@@ -8,7 +10,9 @@ use super::write::chunks;
 use crate::domain::calendar::{HOUR, MINUTE};
 use crate::domain::statistics::Levels;
 use crate::domain::time::Millis;
-use crate::store::stats::{Beats, FLEET, RollupQuery, RollupRow, Rollups, SPANS, rollup_of_transitions, spread};
+use crate::store::stats::{
+    Beats, FLEET, Hours, RollupQuery, RollupRow, Rollups, SPANS, SixSums, rollup_of_transitions, spread,
+};
 
 const IS_NEW: &str = "
     UPDATE rollup_beats SET owner = ?1, number = ?2 WHERE (owner, number) < (?1, ?2)";
@@ -45,13 +49,17 @@ pub async fn roll_up(connection: &mut SqliteConnection, minutes: u32) -> anyhow:
         sqlx::query_scalar(MARKED).bind(i64::from(minutes) + 1).fetch_all(&mut *connection).await?;
     let more = marked.len() > minutes as usize;
     marked.truncate(minutes as usize);
-    for minute in marked {
-        count(connection, minute).await?;
-        for pair in SPANS.windows(2) {
-            sum_up(connection, minute, pair[0], pair[1]).await?;
-        }
-        sqlx::query(UNMARK).bind(minute).execute(&mut *connection).await?;
+    let Some(last) = marked.last().copied() else { return Ok(false) };
+    for minute in &marked {
+        count(connection, *minute).await?;
     }
+    for pair in SPANS.windows(2) {
+        let wholes: BTreeSet<Millis> = marked.iter().map(|minute| minute - minute.rem_euclid(pair[1])).collect();
+        for whole in wholes {
+            sum_up(connection, whole, pair[0], pair[1]).await?;
+        }
+    }
+    sqlx::query(UNMARK).bind(last).execute(connection).await?;
     Ok(more)
 }
 
@@ -98,13 +106,16 @@ const SUM_UP: &str = concat!(
     rollup_of_transitions!(columns),
     ")
     WITH part AS (
-        SELECT rollup.*, ?2 + ?4 - at_ms - ?3 AS rest,
+        SELECT rollup.*, ?1 + ?3 - at_ms - ?2 AS rest,
                sum(online_net) OVER (PARTITION BY customer ORDER BY at_ms) - online_net AS first
         FROM rollup
-        WHERE customer IN (SELECT customer FROM rollup_mark WHERE at_ms = ?1 UNION ALL SELECT '')
-          AND span_ms = ?3 AND at_ms >= ?2 AND at_ms < ?2 + ?4
+        WHERE customer IN (
+                SELECT customer FROM rollup_mark WHERE at_ms >= ?1 AND at_ms < ?1 + ?3
+                UNION ALL SELECT ''
+            )
+          AND span_ms = ?2 AND at_ms >= ?1 AND at_ms < ?1 + ?3
     )
-    SELECT customer, ?4, ?2, sum(went_online), sum(went_offline), sum(went_unobserved),
+    SELECT customer, ?3, ?1, sum(went_online), sum(went_offline), sum(went_unobserved),
            sum(online_net), sum(offline_net), sum(unobserved_net), sum(online_within + online_net * rest),
            sum(offline_within + offline_net * rest), sum(unobserved_within + unobserved_net * rest),
            min(min(first + online_dip), 0), max(max(first + online_peak), 0)
@@ -113,14 +124,13 @@ const SUM_UP: &str = concat!(
     rollup_of_transitions!(replaced)
 );
 
-/// The longer span that the minute lies in, of the customers marked in it, from its parts.
-async fn sum_up(connection: &mut SqliteConnection, minute: Millis, part: Millis, whole: Millis) -> anyhow::Result<()> {
-    let at = minute - minute.rem_euclid(whole);
-    sqlx::query(SUM_UP).bind(minute).bind(at).bind(part).bind(whole).execute(connection).await?;
+/// A longer span, of the customers that are marked in it, from its parts.
+async fn sum_up(connection: &mut SqliteConnection, at: Millis, part: Millis, whole: Millis) -> anyhow::Result<()> {
+    sqlx::query(SUM_UP).bind(at).bind(part).bind(whole).execute(connection).await?;
     Ok(())
 }
 
-const UNMARK: &str = "DELETE FROM rollup_mark WHERE at_ms = ?1";
+const UNMARK: &str = "DELETE FROM rollup_mark WHERE at_ms <= ?1";
 
 const LEVELS: &str = "
     SELECT coalesce(sum(online), 0), coalesce(sum(offline), 0), coalesce(sum(unobserved), 0) FROM (
@@ -156,6 +166,58 @@ pub async fn rollups(connection: &mut SqliteConnection, query: RollupQuery) -> a
     Ok(Rollups { levels, rollups, began })
 }
 
+const SPENT_BEFORE: &str = "
+    SELECT coalesce(sum(online_net), 0), coalesce(sum(offline_net), 0), coalesce(sum(unobserved_net), 0),
+           coalesce(sum(online_within + online_net * (?2 - at_ms - span_ms)), 0),
+           coalesce(sum(offline_within + offline_net * (?2 - at_ms - span_ms)), 0),
+           coalesce(sum(unobserved_within + unobserved_net * (?2 - at_ms - span_ms)), 0)
+    FROM rollup WHERE customer = ?1 AND span_ms = ?3 AND at_ms < ?2";
+
+const SPENT_SINCE: &str = "
+    SELECT coalesce(sum(online), 0), coalesce(sum(offline), 0), coalesce(sum(unobserved), 0) FROM (
+        SELECT online_within + online_net * (?2 - at_ms - span_ms) AS online,
+               offline_within + offline_net * (?2 - at_ms - span_ms) AS offline,
+               unobserved_within + unobserved_net * (?2 - at_ms - span_ms) AS unobserved
+        FROM rollup WHERE customer = ?1 AND span_ms = ?4 AND at_ms >= ?3 AND at_ms < ?2 - ?2 % ?4
+        UNION ALL
+        SELECT (?2 - at_ms) * ((to_status = 'online') - (from_status = 'online')),
+               (?2 - at_ms) * ((to_status = 'offline') - (from_status = 'offline')),
+               (?2 - at_ms) * ((to_status = 'unobserved') - (from_status = 'unobserved'))
+        FROM (
+            SELECT at_ms, from_status, to_status FROM transition
+            WHERE customer = ?1 AND at_ms >= ?2 - ?2 % ?4 AND at_ms < ?2
+            UNION ALL
+            SELECT at_ms, from_status, to_status FROM transition
+            WHERE ?1 = '' AND at_ms >= ?2 - ?2 % ?4 AND at_ms < ?2
+        )
+    )";
+
+/// What was spent before an hour, the changes of the hours since, and for each instant what they say of its own hour:
+/// its minutes, and the transitions of the last one.
+pub async fn spent(
+    connection: &mut SqliteConnection,
+    customer: Option<String>,
+    instants: Vec<Millis>,
+) -> anyhow::Result<Vec<Levels>> {
+    let customer = customer.unwrap_or_else(|| FLEET.to_owned());
+    let hours = Hours::around(&instants);
+    let mut moment = connection.begin().await?;
+    let before = sqlx::query_as::<_, SixSums>(SPENT_BEFORE).bind(customer.clone()).bind(hours.first).bind(HOUR);
+    let before = before.fetch_one(&mut *moment).await?;
+    let rows = sqlx::query_as::<_, RollupRow>(ROLLUPS).bind(customer.clone()).bind(HOUR).bind(hours.first);
+    let rows = rows.bind(hours.end).fetch_all(&mut *moment).await?;
+    let mut since = Vec::with_capacity(instants.len());
+    for instant in &instants {
+        let hour = instant - instant.rem_euclid(HOUR);
+        let sums = sqlx::query_as::<_, (i64, i64, i64)>(SPENT_SINCE).bind(customer.clone()).bind(*instant).bind(hour);
+        let (online, offline, unobserved) = sums.bind(MINUTE).fetch_one(&mut *moment).await?;
+        since.push((*instant, [online, offline, unobserved]));
+    }
+    moment.commit().await?;
+    Ok(hours.spent(before, rows, &since))
+}
+
 /// Every statement of this file.
 #[cfg(test)]
-pub const STATEMENTS: &[&str] = &[IS_NEW, ADD_BEATS, MARKED, COUNT, SUM_UP, UNMARK, LEVELS, ROLLUPS, BEGAN];
+pub const STATEMENTS: &[&str] =
+    &[IS_NEW, ADD_BEATS, MARKED, COUNT, SUM_UP, UNMARK, LEVELS, ROLLUPS, BEGAN, SPENT_BEFORE, SPENT_SINCE];

@@ -91,6 +91,7 @@ const MOVE_VEHICLES: &str = concat!(
         seq = excluded.seq, ",
     newest_position!("excluded"),
     "
+        announced_ms = CASE WHEN excluded.last_seen_ms > coalesce(last_seen_ms, 0) THEN 0 ELSE announced_ms END,
         last_seen_ms = coalesce(max(excluded.last_seen_ms, last_seen_ms), excluded.last_seen_ms, last_seen_ms)
     WHERE vehicle.seq < excluded.seq"
 );
@@ -124,7 +125,7 @@ pub fn heard(rows: &[Checkpoint]) -> anyhow::Result<Vec<String>> {
         let (battery, odometer) = (fact_row(latest.battery_pct), fact_row(latest.odometer_km));
         let (ignition, metrics) = (fact_row(latest.ignition), metrics_row(latest)?);
         let gauges = (battery, odometer, ignition, metrics, fact_row(latest.clock_skew));
-        Ok((&*row.key.customer, &*row.key.vehicle, row.last_seen, place, gauges))
+        Ok((&*row.key.customer, &*row.key.vehicle, row.last_seen, place, gauges, row.announced.millis()))
     });
     chunks(rows)
 }
@@ -150,9 +151,11 @@ pub(super) const HEARD: &str = concat!(
     newest_position!("heard"),
     newest_gauges!("heard"),
     "
+        announced_ms = heard.announced_ms,
         last_seen_ms = heard.last_seen_ms
     FROM (
         SELECT value ->> 0 AS customer, value ->> 1 AS vehicle, value ->> 2 AS last_seen_ms,
+               value ->> 5 AS announced_ms,
                value ->> '$[3][0]' AS lat, value ->> '$[3][1]' AS lon, value ->> '$[3][2]' AS position_at_ms,
                value ->> '$[3][3]' AS speed_kmh, value ->> '$[3][4]' AS heading_deg,
                value ->> '$[3][5]' AS position_seq,

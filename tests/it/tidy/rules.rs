@@ -3,8 +3,21 @@
 use super::source::{Source, is_name, words};
 
 /// The way of the data. A file imports only from its own station or one before it.
-const STATIONS: [&str; 12] =
-    ["domain", "clock", "settings", "telemetry", "store", "access", "live", "fleet", "ingest", "api", "app", "main"];
+const STATIONS: [&str; 13] = [
+    "domain",
+    "clock",
+    "settings",
+    "telemetry",
+    "gate",
+    "store",
+    "access",
+    "live",
+    "fleet",
+    "ingest",
+    "api",
+    "app",
+    "main",
+];
 
 pub const LINE_COLUMNS_MAX: usize = 120;
 /// Long before this a file has two duties.

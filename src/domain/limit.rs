@@ -1,5 +1,5 @@
-//! How often one vehicle may speak in full: a token bucket, kept in one number a vehicle (R45).
-//! Made from the settings; asked by the registry for each heartbeat.
+//! How often one vehicle may speak in full, or one address ask: a token bucket, kept in one number each (R45).
+//! Made from the settings; asked by the registry for each heartbeat, and by the doors (gate) for each request.
 //!
 //! Picture: an hourglass that runs the wrong way. Each beat turns in one grain; the number kept is the instant at which
 //! the bucket is full again. A beat fits while that instant lies no further ahead than a whole burst takes to refill.
@@ -10,10 +10,10 @@ use crate::domain::time::Millis;
 const PER_MILLI: i64 = 1_000;
 const PER_SECOND: i64 = 1_000_000;
 
-/// The limit of every vehicle.
+/// The limit of every vehicle, or of every address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limit {
-    /// What one beat costs, microseconds; 0 is no limit.
+    /// What one beat, or request, costs, microseconds; 0 is no limit.
     cost: i64,
     /// A full bucket, microseconds.
     burst: i64,
@@ -32,6 +32,12 @@ impl Limit {
         Self { cost, burst: cost * i64::from(burst) }
     }
 
+    /// One in so many milliseconds for ever, and so many at once after a pause.
+    pub fn every(span: Millis, burst: u32) -> Self {
+        let cost = span * PER_MILLI;
+        Self { cost, burst: cost * i64::from(burst) }
+    }
+
     /// The number to keep after a beat at `now`; `None` when it is over the limit. A vehicle begins with 0.
     pub fn after(self, full_at: i64, now: Millis) -> Option<i64> {
         if self.cost == 0 {
@@ -40,6 +46,18 @@ impl Limit {
         let now = now.saturating_mul(PER_MILLI);
         let next = full_at.max(now) + self.cost;
         (next - now <= self.burst).then_some(next)
+    }
+
+    /// How long until one more fits; 0 when it does now.
+    pub fn wait(self, full_at: i64, now: Millis) -> Millis {
+        let now = now.saturating_mul(PER_MILLI);
+        let over = full_at.max(now) + self.cost - now - self.burst;
+        if self.cost == 0 { 0 } else { (over.max(0) + PER_MILLI - 1) / PER_MILLI }
+    }
+
+    /// Whether the bucket is full again: its number may be forgotten.
+    pub fn is_full(full_at: i64, now: Millis) -> bool {
+        full_at <= now.saturating_mul(PER_MILLI)
     }
 }
 
@@ -61,6 +79,19 @@ mod tests {
         assert_eq!(taken(limit, &mut full_at, 1_001_100, 100), 10);
         // Two minutes in a tunnel at one beat a second: all of them come at once, and all fit.
         assert_eq!(taken(limit, &mut full_at, 1_121_100, 5_000), 1_000);
+    }
+
+    #[test]
+    fn one_that_does_not_fit_is_told_when_it_will() {
+        let (limit, mut full_at) = (Limit::new(10, 5), 0);
+        assert_eq!(limit.wait(full_at, 1_000), 0);
+        assert_eq!(taken(limit, &mut full_at, 1_000, 9), 5);
+        assert_eq!(limit.wait(full_at, 1_000), 100);
+        assert_eq!(taken(limit, &mut full_at, 1_099, 1), 0);
+        assert_eq!((limit.wait(full_at, 1_100), taken(limit, &mut full_at, 1_100, 1)), (0, 1));
+        assert!(!Limit::is_full(full_at, 1_599) && Limit::is_full(full_at, 1_600));
+        assert_eq!(Limit::NONE.wait(Millis::MAX, 0), 0);
+        assert_eq!(Limit::every(6_000, 1).wait(6_000 * PER_MILLI, 0), 6_000);
     }
 
     #[test]
