@@ -1,5 +1,5 @@
--- What operators write: how often they wrote to a row (the ETag of REST), which names vehicles have left, and who gave
--- which vehicle to whom.
+-- What operators write: how often they wrote to a row (the ETag of REST), which names vehicles have left and when, and
+-- who gave which vehicle to whom.
 ALTER TABLE customer ADD COLUMN revision INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE vehicle ADD COLUMN revision INTEGER NOT NULL DEFAULT 0;  -- 0: nobody registered it, it only spoke
 -- A vehicle that comes back under a name it had left goes on with the numbers of its transitions. Those up to this one
@@ -17,6 +17,19 @@ CREATE TABLE departed (
     purged   INTEGER NOT NULL CHECK (purged IN (0, 1)), -- its history went too: late transitions are dropped
     PRIMARY KEY (customer, vehicle)
 ) STRICT, WITHOUT ROWID;
+
+-- Each time a vehicle left a name, for statistics: from then on it is in no level. What a rollup says is a function of
+-- the stored transitions and of these rows. Gone with the history when that is purged.
+CREATE TABLE departure (
+    customer TEXT    NOT NULL,
+    vehicle  TEXT    NOT NULL,
+    seq      INTEGER  NOT NULL,                      -- number of its last transition then
+    at_ms    INTEGER  NOT NULL,                      -- since when it was gone
+    status   TEXT    NOT NULL CHECK (status IN ('online', 'offline', 'unobserved')), -- what it was until then
+    PRIMARY KEY (customer, vehicle, seq)
+) STRICT, WITHOUT ROWID;
+-- Statistics ask for a minute.
+CREATE INDEX departure_at ON departure (at_ms);
 
 -- Who gave which vehicle to whom. Transitions stay with the customer of their time.
 CREATE TABLE transfer (

@@ -5,12 +5,12 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::Service;
 use super::body::{self, JSON, MERGE_PATCH};
 use super::error::Problem;
 use super::params::{Params, cursor};
 use super::registry::{condition, etag, purges};
 use super::vehicles::{CountsView, is_known};
+use super::{Service, audit};
 use crate::domain::board::Board;
 use crate::domain::ids;
 use crate::domain::query::Filter;
@@ -106,7 +106,7 @@ pub async fn create(
         return Err(taken());
     }
     let edits = CustomerEdits::read(&fields).map_err(Problem::fields)?;
-    amend(&service, customer, edits, Condition::Absent).await?.ok_or_else(taken)
+    amend(&service, &request, customer, edits, Condition::Absent).await?.ok_or_else(taken)
 }
 
 /// Changes what it names of what is registered of a customer; a timeout holds at once for all its vehicles.
@@ -124,7 +124,7 @@ pub async fn patch(
     }
     let revision = service.customers.get(&path).map_or(0, |stored| stored.revision);
     let condition = condition(request.headers(), Some(revision))?;
-    amend(&service, &path, edits, condition).await?.ok_or_else(Problem::precondition)
+    amend(&service, &request, &path, edits, condition).await?.ok_or_else(Problem::precondition)
 }
 
 #[derive(Serialize)]
@@ -153,12 +153,15 @@ pub async fn delete(
             "customer '{customer}' has vehicles; say vehicles=delete, or delete them"
         )));
     }
+    let subject = if purge { format!("{customer} and its history") } else { customer.clone() };
+    audit::note(&service, &request, "customer.deleted", Some(customer.as_str().into()), subject).await;
     Ok(HttpResponse::Ok().json(Removed { customer, history: if purge { "deleted" } else { "kept" } }))
 }
 
 /// Nothing when the condition does not hold.
 async fn amend(
     service: &Service,
+    request: &HttpRequest,
     customer: &str,
     edits: CustomerEdits,
     condition: Condition,
@@ -166,6 +169,14 @@ async fn amend(
     let sent = service.desk.send(AmendCustomer { customer: customer.to_owned(), edits, condition }).await;
     let done = sent.map_err(anyhow::Error::from).flatten();
     let (outcome, stored) = done.map_err(|error| Problem::not_written(&error))?;
+    let what = match outcome {
+        Outcome::Created => Some("customer.created"),
+        Outcome::Updated => Some("customer.changed"),
+        Outcome::Unchanged | Outcome::Refused => None,
+    };
+    if let Some(what) = what {
+        audit::note(service, request, what, Some(customer.into()), customer).await;
+    }
     let mut response = match outcome {
         Outcome::Refused => return Ok(None),
         Outcome::Created if condition == Condition::Absent => HttpResponse::Created(),

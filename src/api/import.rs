@@ -12,10 +12,10 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use futures_util::StreamExt;
 use serde::Serialize;
 
-use super::Service;
-use super::body;
 use super::error::Problem;
 use super::params::Params;
+use super::registry::on_board;
+use super::{Service, audit, body};
 use crate::fleet::desk::{Import, Imported};
 use check::{Checked, Note, Report, Wrong};
 
@@ -53,8 +53,8 @@ pub async fn import(
     let (dry, partial) = (flag(&params, "dry_run")?, flag(&params, "partial")?);
     let csv = body::kind(&request, KINDS)? == KINDS[0];
     let file = receive(payload, service.import_bytes_max).await?;
-    let shared = service.clone();
-    let checked = web::block(move || check::check(file, csv, &shared)).await;
+    let (shared, own) = (service.clone(), params.caller().customer.clone());
+    let checked = web::block(move || check::check(file, csv, &shared, own.as_deref())).await;
     let checked = checked.map_err(anyhow::Error::from).flatten();
     let Checked { rows, errors, notes } = checked.map_err(|error| Problem::not_written(&error))?;
     let refused = errors.total > 0 && !partial;
@@ -62,8 +62,15 @@ pub async fn import(
         Imported::default()
     } else {
         let sent = service.desk.send(Import { rows, dry }).await;
-        let done = sent.map_err(anyhow::Error::from).flatten().map_err(|error| Problem::not_written(&error))?;
+        let done = sent.map_err(anyhow::Error::from).flatten();
+        let (done, last) = done.map_err(|error| Problem::not_written(&error))?;
+        let Imported { created, updated, .. } = done;
+        if !dry && created + updated > 0 {
+            let subject = format!("{created} created, {updated} changed");
+            audit::note(&service, &request, "vehicles.imported", params.caller().customer.clone(), subject).await;
+        }
         service.door.quarantine().drop_known(|key| service.registry.knows(&key.customer, &key.vehicle));
+        on_board(&service, &last).await;
         done
     };
     let mut response = if refused && !dry { HttpResponse::UnprocessableEntity() } else { HttpResponse::Ok() };

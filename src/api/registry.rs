@@ -9,17 +9,18 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::Service;
 use super::body::{self, JSON, MERGE_PATCH};
 use super::error::Problem;
 use super::params::Params;
 use super::vehicles::no_vehicle;
-use crate::domain::board::Row;
+use super::{Service, audit};
+use crate::domain::access::Scope;
+use crate::domain::board::{Board, Row};
 use crate::domain::heartbeat::Refusal;
 use crate::domain::ids::{self, BadId, VehicleKey};
 use crate::domain::registration::Edits;
 use crate::domain::time::{self, Millis};
-use crate::fleet::desk::{Give, NotGiven, NotRemoved, Register, Remove};
+use crate::fleet::desk::{Give, NotGiven, NotRemoved, Register, Remove, Written};
 use crate::live::protocol::VehicleView;
 use crate::store::registry::{Amended, Amendment, Condition, Outcome};
 
@@ -47,7 +48,7 @@ pub async fn put(
     }
     let done = amend(&service, key, edits, condition).await?;
     service.door.quarantine().remove(&done.key);
-    answer(&service, &done, shown.is_none()).await
+    answer(&service, &request, &done, shown.is_none()).await
 }
 
 /// Changes what it names of what is registered of a vehicle.
@@ -63,7 +64,7 @@ pub async fn patch(
     let shown = revision(&service, &key).ok_or_else(|| no_vehicle(&path.0, &path.1))?;
     let condition = condition(request.headers(), Some(shown))?;
     let done = amend(&service, key, edits, condition).await?;
-    answer(&service, &done, false).await
+    answer(&service, &request, &done, false).await
 }
 
 #[derive(Serialize)]
@@ -73,10 +74,15 @@ struct Removed {
     history: &'static str,
 }
 
-/// Takes a vehicle out; its history stays readable under its names, unless that is to go too.
+/// Takes a vehicle out; its history stays readable under its names, unless that is to go too. That changes the figures
+/// of the fleet, and what another customer is told of a transfer, so it is not for the caller of one customer.
 pub async fn delete(request: HttpRequest, path: Path, service: web::Data<Service>) -> Result<HttpResponse, Problem> {
     let params = Params::read(&request, &["history"])?;
     let purge = purges(&params)?;
+    if purge && params.caller().customer.is_some() {
+        let detail = "history=delete needs the scope manage for all customers";
+        return Err(Problem::forbidden(Scope::Manage, detail));
+    }
     let unknown = || no_vehicle(&path.0, &path.1);
     let key = Arc::new(VehicleKey::parse(&path.0, &path.1).map_err(|_| unknown())?);
     let before = service.feed.board().find(&key.customer, &key.vehicle).map(|row| row.state.slot);
@@ -90,6 +96,8 @@ pub async fn delete(request: HttpRequest, path: Path, service: web::Data<Service
         NotRemoved::Changed => Problem::precondition(),
         NotRemoved::Store(error) => Problem::not_written(&error),
     })?;
+    let subject = if purge { format!("{key} and its history") } else { key.to_string() };
+    audit::note(&service, &request, "vehicle.deleted", Some(Arc::clone(&key.customer)), subject).await;
     let gone = |row: Option<&Row>| row.is_none_or(|row| Some(row.state.slot) != before);
     wait_for(|| gone(service.feed.board().find(&key.customer, &key.vehicle))).await;
     let (customer, vehicle) = path.into_inner();
@@ -132,6 +140,8 @@ pub async fn transfer(
         }
         NotGiven::Store(error) => Problem::not_written(&error),
     })?;
+    let subject = format!("{from} to {to}");
+    audit::note(&service, &request, "vehicle.transferred", Some(Arc::clone(&from.customer)), subject).await;
     shown(&service, &to, 0, true).await
 }
 
@@ -142,23 +152,25 @@ struct Transfers {
 
 #[derive(Serialize)]
 struct TransferView {
-    from: String,
-    to: String,
+    /// Nothing for another customer than the caller's.
+    from: Option<String>,
+    to: Option<String>,
     #[serde(serialize_with = "time::as_text::serialize")]
     at: Millis,
 }
 
 /// Who gave this vehicle to whom, as far as this customer had part in it; newest first.
 pub async fn transfers(request: HttpRequest, path: Path, service: web::Data<Service>) -> Result<HttpResponse, Problem> {
-    Params::read(&request, &[])?;
+    let params = Params::read(&request, &[])?;
     let unknown = || no_vehicle(&path.0, &path.1);
     let key = VehicleKey::parse(&path.0, &path.1).map_err(|_| unknown())?;
     if !is_or_was_known(&service, &key.customer, &key.vehicle) {
         return Err(unknown());
     }
     let list = service.store.transfers(&key).await.map_err(|error| Problem::store(&error))?;
-    let items = list.into_iter().map(|one| TransferView { from: one.from, to: one.to, at: one.at }).collect();
-    Ok(HttpResponse::Ok().json(Transfers { items }))
+    let named = |customer: String| params.caller().sees(&customer).then_some(customer);
+    let items = list.into_iter().map(|one| TransferView { from: named(one.from), to: named(one.to), at: one.at });
+    Ok(HttpResponse::Ok().json(Transfers { items: items.collect() }))
 }
 
 /// Whether a vehicle is here, or has left history here.
@@ -182,13 +194,25 @@ pub async fn enroll(service: &Service, key: &Arc<VehicleKey>) -> Result<bool, Pr
 /// # Errors
 /// 503 when it does not come.
 pub async fn shown(service: &Service, key: &VehicleKey, revision: u64, created: bool) -> Result<HttpResponse, Problem> {
-    let there = |row: Option<&Row>| row.is_some_and(|row| row.revision() >= revision);
-    wait_for(|| there(service.feed.board().find(&key.customer, &key.vehicle))).await;
+    wait_for(|| is_shown(&service.feed.board(), key, revision)).await;
     let board = service.feed.board();
     let row = board.find(&key.customer, &key.vehicle);
     let row = row.ok_or_else(|| Problem::store(&anyhow::anyhow!("{key} is stored but not on the board yet")))?;
     let mut response = if created { HttpResponse::Created() } else { HttpResponse::Ok() };
     Ok(response.insert_header(etag(row.revision())).json(VehicleView::whole(row)))
+}
+
+/// Waits until the board shows at least this of each vehicle, or for as long as that may take.
+pub async fn on_board(service: &Service, written: &[Written]) {
+    let all = || {
+        let board = service.feed.board();
+        written.iter().all(|(key, revision)| is_shown(&board, key, *revision))
+    };
+    wait_for(all).await;
+}
+
+fn is_shown(board: &Board, key: &VehicleKey, revision: u64) -> bool {
+    board.find(&key.customer, &key.vehicle).is_some_and(|row| row.revision() >= revision)
 }
 
 /// The revision of a row, as a header. It stands for what can be written, not for the status.
@@ -242,7 +266,15 @@ async fn amend(
     if done.outcome == Outcome::Refused { Err(Problem::precondition()) } else { Ok(done) }
 }
 
-async fn answer(service: &Service, done: &Amended, new: bool) -> Result<HttpResponse, Problem> {
+async fn answer(service: &Service, request: &HttpRequest, done: &Amended, new: bool) -> Result<HttpResponse, Problem> {
+    let what = match done.outcome {
+        Outcome::Created => Some("vehicle.created"),
+        Outcome::Updated => Some("vehicle.changed"),
+        Outcome::Unchanged | Outcome::Refused => None,
+    };
+    if let Some(what) = what {
+        audit::note(service, request, what, Some(Arc::clone(&done.key.customer)), done.key.to_string()).await;
+    }
     let created = new && done.outcome == Outcome::Created;
     shown(service, &done.key, done.registered.revision, created).await
 }

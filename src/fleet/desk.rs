@@ -32,15 +32,18 @@ pub use staged::{PART_ROWS, Staged};
 #[rtype(result = "anyhow::Result<Vec<Amended>>")]
 pub struct Register(pub Vec<Amendment>);
 
-/// As many as a file holds, all of them or none.
+/// As many as a file holds, all of them or none. Answers what was done, and what the board shows last of it.
 #[derive(Message)]
-#[rtype(result = "anyhow::Result<Imported>")]
+#[rtype(result = "anyhow::Result<(Imported, Vec<Written>)>")]
 pub struct Import {
     /// What is to be done.
     pub rows: Staged<Amendment>,
     /// Only say what would be.
     pub dry: bool,
 }
+
+/// A vehicle, and the revision that the board will show at least.
+pub type Written = (Arc<VehicleKey>, u64);
 
 /// What an import did, or would do.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -170,7 +173,7 @@ impl Handler<Register> for Desk {
 }
 
 impl Handler<Import> for Desk {
-    type Result = AtomicResponse<Self, anyhow::Result<Imported>>;
+    type Result = AtomicResponse<Self, anyhow::Result<(Imported, Vec<Written>)>>;
 
     fn handle(&mut self, Import { rows, dry }: Import, _: &mut Self::Context) -> Self::Result {
         self.one_at_a_time(change::import(Arc::clone(&self.store), self.live.clone(), rows, dry))

@@ -157,7 +157,7 @@ on_every_store! {
         uses_of_keys_only_move_forward, the_audit_is_read_newest_first_and_by_customer, the_audit_is_bounded;
     repairs: a_row_that_was_changed_by_hand_is_mended, every_slice_is_looked_at;
     past: vehicles_stood_as_their_last_transition_before_says;
-    stats: what_was_spent_before_any_instant_is_exact, rollups_are_a_function_of_the_stored_transitions,
+    stats: who_left_is_in_no_level_and_a_purged_history_is_uncounted, what_was_spent_before_any_instant_is_exact, rollups_are_a_function_of_the_stored_transitions,
         levels_at_any_border_are_the_sum_of_what_changed_before, heartbeats_are_added_once,
         nothing_is_known_of_the_time_before_the_first_start;
     histories: a_vehicle_is_the_fold_of_its_transitions, facts_end_the_same_in_any_order_through_checkpoints;

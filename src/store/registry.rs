@@ -12,6 +12,7 @@ use crate::domain::board::Registered;
 use crate::domain::ids::VehicleKey;
 use crate::domain::registration::{CustomerEdits, Edits};
 use crate::domain::time::Millis;
+use crate::domain::transition::Status;
 
 /// What must be so for a change to be made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -83,6 +84,8 @@ pub struct Departure {
     pub seq: u64,
     /// Since when.
     pub at: Millis,
+    /// What it was until then: it leaves that level of the statistics.
+    pub status: Status,
     /// Its history goes too.
     pub purge: bool,
 }
@@ -111,8 +114,8 @@ pub trait RegistryStore {
     /// what it would do. Of two amendments of one vehicle the second finds what the first left.
     async fn amend(&self, parts: Parts, each: Each, dry: bool) -> anyhow::Result<()>;
 
-    /// Vehicles leave their names: their rows go, and their history where it is to be purged. Answers for each whether
-    /// there was a row. A transition of before that comes later brings none back.
+    /// Vehicles leave their names: their rows go, and their history where it is to be purged; the minutes that this
+    /// changes in the statistics are marked. Answers for each whether there was a row. A transition of before that comes later brings none back.
     async fn remove(&self, departures: &[Departure]) -> anyhow::Result<Vec<bool>>;
 
     /// A vehicle goes to another customer, with what is registered of it; its history stays. Nothing is done, and

@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use super::lines::{self, Row};
 use crate::api::Service;
-use crate::domain::board::Slot;
+use crate::domain::board::{self, Slot};
 use crate::domain::ids::VehicleKey;
 use crate::fleet::desk::Staged;
 use crate::store::registry::{Amendment, Condition};
@@ -67,6 +67,8 @@ pub struct Checked {
 /// two million names two share one by chance once in ten million files; that file is refused for a repeat.
 struct Checker<'a> {
     service: &'a Service,
+    /// The customer whose rows alone may be written, where the caller is of one; no other's vehicle is told of.
+    own: Option<&'a str>,
     hasher: RandomState,
     lines: HashMap<u64, u64>,
     plates: HashMap<u64, u64>,
@@ -80,9 +82,10 @@ struct Checker<'a> {
 ///
 /// # Errors
 /// A disk is full or fails; what is wrong with the file itself is in the answer.
-pub fn check(file: File, csv: bool, service: &Service) -> anyhow::Result<Checked> {
+pub fn check(file: File, csv: bool, service: &Service, own: Option<&str>) -> anyhow::Result<Checked> {
     let mut checker = Checker {
         service,
+        own,
         hasher: RandomState::default(),
         lines: HashMap::new(),
         plates: HashMap::new(),
@@ -114,6 +117,9 @@ impl Checker<'_> {
     fn amendment(&mut self, line: u64, row: Row) -> Result<Amendment, String> {
         let (customer, vehicle, edits) = row?;
         let key = VehicleKey::parse(&customer, &vehicle).map_err(|bad| bad.to_string())?;
+        if self.own.is_some_and(|own| own != customer) {
+            return Err(format!("customer '{customer}' is not that of your key"));
+        }
         let name = self.hasher.hash_one(&key);
         match self.lines.entry(name) {
             Entry::Occupied(first) => return Err(format!("{key} is on line {} already", first.get())),
@@ -153,7 +159,8 @@ impl Checker<'_> {
                 return;
             }
             from = slots.end;
-            for row in slots.filter_map(|slot| board.row(slot)) {
+            let told = |row: &&board::Row| self.own.is_none_or(|own| *row.key.customer == *own);
+            for row in slots.filter_map(|slot| board.row(slot)).filter(told) {
                 let Some(names) = row.registered.as_deref() else { continue };
                 let plates = [("registration", &names.registration), ("vin", &names.vin)];
                 for (field, text) in plates.into_iter().filter_map(|(field, text)| Some((field, text.as_deref()?))) {

@@ -1,14 +1,16 @@
 //! The changes themselves, from their beginning to their end: the store first, then who lives. Run by the desk, one at a
 //! time; a vehicle that leaves falls silent before the store is asked, and lives on if that says no.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 
 use super::live::Live;
 use super::staged::{PART_ROWS, Staged};
-use super::{AmendCustomer, Give, Imported, NotGiven, NotRemoved, Remove, RemoveCustomer};
+use super::{AmendCustomer, Give, Imported, NotGiven, NotRemoved, Remove, RemoveCustomer, Written};
 use crate::domain::ids::VehicleKey;
+use crate::domain::transition::Status;
 use crate::fleet::vehicle::Origin;
 use crate::store::registry::{Amended, Amendment, Departure, Outcome, amend_all};
 use crate::store::{Store, StoredCustomer};
@@ -20,7 +22,12 @@ pub async fn register(store: Arc<dyn Store>, live: Live, rows: Vec<Amendment>) -
 }
 
 /// What the store answers waits in a second file: it holds only once the whole file is stored.
-pub async fn import(store: Arc<dyn Store>, live: Live, rows: Staged<Amendment>, dry: bool) -> anyhow::Result<Imported> {
+pub async fn import(
+    store: Arc<dyn Store>,
+    live: Live,
+    rows: Staged<Amendment>,
+    dry: bool,
+) -> anyhow::Result<(Imported, Vec<Written>)> {
     let done = Arc::new(Mutex::new((Staged::<Amended>::new()?, Imported::default())));
     let (noted, registry) = (Arc::clone(&done), Arc::clone(&live.parts.registry));
     let each = move |row: Amended| {
@@ -31,14 +38,24 @@ pub async fn import(store: Arc<dyn Store>, live: Live, rows: Staged<Amendment>, 
     };
     store.amend(Box::new(rows.parts()?), Box::new(each), dry).await?;
     let (rows, counts) = std::mem::replace(&mut *done.lock(), (Staged::new()?, Imported::default()));
+    // A shard works in order: once the board shows the last part of each, it shows all.
+    let mut last = BTreeMap::new();
     for part in rows.parts()? {
-        live.apply(part?).await?;
+        let part = part?;
+        let mut of_part = BTreeMap::<usize, Vec<Written>>::new();
+        for Amended { key, registered, .. } in &part {
+            let shard = live.parts.registry.shard_of(&key.customer, &key.vehicle);
+            of_part.entry(shard).or_default().push((Arc::clone(key), registered.revision));
+        }
+        last.append(&mut of_part);
+        live.apply(part).await?;
     }
-    Ok(counts)
+    Ok((counts, last.into_values().flatten().collect()))
 }
 
 fn departure(origin: &Origin, at: i64, purge: bool) -> Departure {
-    Departure { key: Arc::clone(&origin.entry.key), seq: origin.liveness.seq(), at, purge }
+    let (seq, status) = (origin.liveness.seq(), origin.liveness.status());
+    Departure { key: Arc::clone(&origin.entry.key), seq, at, status, purge }
 }
 
 /// Takes these vehicles out of life, then out of the store.
@@ -80,7 +97,7 @@ pub async fn remove(store: Arc<dyn Store>, live: Live, remove: Remove) -> Result
         return leave(&store, &live, &[key], purge).await.map_err(NotRemoved::Store);
     }
     let left = registry.last_seq(&key).filter(|_| purge).ok_or(NotRemoved::Unknown)?;
-    let gone = Departure { key, seq: left, at: live.parts.clock.today(), purge };
+    let gone = Departure { key, seq: left, at: live.parts.clock.today(), status: Status::NeverSeen, purge };
     store.remove(&[gone]).await.map_err(NotRemoved::Store)?;
     forget_purged(&store, &live).await;
     Ok(())

@@ -30,7 +30,7 @@ async fn seqs(store: &dyn Store) -> Vec<u64> {
 }
 
 fn departure(vehicle: &str, seq: u64, purge: bool) -> Departure {
-    Departure { key: key("acme", vehicle), seq, at: 9_000, purge }
+    Departure { key: key("acme", vehicle), seq, at: 9_000, status: Status::Online, purge }
 }
 
 pub async fn rows_are_made_changed_and_left_alone(database: Arc<Database>) {
@@ -152,7 +152,7 @@ pub async fn a_vehicle_is_given_away_with_what_is_registered_of_it(database: Arc
     amend(&*store, amendment("birch", "1", json!({}))).await;
     assert_eq!(store.transfer(&departure("1", 1, false), &new).await.unwrap(), None, "taken");
     assert_eq!(vehicles(&*store).await.len(), 2);
-    let free = Departure { key: Arc::clone(&new), seq: 0, at: 8_000, purge: false };
+    let free = Departure { key: Arc::clone(&new), seq: 0, at: 8_000, status: Status::NeverSeen, purge: false };
     store.remove(&[free]).await.unwrap();
     let given = store.transfer(&departure("1", 1, false), &new).await.unwrap().unwrap();
     let row = vehicles(&*store).await.pop().unwrap();

@@ -143,18 +143,49 @@ const DEPART: &str = "
         seq = greatest(known.seq, excluded.seq), revision = greatest(known.revision, excluded.revision),
         at_ms = excluded.at_ms, purged = excluded.purged";
 
+const COUNT_OUT: &str = "
+    INSERT INTO departure (customer, vehicle, seq, at_ms, status)
+    SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::text[])
+        AS gone (customer, vehicle, seq, at_ms, status)
+    WHERE status <> 'never_seen'
+    ON CONFLICT DO NOTHING";
+
+const MARK_OUT: &str = "
+    INSERT INTO rollup_mark (at_ms, customer)
+    SELECT DISTINCT at_ms / 60000 * 60000, customer
+    FROM unnest($1::text[], $2::bigint[], $3::text[]) AS gone (customer, at_ms, status) WHERE status <> 'never_seen'
+    ON CONFLICT DO NOTHING";
+
 const REMOVE: &str = "
     DELETE FROM vehicle USING unnest($1::text[], $2::text[]) AS gone (customer, vehicle)
     WHERE vehicle.customer = gone.customer AND vehicle.vehicle = gone.vehicle
     RETURNING vehicle.customer, vehicle.vehicle";
 
+const MARK_PURGED: &str = "
+    INSERT INTO rollup_mark (at_ms, customer)
+    SELECT DISTINCT at_ms / 60000 * 60000, customer FROM (
+        SELECT customer, at_ms FROM transition
+        JOIN unnest($1::text[], $2::text[]) AS gone (customer, vehicle) USING (customer, vehicle)
+        UNION ALL
+        SELECT customer, at_ms FROM departure
+        JOIN unnest($1::text[], $2::text[]) AS gone (customer, vehicle) USING (customer, vehicle)
+    ) AS stored
+    ON CONFLICT DO NOTHING";
+
 const PURGE: &str = "
     DELETE FROM transition USING unnest($1::text[], $2::text[]) AS gone (customer, vehicle)
     WHERE transition.customer = gone.customer AND transition.vehicle = gone.vehicle";
 
+const PURGE_DEPARTURES: &str = "
+    DELETE FROM departure USING unnest($1::text[], $2::text[]) AS gone (customer, vehicle)
+    WHERE departure.customer = gone.customer AND departure.vehicle = gone.vehicle";
+
 const PURGE_TRANSFERS: &str = "
     DELETE FROM transfer USING unnest($1::text[], $2::text[]) AS gone (customer, vehicle)
     WHERE transfer.vehicle = gone.vehicle AND gone.customer IN (from_customer, to_customer)";
+
+/// In this order: what is deleted is marked before.
+const PURGES: [&str; 4] = [MARK_PURGED, PURGE, PURGE_DEPARTURES, PURGE_TRANSFERS];
 
 async fn remove(connection: &mut PgConnection, departures: Vec<Departure>) -> anyhow::Result<Vec<bool>> {
     let names = |rows: &[Departure]| {
@@ -162,16 +193,21 @@ async fn remove(connection: &mut PgConnection, departures: Vec<Departure>) -> an
     };
     let seqs = departures.iter().map(|gone| signed(gone.seq)).collect::<anyhow::Result<Vec<_>>>()?;
     let (customers, vehicles) = names(&departures);
-    let depart = sqlx::query(DEPART).bind(customers.clone()).bind(vehicles.clone()).bind(seqs);
-    let depart = depart.bind(column(&departures, |gone| gone.at)).bind(column(&departures, |gone| gone.purge));
-    depart.execute(&mut *connection).await?;
+    let dates = column(&departures, |gone| gone.at);
+    let statuses = column(&departures, |gone| gone.status.word().to_owned());
+    let depart = sqlx::query(DEPART).bind(&customers).bind(&vehicles).bind(&seqs).bind(&dates);
+    depart.bind(column(&departures, |gone| gone.purge)).execute(&mut *connection).await?;
+    let count_out = sqlx::query(COUNT_OUT).bind(&customers).bind(&vehicles).bind(seqs).bind(&dates).bind(&statuses);
+    count_out.execute(&mut *connection).await?;
+    sqlx::query(MARK_OUT).bind(&customers).bind(dates).bind(statuses).execute(&mut *connection).await?;
     let removal = sqlx::query_as(REMOVE).bind(customers).bind(vehicles);
     let removed: Vec<(String, String)> = removal.fetch_all(&mut *connection).await?;
     let purged: Vec<Departure> = departures.iter().filter(|gone| gone.purge).cloned().collect();
     if !purged.is_empty() {
         let (customers, vehicles) = names(&purged);
-        sqlx::query(PURGE).bind(&customers).bind(&vehicles).execute(&mut *connection).await?;
-        sqlx::query(PURGE_TRANSFERS).bind(customers).bind(vehicles).execute(&mut *connection).await?;
+        for statement in PURGES {
+            sqlx::query(statement).bind(&customers).bind(&vehicles).execute(&mut *connection).await?;
+        }
     }
     let were: BTreeSet<(String, String)> = removed.into_iter().collect();
     let was = |gone: &Departure| were.contains(&(gone.key.customer.to_string(), gone.key.vehicle.to_string()));
@@ -265,8 +301,12 @@ pub const STATEMENTS: &[&str] = &[
     CURRENT,
     PUT,
     DEPART,
+    COUNT_OUT,
+    MARK_OUT,
     REMOVE,
+    MARK_PURGED,
     PURGE,
+    PURGE_DEPARTURES,
     PURGE_TRANSFERS,
     GIVE,
     TRANSFERS,

@@ -137,12 +137,38 @@ const DEPART: &str = "
         seq = max(seq, excluded.seq), revision = max(revision, excluded.revision), at_ms = excluded.at_ms,
         purged = excluded.purged";
 
+const COUNT_OUT: &str = "
+    INSERT INTO departure (customer, vehicle, seq, at_ms, status)
+    SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 5
+    FROM json_each(?1) WHERE value ->> 5 <> 'never_seen'
+    ON CONFLICT DO NOTHING";
+
+const MARK_OUT: &str = "
+    INSERT INTO rollup_mark (at_ms, customer)
+    SELECT DISTINCT (value ->> 3) / 60000 * 60000, value ->> 0 FROM json_each(?1) WHERE value ->> 5 <> 'never_seen'
+    ON CONFLICT DO NOTHING";
+
 const REMOVE: &str = "
     DELETE FROM vehicle WHERE (customer, vehicle) IN (SELECT value ->> 0, value ->> 1 FROM json_each(?1))
     RETURNING customer, vehicle";
 
+const MARK_PURGED: &str = "
+    INSERT INTO rollup_mark (at_ms, customer)
+    SELECT DISTINCT at_ms / 60000 * 60000, customer FROM (
+        SELECT customer, at_ms FROM transition
+        WHERE (customer, vehicle) IN (SELECT value ->> 0, value ->> 1 FROM json_each(?1) WHERE value ->> 4)
+        UNION ALL
+        SELECT customer, at_ms FROM departure
+        WHERE (customer, vehicle) IN (SELECT value ->> 0, value ->> 1 FROM json_each(?1) WHERE value ->> 4)
+    ) WHERE true
+    ON CONFLICT DO NOTHING";
+
 const PURGE: &str = "
     DELETE FROM transition
+    WHERE (customer, vehicle) IN (SELECT value ->> 0, value ->> 1 FROM json_each(?1) WHERE value ->> 4)";
+
+const PURGE_DEPARTURES: &str = "
+    DELETE FROM departure
     WHERE (customer, vehicle) IN (SELECT value ->> 0, value ->> 1 FROM json_each(?1) WHERE value ->> 4)";
 
 const PURGE_TRANSFERS: &str = "
@@ -150,17 +176,24 @@ const PURGE_TRANSFERS: &str = "
     WHERE (from_customer, vehicle) IN (SELECT value ->> 0, value ->> 1 FROM json_each(?1) WHERE value ->> 4)
        OR (to_customer, vehicle) IN (SELECT value ->> 0, value ->> 1 FROM json_each(?1) WHERE value ->> 4)";
 
+/// In this order: what is deleted is marked before.
+const PURGES: [&str; 4] = [MARK_PURGED, PURGE, PURGE_DEPARTURES, PURGE_TRANSFERS];
+
 async fn remove(connection: &mut SqliteConnection, departures: Vec<Departure>) -> anyhow::Result<Vec<bool>> {
-    let rows = departures
-        .iter()
-        .map(|gone| Ok((&*gone.key.customer, &*gone.key.vehicle, signed(gone.seq)?, gone.at, gone.purge)));
+    let rows = departures.iter().map(|gone| {
+        let Departure { key, seq, at, status, purge } = gone;
+        Ok((&*key.customer, &*key.vehicle, signed(*seq)?, at, purge, status))
+    });
     let mut were = BTreeSet::new();
     for rows in chunks(rows)? {
-        sqlx::query(DEPART).bind(&rows).execute(&mut *connection).await?;
+        for statement in [DEPART, COUNT_OUT, MARK_OUT] {
+            sqlx::query(statement).bind(&rows).execute(&mut *connection).await?;
+        }
         let removed: Vec<(String, String)> = sqlx::query_as(REMOVE).bind(&rows).fetch_all(&mut *connection).await?;
         were.extend(removed);
-        sqlx::query(PURGE).bind(&rows).execute(&mut *connection).await?;
-        sqlx::query(PURGE_TRANSFERS).bind(&rows).execute(&mut *connection).await?;
+        for statement in PURGES {
+            sqlx::query(statement).bind(&rows).execute(&mut *connection).await?;
+        }
     }
     let was = |gone: &Departure| were.contains(&(gone.key.customer.to_string(), gone.key.vehicle.to_string()));
     Ok(departures.iter().map(was).collect())
@@ -253,8 +286,12 @@ pub const STATEMENTS: &[&str] = &[
     CURRENT,
     PUT,
     DEPART,
+    COUNT_OUT,
+    MARK_OUT,
     REMOVE,
+    MARK_PURGED,
     PURGE,
+    PURGE_DEPARTURES,
     PURGE_TRANSFERS,
     GIVE,
     TRANSFERS,
