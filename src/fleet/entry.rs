@@ -2,7 +2,7 @@
 //! nothing. Made by the registry; shared by ingest, which asks, and the vehicle's actor, which tells. Nothing is locked.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicI64, AtomicU32, Ordering::Relaxed};
 
 use super::beats::Beat;
 use crate::domain::board::Slot;
@@ -24,24 +24,22 @@ pub struct Entry {
     pub(super) full_at: AtomicI64,
     /// Newest arrival of a beat over the limit that the actor has not taken into account yet.
     pub(super) sign_of_life: AtomicI64,
-    /// Queued inputs other than heartbeats; while there are any, nothing is steady.
+    /// Queued inputs other than heartbeats, and [`LEAVING`]; while there are any, nothing is steady.
     pub(super) unsteady_inputs: AtomicU32,
     /// Beats over the limit since the shard last asked.
     pub(super) over_limit: AtomicU32,
-    /// It is being deleted: what arrives for it is heard and forgotten.
-    leaving: AtomicBool,
-    /// Number of the last transition of an earlier life under its name.
-    pub earlier_seq: u64,
     /// Its customer's heartbeats.
     pub(super) beats: Beat,
 }
 
 /// No sign of life waits.
 const NO_SIGN: Millis = Millis::MIN;
+/// It is being deleted: what arrives for it is heard and forgotten. Above any number of queued inputs.
+const LEAVING: u32 = 1 << 31;
 
 impl Entry {
     /// One that was never heard.
-    pub(super) fn new(key: Arc<VehicleKey>, slot: Slot, local: u32, earlier_seq: u64, beats: Beat) -> Self {
+    pub(super) fn new(key: Arc<VehicleKey>, slot: Slot, local: u32, beats: Beat) -> Self {
         Self {
             key,
             slot,
@@ -51,20 +49,22 @@ impl Entry {
             sign_of_life: AtomicI64::new(NO_SIGN),
             unsteady_inputs: AtomicU32::new(0),
             over_limit: AtomicU32::new(0),
-            leaving: AtomicBool::new(false),
-            earlier_seq,
             beats,
         }
     }
 
     /// Whether it is being deleted.
     pub fn is_leaving(&self) -> bool {
-        self.leaving.load(Relaxed)
+        self.unsteady_inputs.load(Relaxed) & LEAVING != 0
     }
 
     /// It is to be deleted, or stays after all.
     pub(super) fn set_leaving(&self, leaving: bool) {
-        self.leaving.store(leaving, Relaxed);
+        if leaving {
+            self.unsteady_inputs.fetch_or(LEAVING, Relaxed);
+        } else {
+            self.unsteady_inputs.fetch_and(!LEAVING, Relaxed);
+        }
     }
 
     /// The actor tells until when a heartbeat cannot change the status.

@@ -448,9 +448,8 @@ impl Inside {
     }
 
     fn insert(&mut self, hash: u64, key: Arc<VehicleKey>, next_slot: &AtomicU32, hasher: &RandomState) -> Arc<Entry> {
-        let earlier_seq = self.departed.get(&*key).copied().unwrap_or(0);
         let beats = self.beats.of(&key.customer);
-        let entry = Arc::new(Entry::new(key, next_slot.fetch_add(1, Relaxed), self.places, earlier_seq, beats));
+        let entry = Arc::new(Entry::new(key, next_slot.fetch_add(1, Relaxed), self.places, beats));
         self.places += 1;
         let rehash = |known: &Arc<Entry>| self::hash(hasher, &known.key.customer, &known.key.vehicle);
         self.known.insert_unique(hash, Arc::clone(&entry), rehash);

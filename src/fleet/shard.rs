@@ -313,7 +313,7 @@ impl Shard {
 /// A vehicle that nobody registered, or that was never heard in this life.
 fn newcomer(entry: Arc<Entry>, parts: &Parts) -> Origin {
     let policy = Policy::resolve(&parts.rules, parts.customers.timeout(&entry.key.customer), None);
-    let unheard = Stored { seq: entry.earlier_seq, ..Stored::default() };
+    let unheard = Stored { seq: parts.registry.last_seq(&entry.key).unwrap_or(0), ..Stored::default() };
     let (liveness, latest) = (Liveness::restored(unheard, policy, parts.blind_from), Latest::default());
     Origin { entry, registered: None, liveness, latest, policy, standing: Standing::New }
 }

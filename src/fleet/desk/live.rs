@@ -67,7 +67,7 @@ impl Live {
         policy: Policy,
         seq: u64,
     ) -> Origin {
-        let seq = seq.max(entry.earlier_seq);
+        let seq = seq.max(self.parts.registry.last_seq(&entry.key).unwrap_or(0));
         let stored = Stored { seq, ..Stored::default() };
         let (liveness, latest) = (Liveness::restored(stored, policy, self.parts.blind_from), Latest::default());
         Origin { entry, registered, liveness, latest, policy, standing: Standing::Stored }

@@ -116,7 +116,7 @@ async fn a_file_is_named_as_a_path_or_as_a_url() {
 async fn what_the_registry_knows_is_loaded() {
     let store = Sqlite::open(":memory:").await.unwrap();
     let fill = "
-        INSERT INTO customer VALUES ('acme', 'Acme Ltd', 60000);
+        INSERT INTO customer (customer, name, offline_after_ms) VALUES ('acme', 'Acme Ltd', 60000);
         INSERT INTO vehicle (customer, vehicle, name, registration, vin, tags, offline_after_ms)
         VALUES ('acme', '1', 'Long Tom', 'AB-12', NULL, '[\"reefer\",\"north\"]', 5000),
                ('acme', '2', NULL, NULL, NULL, '[]', NULL);";
