@@ -88,7 +88,7 @@ fn csv_rows(rows: &[&Row], with_head: bool) -> anyhow::Result<Vec<u8>> {
             row.own_timeout().map(|millis| millis.to_string()).unwrap_or_default(),
         ])?;
     }
-    Ok(writer.into_inner().map_err(|error| anyhow::anyhow!("{error}"))?)
+    writer.into_inner().map_err(|error| anyhow::anyhow!("{error}"))
 }
 
 fn object(row: &Row) -> Value {

@@ -1,5 +1,5 @@
-//! One vehicle on the board: its newest state, what is registered of it, and with which version each group of its fields
-//! changed last. Made and changed by the board; read by queries, REST and the WebSocket.
+//! One vehicle on the board: its newest state, what is registered of it, and with which version each group of its
+//! fields changed last. Made and changed by the board; read by queries, REST and the WebSocket.
 
 use std::sync::Arc;
 

@@ -1,9 +1,9 @@
 //! The desk: every change that operators make to who is known, one at a time.
 //!
-//! Owns: the order of those changes. Receives: `Register`, `Import`, `Remove`, `Give` and changes of customers from REST.
-//! Sends: rows to the store; `Restore`, `AmendSome`, `RetimeSome`, `RetireSome` and `RemoveSome` to shards. The store
-//! comes first: what it did not take does not happen live either. Bound: one change under way, the mailbox holds 16 more
-//! and then REST waits. On death: the process ends.
+//! Owns: the order of those changes. Receives: `Register`, `Import`, `Remove`, `Give` and changes of customers from
+//! REST. Sends: rows to the store; `Restore`, `AmendSome`, `RetimeSome`, `RetireSome` and `RemoveSome` to shards. The
+//! store comes first: what it did not take does not happen live either. Bound: one change under way, the mailbox holds
+//! 16 more and then REST waits. On death: the process ends.
 
 mod change;
 mod live;
@@ -26,8 +26,8 @@ pub use staged::{PART_ROWS, Staged};
 /// Rows of vehicles are made and changed. Answers what became of each; they live, but the board may show it a little
 /// later.
 ///
-/// Errors: the store did not take them, and nothing has changed; or a cap was reached, and they live from the next start
-/// on.
+/// Errors: the store did not take them, and nothing has changed; or a cap was reached, and they live from the next
+/// start on.
 #[derive(Message)]
 #[rtype(result = "anyhow::Result<Vec<Amended>>")]
 pub struct Register(pub Vec<Amendment>);

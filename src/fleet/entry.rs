@@ -1,5 +1,6 @@
-//! A vehicle that is known: its names, its places, and the few numbers by which ingest can tell that a heartbeat changes
-//! nothing. Made by the registry; shared by ingest, which asks, and the vehicle's actor, which tells. Nothing is locked.
+//! A vehicle that is known: its names, its places, and the few numbers by which ingest can tell that a heartbeat
+//! changes nothing. Made by the registry; shared by ingest, which asks, and the vehicle's actor, which tells. Nothing
+//! is locked.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU32, Ordering::Relaxed};

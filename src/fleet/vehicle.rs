@@ -1,8 +1,9 @@
 //! One vehicle: an actor around its `Liveness`, with its own timer.
 //!
-//! Owns: the vehicle's status and newest facts. Receives: `Heard`, `Rearm` and what the desk changes (`Amend`, `Retime`,
-//! `Retire`) from its shard, `Look` from its timer or shard. Sends: updates and decisions into the shard's outbox. Bound: its mailbox holds part of one batch; the
-//! shard takes no second batch before the first is handled. On death by panic: its shard makes it anew from the board.
+//! Owns: the vehicle's status and newest facts. Receives: `Heard`, `Rearm` and what the desk changes (`Amend`,
+//! `Retime`, `Retire`) from its shard, `Look` from its timer or shard. Sends: updates and decisions into the shard's
+//! outbox. Bound: its mailbox holds part of one batch; the shard takes no second batch before the first is handled. On
+//! death by panic: its shard makes it anew from the board.
 //!
 //! The timer is lazy: a heartbeat only moves the deadline; when the timer fires early, it is set again for the rest.
 

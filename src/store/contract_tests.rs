@@ -142,7 +142,8 @@ on_every_store! {
         a_batch_written_twice_counts_once,
         batches_that_overlap_or_come_in_the_wrong_order_change_nothing, a_large_batch_is_one_transaction,
         checkpoints_only_move_forward, a_checkpoint_does_not_create_a_vehicle,
-        a_checkpoint_keeps_what_it_does_not_bring, an_announced_sleep_is_kept_with_its_heartbeat, a_part_of_a_checkpoint_promises_nothing,
+        a_checkpoint_keeps_what_it_does_not_bring, an_announced_sleep_is_kept_with_its_heartbeat,
+        a_part_of_a_checkpoint_promises_nothing,
         a_transition_keeps_what_a_later_checkpoint_wrote, reopening_keeps_everything, two_stores_share_a_database,
         readers_see_whole_batches_while_a_writer_writes, a_write_whose_caller_left_is_finished,
         a_closed_store_says_so, more_vehicles_than_one_read_are_loaded_in_order;
@@ -157,7 +158,8 @@ on_every_store! {
         uses_of_keys_only_move_forward, the_audit_is_read_newest_first_and_by_customer, the_audit_is_bounded;
     repairs: a_row_that_was_changed_by_hand_is_mended, every_slice_is_looked_at;
     past: vehicles_stood_as_their_last_transition_before_says;
-    stats: who_left_is_in_no_level_and_a_purged_history_is_uncounted, what_was_spent_before_any_instant_is_exact, rollups_are_a_function_of_the_stored_transitions,
+    stats: who_left_is_in_no_level_and_a_purged_history_is_uncounted,
+        what_was_spent_before_any_instant_is_exact, rollups_are_a_function_of_the_stored_transitions,
         levels_at_any_border_are_the_sum_of_what_changed_before, heartbeats_are_added_once,
         nothing_is_known_of_the_time_before_the_first_start;
     histories: a_vehicle_is_the_fold_of_its_transitions, facts_end_the_same_in_any_order_through_checkpoints;

@@ -1,9 +1,10 @@
 //! The file `last_seen` beside the store: when each vehicle was last heard, and until when we listened, a few seconds
 //! old at most. Written by the fleet every few seconds, as a whole; read once at start, after a crash above all.
 //!
-//! 16 bytes a vehicle: a hash of its two names, and the time with the silence it announced then. A new file takes the place of the old one in one step,
-//! so a process that is killed leaves one or the other, whole. It is not forced onto the disk: a power cut may leave a
-//! torn one, which its checksum tells, and then the store's own checkpoint is what there is.
+//! 16 bytes a vehicle: a hash of its two names, and the time with the silence it announced then. A new file takes the
+//! place of the old one in one step, so a process that is killed leaves one or the other, whole. It is not forced onto
+//! the disk: a power cut may leave a torn one, which its checksum tells, and then the store's own checkpoint is what
+//! there is.
 //!
 //! ```text
 //! magic 8 | crc32 of the rest 4 | length of the identity 4 | identity | alive_until 8 | (hash 8, heard 8) ...

@@ -207,8 +207,9 @@ pub trait Store:
     async fn heard(&self, rows: &[Checkpoint]) -> anyhow::Result<()>;
 
     /// Compares the status, since and seq of at most `rows` vehicles after this one with the vehicle's last transition
-    /// of this life (without any: never seen, and the number it goes on from), and mends rows that say otherwise: status is derived, whoever wrote there (R1).
-    /// Whoever deletes transitions must keep the last one of each vehicle that is there.
+    /// of this life (without any: never seen, and the number it goes on from), and mends rows that say otherwise:
+    /// status is derived, whoever wrote there (R1). Whoever deletes transitions must keep the last one of each vehicle
+    /// that is there.
     async fn repair(&self, after: Option<&VehicleKey>, rows: u32) -> anyhow::Result<Repair>;
 
     /// Writes a blind interval; the same (scope, from) again updates its end.

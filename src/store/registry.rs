@@ -115,7 +115,8 @@ pub trait RegistryStore {
     async fn amend(&self, parts: Parts, each: Each, dry: bool) -> anyhow::Result<()>;
 
     /// Vehicles leave their names: their rows go, and their history where it is to be purged; the minutes that this
-    /// changes in the statistics are marked. Answers for each whether there was a row. A transition of before that comes later brings none back.
+    /// changes in the statistics are marked. Answers for each whether there was a row. A transition of before that
+    /// comes later brings none back.
     async fn remove(&self, departures: &[Departure]) -> anyhow::Result<Vec<bool>>;
 
     /// A vehicle goes to another customer, with what is registered of it; its history stays. Nothing is done, and

@@ -255,7 +255,7 @@ async fn who_was_deleted_while_a_dashboard_was_away_is_gone_after_it_resumes() {
         let frame = live.next().await.expect("open");
         removed.extend(frame["removed"].as_array().into_iter().flatten().map(|key| key["vehicle"].clone()));
         let changed = frame["changed"].as_array().into_iter().flatten();
-        back = changed.cloned().find(|row| row["vehicle"] == "returns").unwrap_or(back);
+        back = changed.into_iter().find(|row| row["vehicle"] == "returns").cloned().unwrap_or(back);
     }
     assert_eq!(removed, ["goes"], "who is there again is not removed");
     assert_eq!((&back["status"], &back["name"]), (&json!("never_seen"), &json!("again")), "{back}");

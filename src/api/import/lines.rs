@@ -85,14 +85,14 @@ impl<R: Read> Read for Rationed<R> {
     }
 }
 
-/// Goes through CSV; the first row names the columns, in any order. A file whose rows cannot be told apart any more ends
-/// with that fault.
+/// Goes through CSV; the first row names the columns, in any order. A file whose rows cannot be told apart any more
+/// ends with that fault.
 pub fn csv(file: impl Read, mut each: impl FnMut(u64, Row) -> anyhow::Result<()>) -> anyhow::Result<()> {
     let taken = Rc::<Cell<usize>>::default();
     let rationed = Rationed { inner: file, taken: Rc::clone(&taken) };
     let reader = csv::ReaderBuilder::new().flexible(true).buffer_capacity(AHEAD_BYTES).from_reader(rationed);
     let (mut reader, mut record) = (reader, csv::ByteRecord::new());
-    let columns = match reader.byte_headers().map_err(anyhow::Error::from).and_then(|head| Ok(columns(head))) {
+    let columns = match reader.byte_headers().map(columns) {
         Ok(Ok(columns)) => columns,
         Ok(Err(problem)) => return each(1, Err(problem)),
         Err(error) => return each(1, Err(error.to_string())),

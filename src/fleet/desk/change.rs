@@ -1,5 +1,5 @@
-//! The changes themselves, from their beginning to their end: the store first, then who lives. Run by the desk, one at a
-//! time; a vehicle that leaves falls silent before the store is asked, and lives on if that says no.
+//! The changes themselves, from their beginning to their end: the store first, then who lives. Run by the desk, one at
+//! a time; a vehicle that leaves falls silent before the store is asked, and lives on if that says no.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -76,8 +76,8 @@ async fn leave(store: &Arc<dyn Store>, live: &Live, keys: &[Arc<VehicleKey>], pu
     Ok(())
 }
 
-/// The names themselves go too, unless a transition of theirs may still be on its way, or the store fails just now; then
-/// the next start does it.
+/// The names themselves go too, unless a transition of theirs may still be on its way, or the store fails just now;
+/// then the next start does it.
 async fn forget_purged(store: &Arc<dyn Store>, live: &Live) {
     let health = live.parts.persister.health();
     let late = health.pending() > 0 || health.spool().is_some_and(|spool| spool.rows > 0);

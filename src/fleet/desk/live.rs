@@ -1,5 +1,5 @@
-//! The live side of the desk's changes: lanes, shards and their vehicles. Used by change.rs once the store has a change,
-//! and before it has one where a vehicle must first fall silent.
+//! The live side of the desk's changes: lanes, shards and their vehicles. Used by change.rs once the store has a
+//! change, and before it has one where a vehicle must first fall silent.
 
 use std::sync::Arc;
 

@@ -18,9 +18,14 @@ fn gates() -> BTreeMap<(String, String), String> {
         for call in part.split(".service(").skip(1).filter(|call| call.starts_with("get(") || call.starts_with("only("))
         {
             let path = call.split('"').nth(1).expect("a path");
-            for (word, method) in
-                [("read(", "get"), ("post()", "post"), ("put()", "put"), ("patch()", "patch"), ("delete()", "delete")]
-            {
+            for (word, method) in [
+                ("read(", "get"),
+                ("get()", "get"),
+                ("post()", "post"),
+                ("put()", "put"),
+                ("patch()", "patch"),
+                ("delete()", "delete"),
+            ] {
                 let Some((_, gate)) = call.split_once(word) else { continue };
                 let gate = gate.trim_start_matches(", ").split_once(", ").expect("a handler").0;
                 gates.insert((format!("{prefix}{path}"), method.to_owned()), gate.to_owned());
