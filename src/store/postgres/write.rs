@@ -152,8 +152,8 @@ const HEARD: &str = concat!(
         announced_ms = heard.announced_ms,
         last_seen_ms = heard.last_seen_ms
     FROM (
-        SELECT customer, vehicle, last_seen_ms, announced_ms, lat, lon, position_at_ms, speed_kmh, heading_deg, position_seq,
-               battery_pct, battery_at_ms, battery_seq, odometer_km, odometer_at_ms, odometer_seq,
+        SELECT customer, vehicle, last_seen_ms, announced_ms, lat, lon, position_at_ms, speed_kmh, heading_deg,
+               position_seq, battery_pct, battery_at_ms, battery_seq, odometer_km, odometer_at_ms, odometer_seq,
                ignition, ignition_at_ms, ignition_seq, metrics::json, metrics_at_ms, metrics_seq,
                clock_skew_ms, clock_skew_at_ms, clock_skew_seq
         FROM unnest(
