@@ -12,7 +12,6 @@ pub mod mosquitto_auth;
 pub mod replay;
 pub mod user;
 
-use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -31,6 +30,7 @@ use crate::access::logins::Logins;
 use crate::api::{self, Service, porter::Porter, rate::Rate, visitors::Visitors};
 use crate::clock::Clock;
 use crate::domain::limit::Limit;
+use crate::fleet::customers::Customers;
 use crate::fleet::last_seen::LastSeen;
 use crate::fleet::outbox::FleetCounters;
 use crate::fleet::persister::Persister;
@@ -108,8 +108,6 @@ pub async fn start(settings: &Settings) -> anyhow::Result<Running> {
         None => None,
     };
     let (access, logins) = access::start(&settings.auth, folder, &store, clock).await?;
-    let customers = store.load_customers().await?.into_iter().map(|row| (row.customer.clone(), row));
-    let customers: BTreeMap<_, _> = customers.collect();
 
     let registry = Arc::new(Registry::new(shards(settings), admission(settings), clock));
     let warnings = Arc::<Warnings>::default();
@@ -128,6 +126,7 @@ pub async fn start(settings: &Settings) -> anyhow::Result<Running> {
         settings.store.checkpoint_interval.std(),
     );
     let counters = Arc::<FleetCounters>::default();
+    let customers = Arc::<Customers>::default();
     let plan = Plan {
         store: Arc::clone(&store),
         registry: Arc::clone(&registry),
@@ -139,8 +138,10 @@ pub async fn start(settings: &Settings) -> anyhow::Result<Running> {
         persister: persister.clone(),
         seen: seen_file.as_ref().and_then(read_seen),
         warnings: Arc::clone(&warnings),
+        customers: Arc::clone(&customers),
     };
-    let supervisor = Supervisor::start_fleet(plan).await.context("cannot bring the fleet to life from the store")?;
+    let (supervisor, desk) =
+        Supervisor::start_fleet(plan).await.context("cannot bring the fleet to life from the store")?;
     let every = settings.store.last_seen_interval.std();
     let last_seen = seen_file.map(|file| LastSeen::start(file, Arc::clone(&feed), Arc::clone(&registry), every));
 
@@ -168,7 +169,7 @@ pub async fn start(settings: &Settings) -> anyhow::Result<Running> {
         logins: Arc::clone(&logins),
         connections: connections_of(&intake),
         unwelcome: unwelcome_of(&intake),
-        supervisor: supervisor.clone(),
+        desk,
         feed,
         hub: hub.clone(),
         door: Arc::clone(&door),
@@ -188,6 +189,7 @@ pub async fn start(settings: &Settings) -> anyhow::Result<Running> {
         visitors: Visitors::start(&settings.http, clock),
         porter: Porter::new(&settings.http, clock),
         web_dir: settings.http.web_dir.clone(),
+        import_bytes_max: settings.http.import_bytes_max,
         map: settings.map.clone(),
         orders: Default::default(),
         demo: Arc::clone(&demo),

@@ -55,6 +55,13 @@ impl Problem {
         Self { errors, ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, detail) }
     }
 
+    /// 422: every value that cannot be.
+    pub fn fields(faults: Vec<(String, String)>) -> Self {
+        let detail: Vec<String> = faults.iter().map(|(field, problem)| format!("{field}: {problem}")).collect();
+        let errors = faults.into_iter().map(|(field, problem)| FieldProblem { field, problem }).collect();
+        Self { errors, ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, detail.join("; ")) }
+    }
+
     /// 400: a body or query that cannot be read.
     pub fn unreadable(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, detail)
@@ -92,14 +99,19 @@ impl Problem {
         Self::new(StatusCode::CONFLICT, detail)
     }
 
+    /// 412: it is not, or is no longer, what the request says.
+    pub fn precondition() -> Self {
+        Self::new(StatusCode::PRECONDITION_FAILED, "it was changed meanwhile, or is there, or is not; read it again")
+    }
+
     /// 413: more than is read.
     pub fn too_large(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, detail)
     }
 
-    /// 415: not JSON.
-    pub fn media_type() -> Self {
-        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "send Content-Type: application/json")
+    /// 415: a body of another kind.
+    pub fn media_type(kinds: &str) -> Self {
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, format!("send Content-Type: {kinds}"))
     }
 
     /// 429: intake is full.
@@ -127,6 +139,12 @@ impl Problem {
     pub fn store(error: &anyhow::Error) -> Self {
         tracing::warn!("a request could not read the store: {error:#}");
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "the store does not answer; live status is not affected")
+    }
+
+    /// 503: the store did not take a change, so nothing has changed. What it said is logged, not sent.
+    pub fn not_written(error: &anyhow::Error) -> Self {
+        tracing::warn!("a change of the registry was not stored: {error:#}");
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "the store does not take it; nothing has changed")
     }
 }
 

@@ -4,12 +4,13 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use actix_web::{HttpMessage, HttpRequest, HttpResponse, web};
+use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::Service;
 use super::auth::Caller;
+use super::body;
 use super::error::Problem;
 use super::params::Params;
 use crate::domain::access::Scope;
@@ -37,10 +38,8 @@ pub async fn take(
     service: web::Data<Service>,
 ) -> Result<HttpResponse, Problem> {
     let params = Params::read(&request, &[])?;
-    if !request.content_type().eq_ignore_ascii_case("application/json") {
-        return Err(Problem::media_type());
-    }
-    let body = read_body(payload).await?;
+    body::kind(&request, body::JSON)?;
+    let body = body::read(payload, body::BODY_BYTES_MAX).await?;
     let single = body.trim_ascii_start().first() == Some(&b'{');
     let items: Vec<&RawValue> = if single {
         vec![serde_json::from_slice(&body).map_err(|error| Problem::unreadable(error.to_string()))?]
@@ -69,14 +68,6 @@ pub async fn take(
         }
     }
     Ok(HttpResponse::Accepted().json(answer))
-}
-
-async fn read_body(payload: web::Payload) -> Result<web::Bytes, Problem> {
-    match payload.to_bytes_limited(super::BODY_BYTES_MAX).await {
-        Ok(Ok(body)) => Ok(body),
-        Ok(Err(error)) => Err(Problem::unreadable(format!("the body broke off: {error}"))),
-        Err(_) => Err(Problem::too_large(format!("the body is over {} bytes", super::BODY_BYTES_MAX))),
-    }
 }
 
 /// Why a heartbeat is not taken.

@@ -11,7 +11,9 @@ mod cookie;
 mod customers;
 pub mod demo;
 mod error;
+mod export;
 mod heartbeats;
+mod import;
 mod keys;
 mod live;
 mod map;
@@ -24,6 +26,7 @@ pub mod porter;
 mod quarantine;
 pub mod rate;
 mod refused;
+mod registry;
 mod sessions;
 mod stats;
 pub mod stats_stream;
@@ -35,7 +38,6 @@ mod vehicles_at;
 pub mod visitors;
 mod warnings;
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -49,25 +51,23 @@ use crate::access::logins::Logins;
 use crate::clock::Clock;
 use crate::domain::access::Scope::{Admin, Ingest, Manage, Read};
 use crate::domain::policy::Rules;
+use crate::fleet::customers::Customers;
+use crate::fleet::desk::Desk;
 use crate::fleet::outbox::FleetCounters;
 use crate::fleet::persister::StoreHealth;
 use crate::fleet::registry::Registry;
 use crate::fleet::rollups::Counted;
-use crate::fleet::supervisor::Supervisor;
 use crate::ingest::canary::Canary;
 use crate::ingest::door::Door;
 use crate::ingest::publisher;
 use crate::live::feed::Feed;
 use crate::live::hub::Hub;
 use crate::settings::{Map as MapSettings, Origin};
-use crate::store::{Store, StoredCustomer};
+use crate::store::Store;
 use crate::telemetry::warnings::Warnings;
 use auth::Gate::{self, Customer, Fleet, Known, Public, Socket};
 use auth::gated;
 use error::Problem;
-
-/// Largest body of a request: a thousand heartbeats of 8 KiB.
-const BODY_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// What the handlers share.
 pub struct Service {
@@ -83,8 +83,8 @@ pub struct Service {
     pub door: Arc<Door>,
     /// Who is known.
     pub registry: Arc<Registry>,
-    /// Who brings vehicles to life.
-    pub supervisor: Addr<Supervisor>,
+    /// Who changes who is known.
+    pub desk: Addr<Desk>,
     /// The past.
     pub store: Arc<dyn Store>,
     /// How far the statistics are.
@@ -101,8 +101,8 @@ pub struct Service {
     pub statuses: Arc<publisher::Counts>,
     /// The proof that we hear.
     pub canary: Arc<Canary>,
-    /// Customers as they were stored.
-    pub customers: BTreeMap<String, StoredCustomer>,
+    /// What is registered of customers.
+    pub customers: Arc<Customers>,
     /// What holds for all vehicles.
     pub rules: Rules,
     /// The clock.
@@ -119,6 +119,8 @@ pub struct Service {
     pub porter: porter::Porter,
     /// Serve the dashboard from this folder.
     pub web_dir: Option<PathBuf>,
+    /// Largest import, in bytes.
+    pub import_bytes_max: u64,
     /// What the map is made of.
     pub map: MapSettings,
     /// Orders of lists that are being read.
@@ -132,7 +134,24 @@ pub fn routes(config: &mut web::ServiceConfig, service: web::Data<Service>) {
     let api = web::scope("/api/v1")
         .wrap(DefaultHeaders::new().add(("Cache-Control", "no-store")))
         .service(get("/vehicles", read(Customer(Read), vehicles::list)))
-        .service(get("/customers/{customer}/vehicles/{vehicle}", read(Customer(Read), vehicles::one)))
+        .service(get("/vehicles/export", read(Customer(Read), export::export)))
+        .service(only("/vehicles/import", "POST", [gated(web::post(), Customer(Manage), import::import)]))
+        .service(only(
+            "/customers/{customer}/vehicles/{vehicle}",
+            "GET, HEAD, PUT, PATCH, DELETE",
+            [
+                read(Customer(Read), vehicles::one),
+                gated(web::put(), Customer(Manage), registry::put),
+                gated(web::patch(), Customer(Manage), registry::patch),
+                gated(web::delete(), Customer(Manage), registry::delete),
+            ],
+        ))
+        .service(only(
+            "/customers/{customer}/vehicles/{vehicle}/transfer",
+            "POST",
+            [gated(web::post(), Fleet(Manage), registry::transfer)],
+        ))
+        .service(get("/customers/{customer}/vehicles/{vehicle}/transfers", read(Customer(Read), registry::transfers)))
         .service(get(
             "/customers/{customer}/vehicles/{vehicle}/transitions",
             read(Customer(Read), transitions::of_vehicle),
@@ -145,7 +164,20 @@ pub fn routes(config: &mut web::ServiceConfig, service: web::Data<Service>) {
         .service(get("/stats", read(Customer(Read), stats::list)))
         .service(only("/stats/stream", "GET", [gated(web::get(), Customer(Read), stats_stream::open)]))
         .service(get("/transitions", read(Customer(Read), transitions::of_fleet)))
-        .service(get("/customers", read(Customer(Read), customers::list)))
+        .service(only(
+            "/customers",
+            "GET, HEAD, POST",
+            [read(Customer(Read), customers::list), gated(web::post(), Fleet(Manage), customers::create)],
+        ))
+        .service(only(
+            "/customers/{customer}",
+            "GET, HEAD, PATCH, DELETE",
+            [
+                read(Customer(Read), customers::one),
+                gated(web::patch(), Customer(Manage), customers::patch),
+                gated(web::delete(), Fleet(Manage), customers::delete),
+            ],
+        ))
         .service(get("/status", read(Customer(Read), status::status)))
         .service(get("/refused", read(Fleet(Read), refused::list)))
         .service(get("/quarantine", read(Customer(Read), quarantine::list)))
@@ -213,7 +245,7 @@ pub fn routes(config: &mut web::ServiceConfig, service: web::Data<Service>) {
     config
         .app_data(web::Data::from(Arc::clone(&service.access)))
         .app_data(service)
-        .app_data(web::PayloadConfig::new(BODY_BYTES_MAX))
+        .app_data(web::PayloadConfig::new(body::BODY_BYTES_MAX))
         .service(get("/healthz", read(Public, status::healthz)))
         .service(get("/readyz", read(Public, status::readyz)))
         .service(get("/metrics", read(Fleet(Read), metrics::text)))

@@ -1,8 +1,7 @@
 //! `/quarantine`: vehicles that nobody registered and that send heartbeats: see them, take them in, or dismiss them.
-//! Fed by the door's list; feeds the supervisor, which stores a vehicle before it lives.
+//! Fed by the door's list; feeds the desk, which stores a vehicle before it lives.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
@@ -10,17 +9,9 @@ use serde::{Deserialize, Serialize};
 use super::error::Problem;
 use super::params::{Params, cursor};
 use super::vehicles::read_customer;
-use super::{Service, audit};
+use super::{Service, audit, registry};
 use crate::domain::ids::VehicleKey;
 use crate::domain::time::{self, Millis};
-use crate::fleet::supervisor::Enroll;
-use crate::live::protocol::VehicleView;
-use crate::store::NewVehicle;
-
-/// How long a vehicle may take from its shard to the board: shards tell every 50 ms.
-const BOARD_MAX: Duration = Duration::from_secs(5);
-/// How often to look whether it is there.
-const BOARD_AGAIN: Duration = Duration::from_millis(5);
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -87,28 +78,13 @@ pub async fn accept(
     if !list.holds(&key) {
         return Err(nobody(&path));
     }
-    let full = |reason: crate::domain::heartbeat::Refusal| {
-        Problem::conflict(format!("there is no room for {key}: {}; raise the cap in the settings", reason.word()))
-    };
-    service.registry.has_room_for(&key.customer).map_err(full)?;
-    let new = NewVehicle { key: Arc::clone(&key), registered: None, offline_after: None };
-    let outcome = service.supervisor.send(Enroll(vec![new])).await.map_err(anyhow::Error::from).and_then(|done| done);
-    let new = outcome.map_err(|error| Problem::store(&error))?;
+    let new = registry::enroll(&service, &key).await?;
     list.remove(&key);
-    if new != [true] {
+    if !new {
         return Err(known());
     }
     audit::note(&service, &request, "quarantine.accepted", Some(Arc::clone(&key.customer)), key.to_string()).await;
-    let shown = async {
-        while service.feed.board().find(&key.customer, &key.vehicle).is_none() {
-            actix::clock::sleep(BOARD_AGAIN).await;
-        }
-    };
-    let _ = actix::clock::timeout(BOARD_MAX, shown).await;
-    let board = service.feed.board();
-    let row = board.find(&key.customer, &key.vehicle);
-    let row = row.ok_or_else(|| Problem::store(&anyhow::anyhow!("{key} is stored but not on the board yet")))?;
-    Ok(HttpResponse::Created().json(VehicleView::whole(row)))
+    registry::shown(&service, &key, 0, true).await
 }
 
 /// Takes a stranger from the list; it comes back with its next heartbeat.

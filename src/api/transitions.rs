@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::Service;
 use super::error::Problem;
 use super::params::{Params, cursor};
+use super::registry::is_or_was_known;
 use super::vehicles::{no_vehicle, read_known_customer};
 use crate::domain::time::{self, Millis};
 use crate::domain::transition::{Evidence, Status, Transition, TransitionView};
@@ -72,7 +73,7 @@ pub async fn of_vehicle(
 ) -> Result<HttpResponse, Problem> {
     let params = Params::read(&request, &["from", "to", "limit", "cursor"])?;
     let (customer, vehicle) = path.into_inner();
-    if service.feed.board().find(&customer, &vehicle).is_none() {
+    if !is_or_was_known(&service, &customer, &vehicle) {
         return Err(no_vehicle(&customer, &vehicle));
     }
     let query = TransitionQuery { customer: Some(customer), vehicle: Some(vehicle), ..TransitionQuery::default() };

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::Service;
 use super::error::Problem;
 use super::params::{Params, cursor};
+use super::registry::etag;
 use super::vehicles_at;
 use crate::domain::board::{Board, Counts, Slot};
 use crate::domain::ids;
@@ -104,7 +105,7 @@ pub async fn one(
     Params::read(&request, &[])?;
     let board = service.feed.board();
     let row = board.find(&path.0, &path.1).ok_or_else(|| no_vehicle(&path.0, &path.1))?;
-    Ok(HttpResponse::Ok().json(VehicleView::whole(row)))
+    Ok(HttpResponse::Ok().insert_header(etag(row.revision())).json(VehicleView::whole(row)))
 }
 
 /// The 404 of a vehicle nobody knows.
@@ -112,14 +113,19 @@ pub fn no_vehicle(customer: &str, vehicle: &str) -> Problem {
     Problem::not_found(format!("customer '{customer}' has no vehicle '{vehicle}'"))
 }
 
-/// Whether all customers that a filter names are known to its reader: they have vehicles, or were stored. One that is
-/// another's is as unknown as one that never was.
+/// Whether a customer is known: it has vehicles, or it was stored.
+pub fn is_known(service: &Service, board: &Board, customer: &str) -> bool {
+    board.knows_customer(customer) || service.customers.holds(customer)
+}
+
+/// Whether all customers that a filter names are known to its reader. One that is another's is as unknown as one that
+/// never was.
 ///
 /// # Errors
 /// 422 naming the first that is not.
 pub fn all_known(service: &Service, board: &Board, filter: &Filter) -> Result<(), Problem> {
-    let is_known = |name: &str| board.knows_customer(name) || service.customers.contains_key(name);
-    match filter.customers.iter().find(|name| !filter.allows_customer(name) || !is_known(name)) {
+    let unknown = |name: &&String| !filter.allows_customer(name) || !is_known(service, board, name);
+    match filter.customers.iter().find(unknown) {
         Some(unknown) => Err(Problem::field("customer", format!("there is no customer '{unknown}'"))),
         None => Ok(()),
     }

@@ -7,15 +7,12 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use super::ids::VehicleKey;
-use super::latest::{Fact, Latest};
-use super::liveness::Liveness;
-use super::policy::Policy;
 use super::query::{Filter, Query, Sort};
 use super::search::SearchText;
-use super::sleep::Announced;
 use super::time::Millis;
 use super::transition::Status;
 
+pub use super::row::{Group, Registered, Row, Update};
 pub use super::search::Slot;
 
 /// Counts up with every published tick. At four ticks a second 32 bits last for 34 years.
@@ -26,115 +23,6 @@ pub type Version = u32;
 const RECENT_TICKS: usize = 16;
 /// Removals remembered for readers that come back; a reader from before the oldest gets a fresh snapshot.
 const REMOVALS_MAX: usize = 100_000;
-
-/// What the registry knows of a vehicle beside its key.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Registered {
-    /// Name for people.
-    pub name: Option<Box<str>>,
-    /// Number plate.
-    pub registration: Option<Box<str>>,
-    /// Vehicle identification number.
-    pub vin: Option<Box<str>>,
-    /// Free labels.
-    pub tags: Box<[Box<str>]>,
-}
-
-/// The newest state of a vehicle, on its way from its actor to the board.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Update {
-    /// Whose.
-    pub slot: Slot,
-    /// Status, since when, number of the last transition.
-    pub status: Status,
-    /// Since when the status holds.
-    pub since: Option<Millis>,
-    /// Number of the last transition.
-    pub seq: u64,
-    /// Arrival of the last heartbeat.
-    pub last_seen: Option<Millis>,
-    /// The silence that it announced.
-    pub announced: Announced,
-    /// Position and gauges.
-    pub latest: Latest,
-    /// The timeout in force.
-    pub policy: Policy,
-}
-
-impl Update {
-    /// The state of one vehicle as it stands.
-    pub fn of(slot: Slot, liveness: &Liveness, latest: &Latest, policy: Policy) -> Self {
-        Self {
-            slot,
-            status: liveness.status(),
-            since: liveness.since(),
-            seq: liveness.seq(),
-            last_seen: liveness.last_seen(),
-            announced: liveness.announced(),
-            latest: latest.clone(),
-            policy,
-        }
-    }
-}
-
-/// Groups of fields that change together and are pushed together.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Group {
-    /// status, status_since, seq.
-    Status,
-    /// last_seen.
-    Seen,
-    /// position.
-    Place,
-    /// battery_pct, odometer_km, ignition, metrics, clock_skew_ms.
-    Gauges,
-    /// name, registration, vin, tags, offline_after_ms, policy_source.
-    Registry,
-}
-
-/// One vehicle on the board.
-#[derive(Debug)]
-pub struct Row {
-    /// Whose row it is.
-    pub key: Arc<VehicleKey>,
-    /// Names and tags, where there are any.
-    pub registered: Option<Box<Registered>>,
-    /// The newest state.
-    pub state: Update,
-    joined: Version,
-    changed: [Version; 5],
-}
-
-impl Row {
-    /// Whether any of this group's fields changed after `version`.
-    pub fn changed_after(&self, group: Group, version: Version) -> bool {
-        self.changed[group as usize] > version
-    }
-
-    /// The same vehicle in another state.
-    pub fn with(&self, state: Update) -> Self {
-        Self { key: Arc::clone(&self.key), registered: self.registered.clone(), state, joined: 0, changed: [0; 5] }
-    }
-
-    /// Whether the vehicle came onto the board after `version`.
-    pub fn joined_after(&self, version: Version) -> bool {
-        self.joined > version
-    }
-
-    fn newest(&self) -> Version {
-        self.changed.into_iter().fold(self.joined, Version::max)
-    }
-
-    fn names(&self) -> impl Iterator<Item = &str> {
-        let registered = self.registered.as_deref();
-        let more = registered.map(|r| [r.name.as_deref(), r.registration.as_deref(), r.vin.as_deref()]);
-        std::iter::once(&*self.key.vehicle).chain(more.into_iter().flatten().flatten())
-    }
-
-    fn has_tag(&self, tag: &str) -> bool {
-        self.registered.as_ref().is_some_and(|r| r.tags.iter().any(|own| **own == *tag))
-    }
-}
 
 /// How many vehicles are in each status, by the status's number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -267,7 +155,7 @@ impl Board {
         }
         let fleet = self.customers.entry(Arc::clone(&key.customer)).or_default();
         fleet.by_status[state.status as usize].insert(ByVehicle(Arc::clone(&key)), slot);
-        let row = Row { key, registered, state, joined: version, changed: [version; 5] };
+        let row = Row::new(key, registered, state, version);
         self.search.set(slot, row.names());
         self.rows[slot as usize] = Some(row);
         self.dirty.push(slot);
@@ -277,29 +165,31 @@ impl Board {
     pub fn apply(&mut self, new: Update) {
         let version = self.version + 1;
         let Some(row) = self.rows.get_mut(new.slot as usize).and_then(Option::as_mut) else { return };
-        let old = &row.state;
-        let differs = [
-            (Group::Status, old.status != new.status || old.seq != new.seq || old.since != new.since),
-            (Group::Seen, old.last_seen != new.last_seen),
-            (Group::Place, old.latest.position != new.latest.position),
-            (Group::Gauges, gauges_differ(&old.latest, &new.latest)),
-            (Group::Registry, old.policy != new.policy),
-        ];
         let fresh = row.newest() <= self.version;
-        for (group, _) in differs.iter().filter(|(_, differs)| *differs) {
-            row.changed[*group as usize] = version;
-        }
+        let (slot, was, is) = (new.slot, row.state.status, new.status);
+        row.take(new, version);
         if fresh && row.newest() == version {
-            self.dirty.push(new.slot);
+            self.dirty.push(slot);
         }
-        if old.status != new.status
+        if was != is
             && let Some(fleet) = self.customers.get_mut(&row.key.customer)
         {
             let name = ByVehicle(Arc::clone(&row.key));
-            fleet.by_status[old.status as usize].remove(&name);
-            fleet.by_status[new.status as usize].insert(name, new.slot);
+            fleet.by_status[was as usize].remove(&name);
+            fleet.by_status[is as usize].insert(name, slot);
         }
-        row.state = new;
+    }
+
+    /// What is registered of a vehicle is this from now on; for one that left meanwhile it is dropped.
+    pub fn amend(&mut self, slot: Slot, registered: Box<Registered>) {
+        let version = self.version + 1;
+        let Some(row) = self.rows.get_mut(slot as usize).and_then(Option::as_mut) else { return };
+        if row.newest() <= self.version {
+            self.dirty.push(slot);
+        }
+        row.note(Group::Registry, version);
+        row.registered = Some(registered);
+        self.search.set(slot, row.names());
     }
 
     /// A vehicle leaves the board for good.
@@ -307,7 +197,11 @@ impl Board {
         let Some(row) = self.rows.get_mut(slot as usize).and_then(Option::take) else { return };
         self.search.clear(slot);
         if let Some(fleet) = self.customers.get_mut(&row.key.customer) {
-            fleet.by_status[row.state.status as usize].remove(&*row.key.vehicle);
+            let index = &mut fleet.by_status[row.state.status as usize];
+            // Another may have come under the same name meanwhile.
+            if index.get(&*row.key.vehicle) == Some(&slot) {
+                index.remove(&*row.key.vehicle);
+            }
             if fleet.by_status.iter().all(BTreeMap::is_empty) {
                 self.customers.remove(&row.key.customer);
             }
@@ -474,18 +368,6 @@ impl Board {
 
 fn key_of(row: &Row) -> (&str, &str) {
     (&row.key.customer, &row.key.vehicle)
-}
-
-/// Whether what is shown differs: a gauge that says the same again is no news.
-fn gauges_differ(old: &Latest, new: &Latest) -> bool {
-    fn value<T: Copy>(fact: Option<Fact<T>>) -> Option<T> {
-        fact.map(Fact::value)
-    }
-    value(old.battery_pct) != value(new.battery_pct)
-        || value(old.odometer_km) != value(new.odometer_km)
-        || value(old.ignition) != value(new.ignition)
-        || old.clock_skew_shown() != new.clock_skew_shown()
-        || old.metrics.as_ref().map(|fact| &fact.value) != new.metrics.as_ref().map(|fact| &fact.value)
 }
 
 #[cfg(test)]

@@ -2,7 +2,10 @@
 //! Reads board.rs; invariants 6 and 8 start here.
 
 use super::*;
+use crate::domain::latest::Latest;
+use crate::domain::policy::Policy;
 use crate::domain::query::Statuses;
+use crate::domain::sleep::Announced;
 use proptest::prelude::*;
 use std::collections::BTreeMap as Map;
 
@@ -90,6 +93,32 @@ fn only_what_changed_is_new_after_a_version() {
     let row = board.row(1).expect("there");
     assert!(row.changed_after(Group::Seen, before) && !row.changed_after(Group::Place, before));
     assert!(!row.joined_after(before));
+}
+
+#[test]
+fn what_is_registered_anew_is_found_and_pushed() {
+    let mut board = small();
+    let before = board.version();
+    let names = |name: &str| Box::new(Registered { name: Some(name.into()), revision: 3, ..Default::default() });
+    board.amend(1, names("Night Owl"));
+    board.amend(1, names("Day Owl"));
+    board.amend(99, names("nobody"));
+    board.publish();
+    assert_eq!(board.changed_after(before), [1]);
+    let row = board.row(1).expect("there");
+    assert!(row.changed_after(Group::Registry, before) && !row.changed_after(Group::Status, before));
+    let find = |text: &str| board.page(&Query { text: Some(text.into()), ..Query::default() }, None, 10).0;
+    assert_eq!((find("day"), find("night"), row.revision()), (vec![1], vec![], 3));
+}
+
+/// A vehicle may come under a name before the one that left it is taken from the board.
+#[test]
+fn who_comes_under_the_name_of_one_that_leaves_stays() {
+    let mut board = small();
+    join(&mut board, 4, "b", "2");
+    board.remove(0);
+    assert_eq!(board.find("b", "2").map(|row| row.state.slot), Some(4));
+    assert_eq!((board.counts(&Filter::default()).total(), board.row(0).is_none()), (4, true));
 }
 
 /// R48: removals are told to a reader that was away, and a reader too long away is told to start again.

@@ -4,6 +4,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 /// Longest customer or vehicle identifier, in bytes.
 pub const ID_BYTES_MAX: usize = 64;
 
@@ -46,7 +48,7 @@ pub fn check_vehicle(text: &str) -> Result<&str, BadId> {
 }
 
 /// One vehicle of one customer: the key of everything.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct VehicleKey {
     /// The customer's identifier, shared by all its vehicles.
     pub customer: Arc<str>,

@@ -53,7 +53,7 @@ pub struct Outcome {
 }
 
 /// What is kept of a vehicle's liveness outside of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Stored {
     /// Its status.
     pub status: Status,

@@ -191,6 +191,18 @@ fn an_unobserved_vehicle_that_speaks_is_online_again() {
     assert_eq!(bench.look(1_231), [(Offline, 1_230, Silence)]);
 }
 
+/// Another timeout wakes nobody who announced to sleep, and takes back no deadline that was told.
+#[test]
+fn a_new_timeout_leaves_an_announced_sleep_alone() {
+    let mut bench = Bench::new();
+    bench.rules.sleep_grace = 0;
+    bench.step(1_000, Input::Heartbeat(&Heartbeat { next_in: Some(500), ..Heartbeat::default() }, None));
+    bench.offline_after = 20;
+    assert_eq!(bench.step(1_010, Input::Policy), []);
+    assert_eq!(bench.look(1_500), []);
+    assert_eq!(bench.look(1_501), [(Offline, 1_500, Silence)]);
+}
+
 /// R28, R33: a hint counts only for the session that is current.
 #[test]
 fn a_late_hint_of_an_older_session_is_ignored() {

@@ -5,6 +5,11 @@ use serde::{Deserialize, Serialize};
 
 use super::time::Millis;
 
+/// The shortest timeout that anything may have: below it the network's own delays would be taken for silence.
+pub const TIMEOUT_LEAST: Millis = 100;
+/// The longest duration that anything may have: ten years, so that no sum of them overflows.
+pub const TIMEOUT_MAX: Millis = 3_650 * 86_400_000;
+
 /// Which rule set a vehicle's timeout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

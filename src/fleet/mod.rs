@@ -1,8 +1,11 @@
 //! The vehicles: one actor each, spread over shards, watched by a supervisor, remembered by a persister.
-//! Fed by ingest through the registry; feeds the hub (live) and the store (durable).
+//! Fed by ingest through the registry, and by operators at the desk; feeds the hub (live) and the store (durable).
 
 pub mod beats;
 pub mod checkpoint;
+pub mod customers;
+pub mod desk;
+pub mod entry;
 pub mod last_seen;
 pub mod outbox;
 pub mod persister;

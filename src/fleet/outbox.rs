@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 use super::persister::Decided;
 use super::registry::{Entry, Registry};
 use crate::clock::Clock;
-use crate::domain::board::{Registered, Update};
+use crate::domain::board::{Registered, Slot, Update};
 use crate::domain::observation::{Gap, Gaps};
 use crate::domain::policy::Rules;
 use crate::domain::time::Millis;
@@ -198,6 +198,16 @@ impl Outbox {
         }
     }
 
+    /// What is registered of a vehicle that the board shows already.
+    pub fn amend(&mut self, slot: Slot, registered: Box<Registered>) {
+        self.updates.amended.push((slot, registered));
+    }
+
+    /// A vehicle that left for good; what was told of it before comes first.
+    pub fn remove(&mut self, slot: Slot) {
+        self.updates.removed.push(slot);
+    }
+
     /// A decision; `true` when the shard has to be told, because it is the first since the last flush.
     pub fn decide(&mut self, decided: Decided) -> bool {
         let change = &decided.transition.change;
@@ -211,8 +221,7 @@ impl Outbox {
 
     /// Takes what the board has to be told; nothing when there is nothing.
     pub fn take_updates(&mut self) -> Option<Updates> {
-        let empty = self.updates.joined.is_empty() && self.updates.changed.is_empty();
-        (!empty).then(|| {
+        (!self.updates.is_empty()).then(|| {
             self.generation = self.generation.wrapping_add(1).max(1);
             std::mem::take(&mut self.updates)
         })
@@ -220,7 +229,7 @@ impl Outbox {
 
     /// Nothing is left to tell.
     pub fn is_empty(&self) -> bool {
-        self.decided.is_empty() && self.updates.joined.is_empty() && self.updates.changed.is_empty()
+        self.decided.is_empty() && self.updates.is_empty()
     }
 
     /// Takes the decisions.

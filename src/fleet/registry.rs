@@ -14,11 +14,11 @@ use hashbrown::HashTable;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::beats::{Beat, Beats};
+use super::beats::Beats;
+pub use super::entry::Entry;
 use super::proof::Proof;
 use super::token::Token;
 use crate::clock::Clock;
-use crate::domain::board::Slot;
 use crate::domain::heartbeat::{Heartbeat, Refusal};
 use crate::domain::ids::VehicleKey;
 use crate::domain::limit::Limit;
@@ -27,62 +27,6 @@ use crate::domain::time::Millis;
 /// Inputs a lane holds before ingest has to wait (QoS 1) or drop (QoS 0): about 12 MB, a tenth of a second of the
 /// fastest intake measured.
 pub const LANE_INPUTS_MAX: usize = 65_536;
-
-/// A vehicle that is known, shared by ingest and its actor.
-#[derive(Debug)]
-pub struct Entry {
-    /// Its two names.
-    pub key: Arc<VehicleKey>,
-    /// Its row on the board.
-    pub slot: Slot,
-    /// Its place among the vehicles of its shard.
-    pub local: u32,
-    /// A heartbeat that arrives until then changes no status, so it may be acknowledged at once.
-    steady_until: AtomicI64,
-    /// Its token bucket, as [`Limit`] writes it.
-    full_at: AtomicI64,
-    /// Newest arrival of a beat over the limit that the actor has not taken into account yet.
-    sign_of_life: AtomicI64,
-    /// Queued inputs other than heartbeats; while there are any, nothing is steady.
-    unsteady_inputs: AtomicU32,
-    /// Beats over the limit since the shard last asked.
-    over_limit: AtomicU32,
-    /// Its customer's heartbeats.
-    beats: Beat,
-}
-
-/// No sign of life waits.
-const NO_SIGN: Millis = Millis::MIN;
-
-impl Entry {
-    /// The actor tells until when a heartbeat cannot change the status.
-    pub fn set_steady_until(&self, instant: Millis) {
-        self.steady_until.store(instant, Relaxed);
-    }
-
-    /// A hint or goodbye was dealt with, or died with its actor.
-    pub fn settled_one(&self) {
-        self.unsteady_inputs.fetch_sub(1, Relaxed);
-    }
-
-    /// The newest arrival that was only noted, if there is one. Whoever asked for the lane's horizon before sees every
-    /// one up to it: it is noted under the lane's lock.
-    pub fn take_sign_of_life(&self) -> Option<Millis> {
-        if self.sign_of_life.load(Relaxed) == NO_SIGN {
-            return None;
-        }
-        Some(self.sign_of_life.swap(NO_SIGN, Relaxed)).filter(|sign| *sign != NO_SIGN)
-    }
-
-    /// How many beats were over the limit since the last time.
-    pub fn take_over_limit(&self) -> u32 {
-        self.over_limit.swap(0, Relaxed)
-    }
-
-    fn is_steady_at(&self, arrival: Millis) -> bool {
-        self.unsteady_inputs.load(Relaxed) == 0 && arrival <= self.steady_until.load(Relaxed)
-    }
-}
 
 /// What arrived for a vehicle.
 #[derive(Debug)]
@@ -177,6 +121,11 @@ struct Lane {
 #[derive(Default)]
 struct Inside {
     known: HashTable<Arc<Entry>>,
+    /// Places given out; none is used twice, for something may still be under way to it.
+    places: u32,
+    /// Names that vehicles have left, and the number of each one's last transition: who comes back goes on from there.
+    /// As many as were deleted and are not forgotten in the store.
+    departed: HashMap<VehicleKey, u64>,
     queue: Vec<Envelope>,
     /// Vehicles with beats over the limit; at most each vehicle of the lane once.
     flooding: Vec<Arc<Entry>>,
@@ -269,17 +218,69 @@ impl Registry {
         Ok(Some(inside.insert(hash, Arc::new(key), &self.next_slot, &self.hasher)))
     }
 
-    /// Whether the caps leave room for one more vehicle of this customer.
+    /// Whether the caps leave room for so many more vehicles, all in all and of this customer.
     ///
     /// # Errors
     /// The cap that does not.
-    pub fn has_room_for(&self, customer: &str) -> Result<(), Refusal> {
+    pub fn has_room_for(&self, customer: &str, all: usize, of_customer: usize) -> Result<(), Refusal> {
         let customers = self.customers.lock();
-        if self.total.load(Relaxed) >= self.admission.vehicles_max {
+        if self.total.load(Relaxed) + all > self.admission.vehicles_max {
             return Err(Refusal::FleetFull);
         }
         let count = customers.get(customer).copied().unwrap_or(0);
-        if count >= self.admission.customer_vehicles_max { Err(Refusal::CustomerFull) } else { Ok(()) }
+        let full = count + of_customer > self.admission.customer_vehicles_max;
+        if full { Err(Refusal::CustomerFull) } else { Ok(()) }
+    }
+
+    /// A known vehicle.
+    pub fn find(&self, customer: &str, vehicle: &str) -> Option<Arc<Entry>> {
+        let hash = hash(&self.hasher, customer, vehicle);
+        let inside = self.lanes[self.shard_of(customer, vehicle)].inside.lock();
+        inside.find(hash, customer, vehicle).cloned()
+    }
+
+    /// The vehicles of one customer that live in this shard.
+    pub fn of_customer(&self, shard: usize, customer: &str) -> Vec<Arc<Entry>> {
+        let inside = self.lanes[shard].inside.lock();
+        inside.known.iter().filter(|entry| *entry.key.customer == *customer).cloned().collect()
+    }
+
+    /// From now on what arrives for this vehicle is heard and forgotten, until it is [forgotten](Self::forget) itself,
+    /// or stays after all.
+    pub fn set_leaving(&self, entry: &Entry, leaving: bool) {
+        // Under the lane's lock: what was queued before is before it.
+        let _inside = self.lanes[self.shard_of(&entry.key.customer, &entry.key.vehicle)].inside.lock();
+        entry.set_leaving(leaving);
+    }
+
+    /// A vehicle is gone. Whoever comes under its name is a new one, and goes on with the numbers after `seq`.
+    pub fn forget(&self, entry: &Entry, seq: u64) {
+        let (customer, vehicle) = (&entry.key.customer, &entry.key.vehicle);
+        let mut inside = self.lanes[self.shard_of(customer, vehicle)].inside.lock();
+        let known =
+            inside.known.find_entry(hash(&self.hasher, customer, vehicle), |known| std::ptr::eq(&**known, entry));
+        let Ok(known) = known else { return };
+        known.remove();
+        inside.departed.insert(VehicleKey::clone(&entry.key), seq);
+        self.total.fetch_sub(1, Relaxed);
+        let mut customers = self.customers.lock();
+        if let Some(count) = customers.get_mut(customer) {
+            *count -= 1;
+            if *count == 0 {
+                customers.remove(customer);
+            }
+        }
+    }
+
+    /// A name that a vehicle had left before this run.
+    pub fn note_departed(&self, key: VehicleKey, seq: u64) {
+        let shard = self.shard_of(&key.customer, &key.vehicle);
+        self.lanes[shard].inside.lock().departed.insert(key, seq);
+    }
+
+    /// The number of the last transition under a name that a vehicle has left; nothing when none has.
+    pub fn last_seq(&self, key: &VehicleKey) -> Option<u64> {
+        self.lanes[self.shard_of(&key.customer, &key.vehicle)].inside.lock().departed.get(key).copied()
     }
 
     /// Queues an input for its vehicle, registering it when it is new and may come. `token` is called only when the
@@ -309,6 +310,9 @@ impl Registry {
                 inside.insert(hash, Arc::new(key), &self.next_slot, &self.hasher)
             }
         };
+        if entry.is_leaving() {
+            return Ok(Delivered::Steady);
+        }
         let arrival = self.clock.now();
         let mut steady = false;
         let input = match input {
@@ -444,17 +448,9 @@ impl Inside {
     }
 
     fn insert(&mut self, hash: u64, key: Arc<VehicleKey>, next_slot: &AtomicU32, hasher: &RandomState) -> Arc<Entry> {
-        let entry = Arc::new(Entry {
-            beats: self.beats.of(&key.customer),
-            key,
-            slot: next_slot.fetch_add(1, Relaxed),
-            local: self.known.len() as u32,
-            steady_until: AtomicI64::new(Millis::MIN),
-            full_at: AtomicI64::new(0),
-            sign_of_life: AtomicI64::new(NO_SIGN),
-            unsteady_inputs: AtomicU32::new(0),
-            over_limit: AtomicU32::new(0),
-        });
+        let beats = self.beats.of(&key.customer);
+        let entry = Arc::new(Entry::new(key, next_slot.fetch_add(1, Relaxed), self.places, beats));
+        self.places += 1;
         let rehash = |known: &Arc<Entry>| self::hash(hasher, &known.key.customer, &known.key.vehicle);
         self.known.insert_unique(hash, Arc::clone(&entry), rehash);
         entry

@@ -43,6 +43,27 @@ fn a_steady_vehicle_makes_nobody_wait_unless_something_else_is_queued() {
 }
 
 #[test]
+fn who_is_forgotten_makes_room_and_its_numbers_go_on() {
+    let registry = registry(OPEN);
+    beat(&registry, "a", "1").and(beat(&registry, "a", "2")).expect("room");
+    let entry = registry.find("a", "1").expect("known");
+    let waiting = registry.waiting();
+    registry.set_leaving(&entry, true);
+    assert_eq!((beat(&registry, "a", "1"), registry.waiting()), (Ok(Delivered::Steady), waiting), "heard, forgotten");
+    assert_eq!(registry.has_room_for("a", 1, 1), Err(Refusal::CustomerFull));
+    for seq in [7, 9] {
+        registry.forget(&entry, seq);
+        assert_eq!((registry.total(), registry.knows("a", "1"), registry.last_seq(&entry.key)), (1, false, Some(7)));
+    }
+    assert_eq!(registry.has_room_for("a", 2, 1), Ok(()));
+    assert_eq!(registry.has_room_for("a", 3, 1), Err(Refusal::FleetFull));
+    assert_eq!(beat(&registry, "a", "1"), Ok(Delivered::Pending));
+    let again = registry.find("a", "1").expect("it speaks");
+    assert_eq!((registry.last_seq(&again.key), again.is_leaving()), (Some(7), false));
+    assert!(again.slot != entry.slot && again.local != entry.local, "nothing under way to the old one finds it");
+}
+
+#[test]
 fn a_full_lane_says_so_and_has_room_after_it_was_taken() {
     let registry = Registry::new(1, OPEN, Clock::start());
     for _ in 0..LANE_INPUTS_MAX {

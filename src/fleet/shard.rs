@@ -1,11 +1,13 @@
 //! One shard: the thread a part of the vehicles lives on, and the flow of inputs to them.
 //!
 //! Owns: the addresses of its vehicles and their outbox. Receives: `Wake` from its lane, `BatchDone` when every input
-//! of a batch was dealt with, `Flush` from vehicles, `Restore`, `Observe` and `Drain` from the supervisor. Sends:
-//! `Heard`, `Look` and `Rearm` to vehicles, `Paused` to the supervisor, `Updates` to the hub, decisions to the
-//! persister. Bound: one batch (a full lane) under way; no new batch is taken while the persister has no room, so a
-//! store and spool that take nothing fill the lane, and then ingest waits. On death: the process ends; a vehicle that
-//! panics is made anew here from the board.
+//! of a batch was dealt with, `Flush` from vehicles, `Restore`, `Observe` and `Drain` from the supervisor, and what the
+//! desk changes (registered.rs). Sends: `Heard`, `Look` and `Rearm` to vehicles, `Paused` to the supervisor, `Updates`
+//! to the hub, decisions to the persister. Bound: one batch (a full lane) under way; no new batch is taken while the
+//! persister has no room, so a store and spool that take nothing fill the lane, and then ingest waits. On death: the
+//! process ends; a vehicle that panics is made anew here from the board.
+
+mod registered;
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -15,10 +17,11 @@ use std::time::Duration;
 
 use actix::prelude::*;
 
+use super::customers::Customers;
 use super::outbox::{FleetCounters, Outbox};
 use super::persister::Persister;
 use super::registry::{Entry, Envelope, Registry, Wake};
-use super::vehicle::{Heard, Look, Origin, Rearm, Standing, Vehicle};
+use super::vehicle::{Amend, Heard, Look, Origin, Rearm, Standing, Vehicle};
 use crate::clock::Clock;
 use crate::domain::latest::Latest;
 use crate::domain::liveness::{Liveness, Stored};
@@ -28,6 +31,8 @@ use crate::domain::time::Millis;
 use crate::live::feed::Feed;
 use crate::live::hub::Hub;
 use crate::telemetry::warnings::Warnings;
+
+pub use registered::{AmendSome, RemoveSome, RetimeSome, RetireSome};
 
 /// How often the board is told. Small against the dashboards' tick of 250 ms, large against the cost of a message.
 const TELL_EVERY: Duration = Duration::from_millis(50);
@@ -100,6 +105,8 @@ pub struct Parts {
     pub registry: Arc<Registry>,
     /// What holds for all vehicles.
     pub rules: Rules,
+    /// What holds for those of one customer.
+    pub customers: Arc<Customers>,
     /// When we could not hear.
     pub gaps: Gaps,
     /// Since when this run was blind before it listened.
@@ -190,11 +197,17 @@ impl Shard {
             self.vehicles.resize(local + 1, None);
         }
         if self.vehicles[local].is_none() {
+            if envelope.entry.is_leaving() {
+                if let Some(token) = envelope.token {
+                    token.accept();
+                }
+                return;
+            }
             if self.is_fallen(&envelope.entry) {
                 self.waiting.push((envelope, ticket));
                 return;
             }
-            self.welcome(newcomer(Arc::clone(&envelope.entry), &self.parts.rules), context);
+            self.welcome(newcomer(Arc::clone(&envelope.entry), &self.parts), context);
         }
         let Envelope { arrival, input, token, .. } = envelope;
         if let Some(vehicle) = &self.vehicles[local] {
@@ -264,12 +277,10 @@ impl Shard {
 
     fn raise_fallen(&mut self, context: &mut Context<Self>) {
         let fallen = std::mem::take(&mut self.outbox.borrow_mut().fallen);
-        for entry in fallen {
+        for entry in fallen.into_iter().filter(|entry| !entry.is_leaving()) {
             tracing::error!(vehicle = %entry.key, "the vehicle's actor panicked; it is made anew from the board");
             self.parts.counters.restarts.fetch_add(1, Ordering::Relaxed);
-            let origin =
-                from_board(&self.parts, Arc::clone(&entry)).unwrap_or_else(|| newcomer(entry, &self.parts.rules));
-            self.welcome(origin, context);
+            self.welcome(from_board(&self.parts, &entry).unwrap_or_else(|| newcomer(entry, &self.parts)), context);
         }
         for (envelope, ticket) in std::mem::take(&mut self.waiting) {
             self.hand_over(envelope, ticket, context);
@@ -299,12 +310,15 @@ impl Shard {
     }
 }
 
-fn newcomer(entry: Arc<Entry>, rules: &Rules) -> Origin {
-    let (liveness, latest, policy) = (Liveness::default(), Latest::default(), Policy::resolve(rules, None, None));
+/// A vehicle that nobody registered, or that was never heard in this life.
+fn newcomer(entry: Arc<Entry>, parts: &Parts) -> Origin {
+    let policy = Policy::resolve(&parts.rules, parts.customers.timeout(&entry.key.customer), None);
+    let unheard = Stored { seq: parts.registry.last_seq(&entry.key).unwrap_or(0), ..Stored::default() };
+    let (liveness, latest) = (Liveness::restored(unheard, policy, parts.blind_from), Latest::default());
     Origin { entry, registered: None, liveness, latest, policy, standing: Standing::New }
 }
 
-fn from_board(parts: &Parts, entry: Arc<Entry>) -> Option<Origin> {
+fn from_board(parts: &Parts, entry: &Arc<Entry>) -> Option<Origin> {
     let board = parts.feed.board();
     let state = &board.row(entry.slot)?.state;
     let instant = |date: Option<Millis>| date.map(|date| parts.clock.instant(date));
@@ -312,7 +326,7 @@ fn from_board(parts: &Parts, entry: Arc<Entry>) -> Option<Origin> {
     let stored = Stored { status: state.status, since, seq: state.seq, last_seen, announced: state.announced };
     let liveness = Liveness::restored(stored, state.policy, parts.blind_from);
     Some(Origin {
-        entry,
+        entry: Arc::clone(entry),
         registered: None,
         liveness,
         latest: state.latest.clone(),
@@ -365,7 +379,16 @@ impl Handler<Restore> for Shard {
     type Result = ();
 
     fn handle(&mut self, Restore(origins): Restore, context: &mut Self::Context) {
-        origins.into_iter().for_each(|origin| self.welcome(origin, context));
+        for origin in origins {
+            match self.vehicles.get(origin.entry.local as usize).and_then(Option::as_ref) {
+                // It spoke before we heard of it from the desk.
+                Some(vehicle) => {
+                    let (registered, policy) = (origin.registered.unwrap_or_default(), origin.policy);
+                    vehicle.do_send(Amend { registered, policy });
+                }
+                None => self.welcome(origin, context),
+            }
+        }
     }
 }
 

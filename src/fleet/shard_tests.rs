@@ -2,201 +2,27 @@
 //! Reads every file of this folder; R2, R12, R22, R27, R35, R45.
 
 use super::*;
-use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
 
-use async_trait::async_trait;
-use parking_lot::Mutex;
-
-use crate::domain::access::{KeyId, SessionId};
 use crate::domain::heartbeat::Heartbeat;
 use crate::domain::ids::VehicleKey;
 use crate::domain::limit::Limit;
 use crate::domain::sleep::Announced;
-use crate::domain::statistics::Levels;
-use crate::domain::transition::{Status, Transition};
+use crate::domain::transition::Status;
+use crate::fleet::desk::{Desk, NotRemoved, Remove};
 use crate::fleet::registry::{Admission, Delivered, Input, LANE_INPUTS_MAX, NotTaken};
 use crate::fleet::supervisor::{Hearing, Plan, Supervisor};
 use crate::fleet::token::Token;
 use crate::fleet::vehicle::Sabotage;
-use crate::store::access::{AccessStore, StoredKey};
-use crate::store::audit::{AuditEntry, AuditStore};
-use crate::store::history::{HistoryStore, Name, Past};
-use crate::store::logins::{LoginStore, StoredSession, StoredUser};
-use crate::store::mosquitto::MosquittoStore;
-use crate::store::stats::{Beats, RollupQuery, Rollups, StatsStore};
-use crate::store::{
-    Checkpoint, NewVehicle, ObservationGap, Repair, Store, StoredCustomer, StoredVehicle, TransitionQuery,
-};
+use crate::store::{ObservationGap, Store, StoredVehicle};
 use crate::telemetry::warnings::Kind;
+use memory::Memory;
 
-#[derive(Default)]
-struct Memory {
-    broken: AtomicBool,
-    alive_until: Option<Millis>,
-    vehicles: Vec<StoredVehicle>,
-    gaps: Vec<ObservationGap>,
-    transitions: Mutex<Vec<Transition>>,
-}
-
-impl Memory {
-    fn answer(&self) -> anyhow::Result<()> {
-        anyhow::ensure!(!self.broken.load(Ordering::Relaxed), "broken on purpose");
-        Ok(())
-    }
-}
-
-#[async_trait]
-impl Store for Memory {
-    fn kind(&self) -> &'static str {
-        "memory"
-    }
-    async fn identity(&self) -> anyhow::Result<String> {
-        Ok("memory".into())
-    }
-    async fn take_over(&self) -> anyhow::Result<()> {
-        Ok(())
-    }
-    async fn load_customers(&self) -> anyhow::Result<Vec<StoredCustomer>> {
-        Ok(Vec::new())
-    }
-    async fn load_vehicles(&self, each: &mut (dyn FnMut(StoredVehicle) + Send)) -> anyhow::Result<()> {
-        self.vehicles.iter().cloned().for_each(each);
-        Ok(())
-    }
-    async fn alive_until(&self) -> anyhow::Result<Option<Millis>> {
-        Ok(self.alive_until)
-    }
-    async fn commit(&self, transitions: &[Transition]) -> anyhow::Result<()> {
-        self.answer()?;
-        self.transitions.lock().extend_from_slice(transitions);
-        Ok(())
-    }
-    async fn register(&self, _: &[NewVehicle]) -> anyhow::Result<()> {
-        self.answer()
-    }
-    async fn checkpoint(&self, _: &[Checkpoint], _: Millis) -> anyhow::Result<()> {
-        self.answer()
-    }
-    async fn heard(&self, _: &[Checkpoint]) -> anyhow::Result<()> {
-        self.answer()
-    }
-    async fn repair(&self, _: Option<&VehicleKey>, _: u32) -> anyhow::Result<Repair> {
-        Ok(Repair::default())
-    }
-    async fn record_gap(&self, _: &ObservationGap) -> anyhow::Result<()> {
-        self.answer()
-    }
-    async fn close_open_gaps(&self, _: Millis) -> anyhow::Result<()> {
-        self.answer()
-    }
-    async fn gaps(&self, _: Millis, _: Millis) -> anyhow::Result<Vec<ObservationGap>> {
-        Ok(self.gaps.clone())
-    }
-    async fn transitions(&self, _: &TransitionQuery) -> anyhow::Result<Vec<Transition>> {
-        Ok(self.transitions.lock().clone())
-    }
-    async fn ping(&self) -> anyhow::Result<()> {
-        self.answer()
-    }
-    async fn close(&self) {}
-}
-
-#[async_trait]
-impl HistoryStore for Memory {
-    async fn stood(&self, vehicles: &[Name], _: Millis) -> anyhow::Result<Vec<Past>> {
-        Ok(vec![Past::default(); vehicles.len()])
-    }
-}
-
-#[async_trait]
-impl StatsStore for Memory {
-    async fn add_beats(&self, _: i64, _: &[Beats]) -> anyhow::Result<()> {
-        self.answer()
-    }
-    async fn roll_up(&self, _: u32) -> anyhow::Result<bool> {
-        self.answer().map(|()| false)
-    }
-    async fn rollups(&self, _: &RollupQuery) -> anyhow::Result<Rollups> {
-        Ok(Rollups::default())
-    }
-    async fn spent(&self, _: Option<&str>, instants: &[Millis]) -> anyhow::Result<Vec<Levels>> {
-        Ok(vec![Levels::default(); instants.len()])
-    }
-}
-
-/// The fleet asks for neither keys nor audit.
-#[async_trait]
-impl AccessStore for Memory {
-    async fn access_revision(&self) -> anyhow::Result<i64> {
-        self.answer().map(|()| 0)
-    }
-    async fn load_keys(&self) -> anyhow::Result<Vec<StoredKey>> {
-        self.answer().map(|()| Vec::new())
-    }
-    async fn add_key(&self, _: &StoredKey) -> anyhow::Result<bool> {
-        self.answer().map(|()| false)
-    }
-    async fn revoke_key(&self, _: KeyId, _: Millis) -> anyhow::Result<bool> {
-        self.answer().map(|()| false)
-    }
-    async fn note_key_uses(&self, _: &[(KeyId, Millis)]) -> anyhow::Result<()> {
-        self.answer()
-    }
-}
-
-#[async_trait]
-impl LoginStore for Memory {
-    async fn login_revision(&self) -> anyhow::Result<i64> {
-        self.answer().map(|()| 0)
-    }
-    async fn load_users(&self) -> anyhow::Result<Vec<StoredUser>> {
-        self.answer().map(|()| Vec::new())
-    }
-    async fn load_sessions(&self) -> anyhow::Result<Vec<StoredSession>> {
-        self.answer().map(|()| Vec::new())
-    }
-    async fn add_user(&self, _: &StoredUser) -> anyhow::Result<bool> {
-        self.answer().map(|()| false)
-    }
-    async fn change_user(&self, _: &StoredUser) -> anyhow::Result<bool> {
-        self.answer().map(|()| false)
-    }
-    async fn add_session(&self, _: &StoredSession, _: &[SessionId]) -> anyhow::Result<()> {
-        self.answer()
-    }
-    async fn end_sessions(&self, _: &[SessionId]) -> anyhow::Result<()> {
-        self.answer()
-    }
-    async fn note_session_uses(&self, _: &[(SessionId, Millis)]) -> anyhow::Result<()> {
-        self.answer()
-    }
-}
-
-#[async_trait]
-impl MosquittoStore for Memory {
-    async fn keep_mosquitto_hash(&self, _: KeyId, _: &str) -> anyhow::Result<()> {
-        self.answer()
-    }
-    async fn mosquitto_hashes(&self) -> anyhow::Result<BTreeMap<KeyId, String>> {
-        self.answer().map(|()| BTreeMap::new())
-    }
-}
-
-#[async_trait]
-impl AuditStore for Memory {
-    async fn record(&self, _: &AuditEntry) -> anyhow::Result<()> {
-        self.answer()
-    }
-    async fn audit(&self, _: Option<&str>, _: Option<i64>, _: u32) -> anyhow::Result<Vec<(i64, AuditEntry)>> {
-        self.answer().map(|()| Vec::new())
-    }
-    async fn prune_audit(&self, _: Millis, _: u64) -> anyhow::Result<()> {
-        self.answer()
-    }
-}
+#[path = "shard_tests/memory.rs"]
+mod memory;
 
 struct Fleet {
+    desk: Addr<Desk>,
     registry: Arc<Registry>,
     feed: Arc<Feed>,
     store: Arc<Memory>,
@@ -237,9 +63,10 @@ async fn fleet_with(store: Memory, offline_after: Millis, limit: Limit) -> Fleet
         persister: persister.clone(),
         seen: None,
         warnings: Arc::clone(&warnings),
+        customers: Arc::default(),
     };
-    let supervisor = Supervisor::start_fleet(plan).await.expect("starts");
-    Fleet { registry, feed, store, counters, warnings, supervisor, persister, clock }
+    let (supervisor, desk) = Supervisor::start_fleet(plan).await.expect("starts");
+    Fleet { desk, registry, feed, store, counters, warnings, supervisor, persister, clock }
 }
 
 impl Fleet {
@@ -491,4 +318,33 @@ impl Handler<Strike> for Shard {
             self.work(context);
         }
     }
+}
+
+/// A store that says no changes nothing: the vehicle lives on, and its next beat is heard.
+#[actix::test]
+async fn a_vehicle_that_the_store_does_not_let_go_lives_on() {
+    let fleet = fleet(Memory::default(), 60_000).await;
+    let beat = || fleet.registry.deliver("acme", "1", Input::Heartbeat(Heartbeat::default(), None), || None);
+    beat().expect("room");
+    let remove = || Remove { key: Arc::new(VehicleKey::parse("acme", "1").unwrap()), revision: None, purge: false };
+    let status = || fleet.feed.board().find("acme", "1").map(|row| (row.state.status, row.state.seq));
+    let wait = async |wanted| {
+        while status() != wanted {
+            actix::clock::sleep(Duration::from_millis(5)).await; // poll:
+        }
+    };
+    fleet.supervisor.send(Hearing { scope: "process", blind: None, since: None }).await.unwrap();
+    wait(Some((Status::Online, 1))).await;
+    fleet.store.broken.store(true, Ordering::Relaxed);
+    assert!(matches!(fleet.desk.send(remove()).await.unwrap(), Err(NotRemoved::Store(_))));
+    beat().expect("room");
+    wait(Some((Status::Online, 1))).await;
+    fleet.store.broken.store(false, Ordering::Relaxed);
+    fleet.desk.send(remove()).await.unwrap().expect("it goes");
+    wait(None).await;
+    assert_eq!((fleet.registry.total(), fleet.registry.knows("acme", "1")), (0, false));
+    assert!(matches!(fleet.desk.send(remove()).await.unwrap(), Err(NotRemoved::Unknown)));
+    // It speaks again: a new one, whose numbers go on.
+    beat().expect("room");
+    wait(Some((Status::Online, 2))).await;
 }

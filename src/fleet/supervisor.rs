@@ -1,7 +1,7 @@
 //! The supervisor: brings the fleet to life from the store, and knows whether Rollcall hears.
 //!
 //! Owns: the shards and the list of blind intervals. Receives: `Hearing` from the intakes and the canary's judge,
-//! `Paused` from shards, `Stepped` when the wall clock was set, `Enroll` from REST, `DrainAll` at the end. Sends:
+//! `Paused` from shards, `Stepped` when the wall clock was set, `DrainAll` at the end. Sends:
 //! `Restore` and `Observe` to shards, `Observed` to the hub, gaps to the persister. Bound: intakes speak only when
 //! their state changes. On death: the process ends.
 
@@ -12,23 +12,25 @@ use std::time::Duration;
 use actix::prelude::*;
 
 use super::checkpoint::repair_all;
+use super::customers::Customers;
+use super::desk::Desk;
 use super::outbox::FleetCounters;
 use super::persister::Persister;
 use super::registry::Registry;
 use super::shard::{Drain, Observe, Oversee, Parts, Paused, Restore, Shard};
 use super::vehicle::{Origin, Standing};
 use crate::clock::Clock;
-use crate::domain::heartbeat::Refusal;
-use crate::domain::latest::Latest;
 use crate::domain::liveness::{Liveness, Stored};
 use crate::domain::observation::{Gap, Gaps};
 use crate::domain::policy::{Policy, Rules};
 use crate::domain::query::Filter;
+use crate::domain::sleep::Announced;
 use crate::domain::time::Millis;
+use crate::domain::transition::Status;
 use crate::live::feed::{Feed, Observation};
 use crate::live::hub::{Hub, Observed};
 use crate::store::last_seen::Seen;
-use crate::store::{NewVehicle, ObservationGap, Store, StoredVehicle};
+use crate::store::{ObservationGap, Store, StoredVehicle};
 use crate::telemetry::warnings::Warnings;
 
 /// Vehicles restored in one message to a shard.
@@ -74,9 +76,6 @@ pub struct Supervisor {
     gaps: Gaps,
     /// The scopes that are blind, since when and why.
     blind: BTreeMap<&'static str, Blind>,
-    /// What vehicles are made of, for those that come later.
-    parts: Parts,
-    store: Arc<dyn Store>,
 }
 
 /// What the supervisor is made of.
@@ -101,17 +100,19 @@ pub struct Plan {
     pub seen: Option<Seen>,
     /// What operators are warned of.
     pub warnings: Arc<Warnings>,
+    /// What is registered of customers; filled here.
+    pub customers: Arc<Customers>,
 }
 
 impl Supervisor {
-    /// Starts the shards, restores every stored vehicle, onto the board too, and starts the supervisor. Until an intake
-    /// hears, all are judged as by the blind: a deadline that passed since the last run was alive makes a vehicle
-    /// unobserved, never offline.
+    /// Starts the shards, restores every stored vehicle, onto the board too, and starts the supervisor and the desk.
+    /// Until an intake hears, all are judged as by the blind: a deadline that passed since the last run was alive makes
+    /// a vehicle unobserved, never offline.
     ///
     /// # Errors
     /// The store cannot be read, or a shard died over its vehicles.
-    pub async fn start_fleet(plan: Plan) -> anyhow::Result<Addr<Self>> {
-        let Plan { store, registry, rules, clock, counters, feed, hub, persister, seen, warnings } = plan;
+    pub async fn start_fleet(plan: Plan) -> anyhow::Result<(Addr<Self>, Addr<Desk>)> {
+        let Plan { store, registry, rules, clock, counters, feed, hub, persister, seen, warnings, customers } = plan;
         repair_all(&store, &persister.health()).await?;
         let stored = store.alive_until().await?;
         let alive_until = stored.max(seen.as_ref().map(|seen| seen.alive_until));
@@ -124,7 +125,8 @@ impl Supervisor {
         let (since, scope) = (Some(blind_from), "process".into());
         let deaf = Observation { listening: false, since, scope, cause: "start".into() };
         hub.send(Observed(deaf)).await?;
-        let parts = Parts { registry, rules, gaps, blind_from, clock, counters, feed, hub, persister, warnings };
+        let parts =
+            Parts { registry, rules, customers, gaps, blind_from, clock, counters, feed, hub, persister, warnings };
         let shards: Vec<Addr<Shard>> = (0..parts.registry.shards())
             .map(|index| Shard::start_on(&Arbiter::new().handle(), index, parts.clone()))
             .collect();
@@ -136,7 +138,8 @@ impl Supervisor {
         let (gaps, hub, persister) = (parts.gaps.clone(), parts.hub.clone(), parts.persister.clone());
         let blind =
             BTreeMap::from([("process", Blind { since: blind_from, cause: "start".into(), words: "start".into() })]);
-        Ok(Self { shards, hub, persister, clock, gaps, blind, parts, store }.start())
+        let desk = Desk::new(store, parts, shards.clone()).start();
+        Ok((Self { shards, hub, persister, clock, gaps, blind }.start(), desk))
     }
 
     #[cfg(test)]
@@ -188,8 +191,10 @@ async fn restore(
     shards: &[Addr<Shard>],
     seen: Option<Seen>,
 ) -> anyhow::Result<()> {
-    let customers = store.load_customers().await?.into_iter();
-    let timeouts: BTreeMap<String, Option<Millis>> = customers.map(|row| (row.customer, row.offline_after)).collect();
+    store.load_customers().await?.into_iter().for_each(|customer| parts.customers.set(customer));
+    // Nothing of an earlier run can come any more: the spool was brought to the store before.
+    store.forget_purged().await?;
+    store.load_departed().await?.into_iter().for_each(|(key, seq)| parts.registry.note_departed(key, seq));
     let mut chunks: Vec<Vec<Origin>> = shards.iter().map(|_| Vec::new()).collect();
     let mut sent = Vec::new();
     let mut each = |mut stored: StoredVehicle| {
@@ -198,7 +203,11 @@ async fn restore(
         {
             (stored.last_seen, stored.announced) = (Some(heard), announced);
         }
-        let theirs = timeouts.get(&*stored.key.customer).copied().flatten();
+        if stored.status == Status::NeverSeen {
+            // Who was never seen in this life was last heard in an earlier one, if at all.
+            (stored.last_seen, stored.announced) = (None, Announced::NONE);
+        }
+        let theirs = parts.customers.timeout(&stored.key.customer);
         let shard = parts.registry.shard_of(&stored.key.customer, &stored.key.vehicle);
         chunks[shard].push(origin(stored, theirs, parts));
         if chunks[shard].len() == RESTORE_CHUNK {
@@ -322,50 +331,4 @@ impl Handler<DrainAll> for Supervisor {
             }
         })
     }
-}
-
-/// Vehicles that an operator registered: they are stored, then they live, on the board as never seen. Answers for each
-/// whether it is new.
-///
-/// Errors: the store did not take them, and none of them is known then; or a cap was reached, and those before it are.
-#[derive(Message)]
-#[rtype(result = "anyhow::Result<Vec<bool>>")]
-pub struct Enroll(pub Vec<NewVehicle>);
-
-impl Handler<Enroll> for Supervisor {
-    type Result = ResponseFuture<anyhow::Result<Vec<bool>>>;
-
-    fn handle(&mut self, Enroll(vehicles): Enroll, _: &mut Self::Context) -> Self::Result {
-        let (store, parts, shards) = (Arc::clone(&self.store), self.parts.clone(), self.shards.clone());
-        Box::pin(async move {
-            store.register(&vehicles).await?;
-            let customers = store.load_customers().await?.into_iter();
-            let timeouts: BTreeMap<_, _> = customers.map(|row| (row.customer, row.offline_after)).collect();
-            let mut new = Vec::with_capacity(vehicles.len());
-            for vehicle in vehicles {
-                let theirs = timeouts.get(&*vehicle.key.customer).copied().flatten();
-                new.push(bring_to_life(vehicle, theirs, &parts, &shards).await?);
-            }
-            Ok(new)
-        })
-    }
-}
-
-async fn bring_to_life(
-    vehicle: NewVehicle,
-    customers: Option<Millis>,
-    parts: &Parts,
-    shards: &[Addr<Shard>],
-) -> anyhow::Result<bool> {
-    let NewVehicle { key, registered, offline_after } = vehicle;
-    let refused =
-        |reason: Refusal| anyhow::anyhow!("{key} is stored, but cannot live before a restart: {}", reason.word());
-    let Some(entry) = parts.registry.enroll(Arc::clone(&key)).map_err(refused)? else { return Ok(false) };
-    let policy = Policy::resolve(&parts.rules, customers, offline_after);
-    let (liveness, latest) = (Liveness::default(), Latest::default());
-    let shard = &shards[parts.registry.shard_of(&key.customer, &key.vehicle)];
-    shard
-        .send(Restore(vec![Origin { entry, registered, liveness, latest, policy, standing: Standing::Stored }]))
-        .await?;
-    Ok(true)
 }

@@ -1,8 +1,9 @@
 //! One vehicle: an actor around its `Liveness`, with its own timer.
 //!
-//! Owns: the vehicle's status and newest facts. Receives: `Heard` and `Rearm` from its shard, `Look` from its timer
-//! or shard. Sends: updates and decisions into the shard's outbox. Bound: its mailbox holds part of one batch; the
-//! shard takes no second batch before the first is handled. On death by panic: its shard makes it anew from the board.
+//! Owns: the vehicle's status and newest facts. Receives: `Heard`, `Rearm` and what the desk changes (`Amend`,
+//! `Retime`, `Retire`) from its shard, `Look` from its timer or shard. Sends: updates and decisions into the shard's
+//! outbox. Bound: its mailbox holds part of one batch; the shard takes no second batch before the first is handled. On
+//! death by panic: its shard makes it anew from the board.
 //!
 //! The timer is lazy: a heartbeat only moves the deadline; when the timer fires early, it is set again for the rest.
 
@@ -25,7 +26,7 @@ use crate::domain::boots::Boots;
 use crate::domain::heartbeat::Heartbeat;
 use crate::domain::latest::{self, Fact, Latest};
 use crate::domain::liveness::{self, Liveness, Outcome, Setting};
-use crate::domain::policy::Policy;
+use crate::domain::policy::{Policy, PolicySource};
 use crate::domain::time::Millis;
 use crate::domain::transition::{Change, Evidence, Status, Transition};
 use crate::telemetry::warnings::Kind;
@@ -57,7 +58,33 @@ pub struct Look;
 #[rtype(result = "()")]
 pub struct Rearm;
 
+/// Its timeout is another one from now on.
+#[derive(Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub struct Retime {
+    /// The new one.
+    pub policy: Policy,
+    /// Only if it has none of its own.
+    pub unless_own: bool,
+}
+
+/// An operator wrote down something else about it.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Amend {
+    /// Names, tags and revision.
+    pub registered: Box<Registered>,
+    /// Its timeout from now on.
+    pub policy: Policy,
+}
+
+/// Its days are over: what it would start from again is answered, and it hears nothing more.
+#[derive(Message)]
+#[rtype(result = "Origin")]
+pub struct Retire;
+
 /// What a vehicle starts from.
+#[derive(MessageResponse)]
 pub struct Origin {
     /// Who it is.
     pub entry: Arc<Entry>,
@@ -216,6 +243,21 @@ impl Vehicle {
         }
     }
 
+    /// Judged by the old timeout up to everything that was heard, and by the new one from then on.
+    fn retime(&mut self, policy: Policy, context: &mut Context<Self>) {
+        if self.policy == policy {
+            return;
+        }
+        let horizon = self.outbox.borrow_mut().judged_until();
+        let sign = self.entry.take_sign_of_life();
+        let mut changes = self.show_life(sign);
+        self.policy = policy;
+        self.outbox.borrow().counters.shortest_timeout.note(policy.offline_after);
+        changes.extend(self.step(horizon, liveness::Input::Policy).changes);
+        self.tell(changes, None);
+        self.watch(context);
+    }
+
     /// Sees to it that the deadline is looked at when it passes, and tells ingest until when nothing can happen.
     fn watch(&mut self, context: &mut Context<Self>) {
         let online = self.liveness.status() == Status::Online;
@@ -310,6 +352,45 @@ impl Handler<Rearm> for Vehicle {
             context.cancel_future(handle);
         }
         self.watch(context);
+    }
+}
+
+impl Handler<Retime> for Vehicle {
+    type Result = ();
+
+    fn handle(&mut self, Retime { policy, unless_own }: Retime, context: &mut Self::Context) {
+        if !(unless_own && self.policy.source == PolicySource::Vehicle) {
+            self.retime(policy, context);
+        }
+    }
+}
+
+impl Handler<Amend> for Vehicle {
+    type Result = ();
+
+    fn handle(&mut self, Amend { registered, policy }: Amend, context: &mut Self::Context) {
+        if self.standing == Standing::OnBoard {
+            self.outbox.borrow_mut().amend(self.entry.slot, registered);
+        } else {
+            self.registered = Some(registered);
+        }
+        self.retime(policy, context);
+    }
+}
+
+impl Handler<Retire> for Vehicle {
+    type Result = Origin;
+
+    fn handle(&mut self, _: Retire, context: &mut Self::Context) -> Origin {
+        context.stop();
+        Origin {
+            entry: Arc::clone(&self.entry),
+            registered: self.registered.take(),
+            liveness: self.liveness.clone(),
+            latest: self.latest.clone(),
+            policy: self.policy,
+            standing: self.standing,
+        }
     }
 }
 

@@ -96,6 +96,19 @@ impl Quarantine {
         true
     }
 
+    /// Takes those from the list that have become known in another way.
+    pub fn drop_known(&self, is_known: impl Fn(&VehicleKey) -> bool) {
+        let mut inside = self.inside.lock();
+        let Inside { by_name, by_turn, .. } = &mut *inside;
+        by_name.retain(|key, stranger| {
+            let known = is_known(key);
+            if known {
+                by_turn.remove(&stranger.turn);
+            }
+            !known
+        });
+    }
+
     /// The strangers after `after`, of one customer or of all.
     pub fn page(&self, customer: Option<&str>, after: Option<VehicleKey>, limit: usize) -> Page {
         let inside = self.inside.lock();
@@ -127,8 +140,9 @@ mod tests {
         assert_eq!(page.dropped, STRANGERS_MAX as u64 + 1);
         let key = VehicleKey::parse("acme", "speaks on").expect("a key");
         assert!(list.holds(&key) && list.remove(&key) && !list.remove(&key));
+        list.drop_known(|known| *known.vehicle == *"garbage 19999");
         let inside = list.inside.lock();
-        assert_eq!((inside.by_name.len(), inside.by_turn.len()), (STRANGERS_MAX - 1, STRANGERS_MAX - 1));
+        assert_eq!((inside.by_name.len(), inside.by_turn.len()), (STRANGERS_MAX - 2, STRANGERS_MAX - 2));
     }
 
     #[test]

@@ -379,6 +379,12 @@ impl<'a> Writer<'a> {
         }
     }
 
+    /// Whether a vehicle is known by its names: then one that came back under the same is told whole, and its old row
+    /// needs no end.
+    fn by_name(&self) -> bool {
+        matches!(self, Self::Json(..))
+    }
+
     fn whole(&mut self, row: &'a Row) {
         match self {
             Self::Json(writer, _) => writer.changed(&VehicleView::whole(row)),
@@ -403,7 +409,9 @@ impl<'a> Writer<'a> {
 
 fn write_removals(writer: &mut Writer<'_>, board: &Board, filter: &Filter, from: Version) {
     for (slot, key) in board.removed_after(from).filter(|(_, key)| filter.allows_customer(&key.customer)) {
-        writer.removed(slot, key);
+        if !(writer.by_name() && board.find(&key.customer, &key.vehicle).is_some()) {
+            writer.removed(slot, key);
+        }
     }
 }
 

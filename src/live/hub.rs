@@ -39,8 +39,17 @@ pub struct Updates {
     pub joined: Vec<Joined>,
     /// Newest states, one a vehicle.
     pub changed: Vec<Update>,
+    /// What is registered of vehicles, where that is new.
+    pub amended: Vec<(Slot, Box<Registered>)>,
     /// Vehicles that left for good.
     pub removed: Vec<Slot>,
+}
+
+impl Updates {
+    /// Whether there is nothing to tell.
+    pub fn is_empty(&self) -> bool {
+        self.joined.is_empty() && self.changed.is_empty() && self.amended.is_empty() && self.removed.is_empty()
+    }
 }
 
 /// Transitions that are durable now.
@@ -151,6 +160,9 @@ impl Handler<Updates> for Hub {
         }
         for update in updates.changed {
             board.apply(update);
+        }
+        for (slot, registered) in updates.amended {
+            board.amend(slot, registered);
         }
         for slot in updates.removed {
             board.remove(slot);

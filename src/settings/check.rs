@@ -3,10 +3,9 @@
 
 use super::{Settings, Span, Topic, TopicKind};
 use crate::domain::heartbeat::Format;
+use crate::domain::policy::{TIMEOUT_LEAST, TIMEOUT_MAX};
 use crate::domain::time::Millis;
 
-/// Longest duration a setting may have: ten years, so that no sum of them overflows.
-const SPAN_MAX: Millis = 3_650 * 86_400_000;
 /// The embedded broker waits no longer than this for a CONNECT, whatever it is told.
 const CONNECT_TIMEOUT_MAX: Millis = 10_000;
 /// Below this a spool holds too little to be worth its name: about 2,500 transitions.
@@ -74,7 +73,7 @@ pub fn check(settings: &Settings) -> Vec<String> {
         ));
     }
     for (name, span, least) in [
-        ("fleet.offline_after", settings.fleet.offline_after, 100),
+        ("fleet.offline_after", settings.fleet.offline_after, TIMEOUT_LEAST),
         ("live.tick", settings.live.tick, 20),
         ("store.last_seen_interval", settings.store.last_seen_interval, 100),
         ("store.checkpoint_interval", settings.store.checkpoint_interval, 100),
@@ -129,8 +128,8 @@ pub fn check(settings: &Settings) -> Vec<String> {
         ("http.body_timeout", settings.http.body_timeout),
         ("auth.audit_keep", settings.auth.audit_keep),
     ] {
-        if span.0 > SPAN_MAX {
-            faults.push(format!("{name} = {span} is too long, at most {}", Span(SPAN_MAX)));
+        if span.0 > TIMEOUT_MAX {
+            faults.push(format!("{name} = {span} is too long, at most {}", Span(TIMEOUT_MAX)));
         }
     }
     faults

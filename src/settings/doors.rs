@@ -40,6 +40,8 @@ pub struct Http {
     /// Proxies whose word counts for who is calling.
     #[serde(deserialize_with = "list_of")]
     pub trusted_proxies: Vec<Network>,
+    /// Largest file of `POST /vehicles/import`, in bytes.
+    pub import_bytes_max: u64,
 }
 
 impl Default for Http {
@@ -57,6 +59,7 @@ impl Default for Http {
             key_requests_burst: 10_000,
             allowed_origins: Vec::new(),
             trusted_proxies: Vec::new(),
+            import_bytes_max: 256 << 20,
         }
     }
 }

@@ -8,6 +8,7 @@ mod logins;
 mod mosquitto;
 mod pages;
 mod past;
+mod registry;
 mod repairs;
 pub mod samples;
 mod stats;
@@ -146,10 +147,13 @@ on_every_store! {
         a_part_of_a_checkpoint_promises_nothing,
         a_transition_keeps_what_a_later_checkpoint_wrote, reopening_keeps_everything, two_stores_share_a_database,
         readers_see_whole_batches_while_a_writer_writes, a_write_whose_caller_left_is_finished,
-        vehicles_are_registered_once, many_vehicles_are_registered_at_once,
         a_closed_store_says_so, more_vehicles_than_one_read_are_loaded_in_order;
     gaps: a_gap_is_opened_and_closed, open_gaps_are_ended_after_a_crash, gaps_are_found_by_overlap;
     pages: filters_are_exact, pages_are_complete_and_without_repeats, a_page_goes_on_after_a_name_outside_its_filter;
+    registry: rows_are_made_changed_and_left_alone, conditions_are_held_in_the_store, an_import_is_all_or_nothing,
+        who_left_stays_away_and_its_history_stays, a_purged_history_is_gone_and_stays_gone,
+        a_vehicle_is_given_away_with_what_is_registered_of_it, customers_are_made_changed_and_removed,
+        many_vehicles_are_registered_at_once;
     mosquitto: a_hash_is_kept_for_each_key_and_the_last_one_counts;
     access: a_key_is_kept_whole_and_its_identifier_once, a_key_is_revoked_once_and_every_change_is_seen,
         uses_of_keys_only_move_forward, the_audit_is_read_newest_first_and_by_customer, the_audit_is_bounded;
@@ -157,7 +161,8 @@ on_every_store! {
         a_session_begins_once_makes_room_and_ends;
     repairs: a_row_that_was_changed_by_hand_is_mended, every_slice_is_looked_at;
     past: vehicles_stood_as_their_last_transition_before_says;
-    stats: what_was_spent_before_any_instant_is_exact, rollups_are_a_function_of_the_stored_transitions,
+    stats: who_left_is_in_no_level_and_a_purged_history_is_uncounted,
+        what_was_spent_before_any_instant_is_exact, rollups_are_a_function_of_the_stored_transitions,
         levels_at_any_border_are_the_sum_of_what_changed_before, heartbeats_are_added_once,
         nothing_is_known_of_the_time_before_the_first_start;
     histories: a_vehicle_is_the_fold_of_its_transitions, facts_end_the_same_in_any_order_through_checkpoints;

@@ -10,6 +10,7 @@ pub mod logins;
 pub mod mosquitto;
 mod owned;
 mod postgres;
+pub mod registry;
 mod rows;
 pub mod spool;
 mod sqlite;
@@ -27,6 +28,7 @@ use crate::domain::time::Millis;
 use crate::domain::transition::{Status, Transition};
 
 pub use history::HistoryStore;
+pub use registry::RegistryStore;
 pub use rows::GAPS_MAX;
 pub use stats::StatsStore;
 
@@ -55,26 +57,17 @@ pub struct StoredVehicle {
     pub latest: Latest,
 }
 
-/// A vehicle that is to be known before it was ever heard.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NewVehicle {
-    /// Its names.
-    pub key: Arc<VehicleKey>,
-    /// Names for people and tags, where there are any.
-    pub registered: Option<Box<Registered>>,
-    /// Its own timeout, milliseconds.
-    pub offline_after: Option<Millis>,
-}
-
 /// A customer as it is stored.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct StoredCustomer {
     /// The customer's identifier.
     pub customer: String,
     /// Name for people.
-    pub name: Option<String>,
+    pub name: Option<Box<str>>,
     /// The customer's own timeout, milliseconds.
     pub offline_after: Option<Millis>,
+    /// How often an operator wrote here.
+    pub revision: u64,
 }
 
 /// What was last heard of a vehicle, for the periodic checkpoint.
@@ -178,7 +171,7 @@ pub struct TakenOver;
 /// that lives as long as it and is never blocked. Errors say what failed; a write that failed may simply be repeated.
 #[async_trait]
 pub trait Store:
-    access::AccessStore + audit::AuditStore + logins::LoginStore + StatsStore + HistoryStore + Send + Sync
+    access::AccessStore + audit::AuditStore + logins::LoginStore + RegistryStore + StatsStore + HistoryStore + Send + Sync
 {
     /// `sqlite` or `postgres`.
     fn kind(&self) -> &'static str;
@@ -201,12 +194,9 @@ pub trait Store:
 
     /// Writes transitions, and the vehicles and customers they belong to, in one transaction. A transition that is
     /// there already, by (customer, vehicle, seq), stays as it is; a vehicle's row only moves forward in seq, and never
-    /// back in last heartbeat and position. Their minutes are marked for the statistics (stats.rs).
+    /// back in last heartbeat and position. One of a vehicle that has left is history, and makes no row. Their minutes
+    /// are marked for the statistics (stats.rs).
     async fn commit(&self, transitions: &[Transition]) -> anyhow::Result<()>;
-
-    /// Registers vehicles, and the customers they belong to, in one transaction: they are stored as never seen. One
-    /// that is stored already stays as it is; of two rows with one name the first counts.
-    async fn register(&self, vehicles: &[NewVehicle]) -> anyhow::Result<()>;
 
     /// Writes what was last heard, and until when we listened; one transaction. Both move forward in time only;
     /// vehicles that are not stored are left out, and a fact that a row does not bring, or only an older one of, stays
@@ -218,8 +208,9 @@ pub trait Store:
     async fn heard(&self, rows: &[Checkpoint]) -> anyhow::Result<()>;
 
     /// Compares the status, since and seq of at most `rows` vehicles after this one with the vehicle's last transition
-    /// (without any: never seen, 0), and mends rows that say otherwise: status is derived, whoever wrote there (R1).
-    /// Whoever deletes transitions must keep the last one of each vehicle.
+    /// of this life (without any: never seen, and the number it goes on from), and mends rows that say otherwise:
+    /// status is derived, whoever wrote there (R1). Whoever deletes transitions must keep the last one of each vehicle
+    /// that is there.
     async fn repair(&self, after: Option<&VehicleKey>, rows: u32) -> anyhow::Result<Repair>;
 
     /// Writes a blind interval; the same (scope, from) again updates its end.

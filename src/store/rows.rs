@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 
+use super::registry::{Current, Transfer};
 use super::{After, Checkpoint, Claim, Mended, StoredCustomer, StoredVehicle, TransitionQuery};
 use crate::domain::board::Registered;
 use crate::domain::ids::VehicleKey;
@@ -163,11 +164,13 @@ pub struct CustomerRow {
     customer: String,
     name: Option<String>,
     offline_after_ms: Option<Millis>,
+    revision: i64,
 }
 
 impl From<CustomerRow> for StoredCustomer {
     fn from(row: CustomerRow) -> Self {
-        Self { customer: row.customer, name: row.name, offline_after: row.offline_after_ms }
+        let (name, revision) = (row.name.map(Into::into), row.revision.unsigned_abs());
+        Self { customer: row.customer, name, offline_after: row.offline_after_ms, revision }
     }
 }
 
@@ -206,6 +209,7 @@ pub struct VehicleRow {
     metrics_seq: Option<i64>,
     clock_skew_at_ms: Option<Millis>,
     clock_skew_seq: Option<i64>,
+    revision: i64,
     announced_ms: Millis,
 }
 
@@ -233,6 +237,7 @@ impl VehicleRow {
             registration: self.registration.map(Into::into),
             vin: self.vin.map(Into::into),
             tags,
+            revision: self.revision.unsigned_abs(),
         };
         Ok(StoredVehicle {
             key: Arc::new(VehicleKey { customer: Arc::clone(customer), vehicle: self.vehicle.into() }),
@@ -255,6 +260,53 @@ impl VehicleRow {
             speed_kmh: self.speed_kmh,
             heading_deg: self.heading_deg,
         })
+    }
+}
+
+/// What is stored under a name that an amendment speaks of; every column but the names may be missing.
+#[derive(Debug, sqlx::FromRow)]
+pub struct CurrentRow {
+    customer: String,
+    vehicle: String,
+    name: Option<String>,
+    registration: Option<String>,
+    vin: Option<String>,
+    tags: Option<String>,
+    offline_after_ms: Option<Millis>,
+    revision: Option<i64>,
+    seq: i64,
+    departed_revision: i64,
+}
+
+impl CurrentRow {
+    /// The name, and what is there. Without a revision there is no row.
+    pub fn into_current(self) -> anyhow::Result<(Arc<VehicleKey>, Current)> {
+        let tags = self.tags.as_deref().map(serde_json::from_str).transpose()?.unwrap_or_default();
+        let registered = self.revision.map(|revision| Registered {
+            name: self.name.map(Into::into),
+            registration: self.registration.map(Into::into),
+            vin: self.vin.map(Into::into),
+            tags,
+            revision: revision.unsigned_abs(),
+        });
+        let row = registered.map(|registered| (registered, self.offline_after_ms));
+        let (seq, departed_revision) = (self.seq.unsigned_abs(), self.departed_revision.unsigned_abs());
+        let key = VehicleKey { customer: self.customer.into(), vehicle: self.vehicle.into() };
+        Ok((Arc::new(key), Current { row, seq, departed_revision }))
+    }
+}
+
+/// A row of `transfer`.
+#[derive(Debug, sqlx::FromRow)]
+pub struct TransferRow {
+    from_customer: String,
+    to_customer: String,
+    at_ms: Millis,
+}
+
+impl From<TransferRow> for Transfer {
+    fn from(row: TransferRow) -> Self {
+        Self { from: row.from_customer, to: row.to_customer, at: row.at_ms }
     }
 }
 

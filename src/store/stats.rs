@@ -1,9 +1,10 @@
 //! What the stores keep for statistics: rollups, by customer and for the whole fleet.
 //! Fed by the fleet's rollup task with counted heartbeats and the order to count transitions; read by REST and SSE.
 //!
-//! Rollups hold changes, not levels, and are a function of the stored transitions (migration 0008 has the rule): so
-//! they are right however often, however late and in whatever order transitions are stored. Whoever deletes transitions
-//! and wants them uncounted marks their minutes in the same transaction.
+//! Rollups hold changes, not levels, and are a function of the stored transitions (migration 0008 has the rule) and of
+//! the departures of vehicles (migration 0005), each a change away from the last status: so they are right however
+//! often, however late and in whatever order these are stored. Whoever stores one or deletes it marks its minute in the
+//! same transaction.
 
 use std::collections::BTreeMap;
 

@@ -151,10 +151,51 @@ async fn every_fault_answers_with_what_is_documented() {
         let method = ["get", "post", "delete"].into_iter().find(has).expect("a method");
         if document.answer(&path, method, 405).is_some() {
             let real = path.replace("{customer}", "acme").replace("{vehicle}", "TRK-1");
-            let response = ask(&service, Method::PUT, &real, &[], "").await;
-            assert_eq!(response.status(), 405, "PUT {real}");
+            let response = ask(&service, Method::TRACE, &real, &[], "").await;
+            assert_eq!(response.status(), 405, "TRACE {real}");
             faults.extend(faults_of(&document, &path, method, response).await);
         }
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+#[tokio::test]
+async fn every_change_of_the_registry_answers_with_what_is_documented() {
+    let service = service().await;
+    let document = document(&service).await;
+    let mut faults = Vec::new();
+    let vehicle = "/api/v1/customers/{customer}/vehicles/{vehicle}";
+    let (customer, customers, import) =
+        ("/api/v1/customers/{customer}", "/api/v1/customers", "/api/v1/vehicles/import");
+    let (json, csv) = ("application/json", "text/csv");
+    let twice = "customer,vehicle,vin\nacme,n1,W\nacme,n1,W\n";
+    for (method, path, query, kind, body, status) in [
+        ("PUT", vehicle, "", json, r#"{"name":"Bus","tags":["a"]}"#, 200),
+        ("PUT", vehicle, "-new", json, "{}", 201),
+        ("PUT", vehicle, "", json, "nonsense", 400),
+        ("PUT", vehicle, "", csv, "{}", 415),
+        ("PUT", vehicle, "", json, r#"{"status":"online"}"#, 422),
+        ("PATCH", vehicle, "", json, r#"{"vin":"W"}"#, 200),
+        ("PATCH", vehicle, "-nobody", json, "{}", 404),
+        ("POST", customers, "", json, r#"{"customer":"cedar","name":"Cedar"}"#, 201),
+        ("POST", customers, "", json, r#"{"customer":"cedar"}"#, 409),
+        ("POST", customers, "", json, "{}", 422),
+        ("PATCH", customer, "", json, r#"{"offline_after_ms":5000}"#, 200),
+        ("DELETE", customer, "", json, "", 409),
+        ("POST", import, "?dry_run=true", csv, twice, 200),
+        ("POST", import, "", csv, twice, 422),
+        ("POST", import, "?colour=red", csv, twice, 422),
+        ("POST", import, "", json, "", 415),
+        ("POST", "/api/v1/customers/{customer}/vehicles/{vehicle}/transfer", "", json, r#"{"to":"cedar"}"#, 201),
+        ("GET", "/api/v1/customers/{customer}/vehicles/{vehicle}/transfers", "", json, "", 200),
+        ("DELETE", vehicle, "-new", json, "", 200),
+        ("DELETE", vehicle, "-new", json, "", 404),
+        ("DELETE", customer, "?vehicles=delete", json, "", 200),
+    ] {
+        let real = format!("{}{query}", path.replace("{customer}", "acme").replace("{vehicle}", "TRK-1"));
+        let response = ask(&service, method.parse().expect("a method"), &real, &[("content-type", kind)], body).await;
+        assert_eq!(response.status(), status, "{method} {real} {body}");
+        faults.extend(faults_of(&document, path, &method.to_lowercase(), response).await);
     }
     assert!(faults.is_empty(), "{}", faults.join("\n"));
 }

@@ -14,7 +14,7 @@ use tokio_tungstenite::tungstenite::{Message, client::IntoClientRequest};
 
 use crate::access::Keyed;
 use crate::sessions;
-use crate::support::{Live, PATIENCE, until};
+use crate::support::{Live, PATIENCE, Reply, until};
 
 /// Customers whose names begin alike, so that a comparison by prefix would show.
 const CUSTOMERS: [&str; 4] = ["acme", "acme2", "ac", "birch"];
@@ -73,6 +73,11 @@ impl Fleet {
     async fn admin(&self, method: &str, path: &str, body: &Value) -> (u16, Value) {
         let reply = self.keyed.ask(&self.keyed.admin, method, path, body).await;
         (reply.status, serde_json::from_str(&reply.text).unwrap_or(Value::Null))
+    }
+
+    async fn import(&self, key: &str, query: &str, file: &str) -> Reply {
+        let path = format!("/api/v1/vehicles/import{query}");
+        self.keyed.service.send_as(key, "POST", &path, "application/x-ndjson", file.to_owned()).await
     }
 
     /// A stranger of another customer than acme is taken in, and all vehicles say something new.
@@ -139,7 +144,8 @@ impl Fleet {
     }
 }
 
-/// Every GET path of the document, and the page.
+/// Every GET path of the document that ends, and the page. Statistics as a stream name no vehicle; see the last request
+/// of each customer.
 async fn doors(fleet: &Fleet) -> Vec<String> {
     let document = fleet.admin("GET", "/api/v1/openapi.json", &Value::Null).await.1;
     let paths = document["paths"].as_object().expect("paths").iter();
@@ -230,6 +236,9 @@ async fn no_answer_names_a_vehicle_of_another_customer() {
                 cursors.push(cursor);
             }
         }
+        let other = if own == "acme" { "birch" } else { "acme" };
+        let stream = fleet.keyed.get(&key, &format!("/api/v1/stats/stream?resolution=minute&customer={other}")).await;
+        assert_eq!(stream.status, 422, "{}", stream.text);
     }
     for door in ["/api/v1/vehicles", "/api/v1/transitions", "/api/v1/warnings", "/api/v1/live/snapshot", "/"] {
         assert!(asked.contains(&(door.to_owned(), true)), "{door} never answered: {asked:?}");
@@ -274,6 +283,73 @@ async fn no_request_changes_a_vehicle_of_another_customer() {
     let after = fleet.admin("GET", "/api/v1/vehicles?limit=1000", &Value::Null).await.1;
     assert_eq!(others(&before), others(&after));
     assert_eq!(names(&quarantine), names(&fleet.admin("GET", "/api/v1/quarantine?limit=1000", &Value::Null).await.1));
+}
+
+/// Every way to write the registry, tried on vehicles of others and on one that never was: the same answer, no change.
+#[tokio::test]
+async fn the_registry_of_another_customer_is_neither_changed_nor_told_of() {
+    let fleet = Fleet::start().await;
+    let key = fleet.keyed.key(json!({"name": "acme", "customer": "acme", "scopes": ["read", "manage"]})).await;
+    let place = |(customer, vehicle): (&str, &str)| format!("/api/v1/customers/{customer}/vehicles/{vehicle}");
+    let foreign: Vec<_> = fleet.registered.iter().filter(|(customer, _)| *customer != "acme").cloned().collect();
+    for (customer, vehicle) in &foreign {
+        let plate = json!({"vin": "SAME-VIN", "name": format!("of {customer}")});
+        assert_eq!(fleet.admin("PUT", &place((customer, vehicle)), &plate).await.0, 200);
+    }
+    let others = async |fleet: &Fleet| -> Vec<Value> {
+        let page = fleet.admin("GET", "/api/v1/vehicles?limit=1000", &Value::Null).await.1;
+        page["items"].as_array().expect("items").iter().filter(|item| item["customer"] != "acme").cloned().collect()
+    };
+    let before = others(&fleet).await;
+    for (customer, vehicle) in foreign.iter().map(|(c, v)| (*c, v.as_str())).chain([NOBODY]) {
+        let own = json!({"vin": "SAME-VIN"});
+        for (method, end) in [("PUT", ""), ("PATCH", ""), ("DELETE", ""), ("DELETE", "?history=delete")] {
+            let ask = async |at| fleet.keyed.ask(&key, method, &format!("{}{end}", place(at)), &own).await;
+            let (answer, never) = (ask((customer, vehicle)).await, ask(NOBODY).await);
+            let told = answer.text.replace(customer, NOBODY.0).replace(vehicle, NOBODY.1);
+            assert_eq!((answer.status, told), (404, never.text), "{method} {customer}/{vehicle}{end}");
+        }
+        let customer_path = format!("/api/v1/customers/{customer}");
+        assert_eq!(fleet.keyed.ask(&key, "PATCH", &customer_path, &json!({"name": "mine"})).await.status, 404);
+        let file = format!("{}\n", json!({"customer": customer, "vehicle": vehicle, "name": "mine"}));
+        for query in ["", "?dry_run=true", "?partial=true"] {
+            let answer = fleet.import(&key, query, &file).await;
+            let problem = answer.json()["errors"][0]["problem"].as_str().expect("one").replace(customer, "X");
+            assert_eq!(problem, "customer 'X' is not that of your key", "{}", answer.text);
+            assert_eq!(answer.json()["created"], 0, "{}", answer.text);
+        }
+    }
+    // What touches two customers, or the figures of all, is for who may do so for all.
+    let own = fleet.registered.iter().find(|(customer, _)| *customer == "acme").expect("one").1.clone();
+    for (method, path, body) in [
+        ("POST", format!("{}/transfer", place(("acme", &own))), json!({"to": "birch"})),
+        ("DELETE", format!("{}?history=delete", place(("acme", &own))), Value::Null),
+        ("POST", "/api/v1/customers".into(), json!({"customer": "cedar"})),
+        ("DELETE", "/api/v1/customers/acme?vehicles=delete".into(), Value::Null),
+    ] {
+        assert_eq!(fleet.keyed.ask(&key, method, &path, &body).await.status, 403, "{method} {path}");
+    }
+    // The same plate under another customer is told only to who sees both.
+    let file = format!("{}\n", json!({"customer": "acme", "vehicle": "v-own", "vin": "SAME-VIN"}));
+    let noted = fleet.import(&fleet.keyed.admin, "?dry_run=true", &file).await;
+    assert_eq!(noted.json()["notes_total"], foreign.len(), "{}", noted.text);
+    let taken = fleet.import(&key, "", &file).await;
+    assert_eq!((taken.status, &taken.json()["created"]), (200, &json!(1)), "{}", taken.text);
+    assert_eq!(taken.json()["notes_total"], 0, "{}", taken.text);
+    let export = fleet.keyed.get(&key, "/api/v1/vehicles/export?format=ndjson").await;
+    assert!(export.text.contains("v-own"), "{}", export.text);
+    fleet.assert_silent("acme", "", &export.text);
+    assert_eq!(others(&fleet).await, before);
+    // Who gave it to whom: the other one's name is not for this one.
+    let given = fleet.admin("POST", &format!("{}/transfer", place(("acme", &own))), &json!({"to": "birch"})).await;
+    assert_eq!(given.0, 201, "{}", given.1);
+    let list = fleet.keyed.get(&key, &format!("{}/transfers", place(("acme", &own)))).await;
+    let item = &list.json()["items"][0];
+    assert_eq!((&item["from"], &item["to"]), (&json!("acme"), &Value::Null), "{}", list.text);
+    let audit = fleet.admin("GET", "/api/v1/audit?limit=1000", &Value::Null).await.1.to_string();
+    for what in ["vehicle.changed", "vehicles.imported", "vehicle.transferred"] {
+        assert!(audit.contains(what), "{what} is not in {audit}");
+    }
 }
 
 #[tokio::test]

@@ -12,7 +12,9 @@ use crate::domain::calendar::{HOUR, MINUTE, QUARTER};
 use crate::domain::statistics::tests::rollup;
 use crate::domain::statistics::{Levels, Rollup};
 use crate::domain::time::Millis;
-use crate::domain::transition::{Status, Transition};
+use crate::domain::transition::Status::{self, NeverSeen, Online};
+use crate::domain::transition::Transition;
+use crate::store::registry::Departure;
 use crate::store::stats::{Beats, RollupQuery, SPANS};
 use crate::store::{ObservationGap, Store};
 
@@ -116,6 +118,53 @@ pub async fn what_was_spent_before_any_instant_is_exact(database: Arc<Database>)
         assert_eq!(store.spent(customer, &instants[4..5]).await.unwrap(), expected[4..5]);
     }
     assert!(store.spent(None, &[]).await.unwrap().is_empty());
+}
+
+/// A deletion is a change away from the last status, also after the vehicle came back; a purge leaves nothing.
+pub async fn who_left_is_in_no_level_and_a_purged_history_is_uncounted(database: Arc<Database>) {
+    let store = database.open().await;
+    let (bus, van) = (key("acme", "bus"), key("birch", "van"));
+    let left = 30 * MINUTE + 5_000;
+    let leave = |key: &Arc<_>, seq, at, purge| Departure { key: Arc::clone(key), seq, at, status: Online, purge };
+    let back = |seq, at| {
+        let mut row = transition(&bus, seq, at);
+        (row.change.from, row.change.to) = (NeverSeen, Online);
+        row
+    };
+    let count = async || while store.roll_up(100).await.unwrap() {};
+    let online = async |customer: Option<&str>, at: Millis| {
+        let query = RollupQuery { customer: customer.map(str::to_owned), span: MINUTE, from: at * MINUTE, to: DAY };
+        store.rollups(&query).await.unwrap().levels[0]
+    };
+    store.commit(&[transition(&bus, 1, 10 * MINUTE), transition(&van, 1, 20 * MINUTE)]).await.unwrap();
+    count().await;
+    for _ in 0..2 {
+        store.remove(&[leave(&bus, 1, left, false)]).await.unwrap();
+        count().await;
+        for (at, acme, fleet) in [(30, 1, 2), (31, 0, 1), (24 * 60, 0, 1)] {
+            assert_eq!((online(Some("acme"), at).await, online(None, at).await), (acme, fleet), "{at}");
+        }
+    }
+    // To the millisecond, in the minute of the departure and after it.
+    let spent = store.spent(Some("acme"), &[left + 1_000, DAY]).await.unwrap();
+    assert_eq!(spent, [[left - 10 * MINUTE, 0, 0]; 2]);
+    store.commit(&[back(2, 40 * MINUTE)]).await.unwrap();
+    store.remove(&[leave(&bus, 2, 50 * MINUTE, false)]).await.unwrap();
+    // The minute of the first departure is counted anew.
+    store.commit(&[transition(&key("acme", "late"), 1, 30 * MINUTE)]).await.unwrap();
+    count().await;
+    for (at, acme) in [(31, 1), (41, 2), (51, 1)] {
+        assert_eq!(online(Some("acme"), at).await, acme, "{at}");
+    }
+    store.remove(&[leave(&bus, 2, 55 * MINUTE, true), leave(&van, 1, 55 * MINUTE, true)]).await.unwrap();
+    count().await;
+    let only = [&transition(&key("acme", "late"), 1, 30 * MINUTE)];
+    for (customer, span) in [(None, MINUTE), (Some("acme"), QUARTER), (None, HOUR)] {
+        let mut rollups = all(&*store, customer, span, (0, DAY)).await;
+        rollups.retain(|row| row.went != [0; 3] || row.net != [0; 3] || row.within != [0; 3] || row.peak != 0);
+        assert_eq!(rollups, counted(&only, span), "{customer:?} {span}");
+    }
+    assert_eq!(store.spent(Some("birch"), &[DAY]).await.unwrap(), [[0; 3]]);
 }
 
 pub async fn levels_at_any_border_are_the_sum_of_what_changed_before(database: Arc<Database>) {

@@ -5,11 +5,10 @@ use std::sync::Arc;
 
 use super::samples::{checkpoint, everything, fact, key, position, transition};
 use super::{Database, vehicles};
-use crate::domain::board::Registered;
 use crate::domain::latest::{Latest, Rank};
 use crate::domain::sleep::Announced;
 use crate::domain::transition::{Cause, Status, Transition};
-use crate::store::{Checkpoint, NewVehicle, Store, StoredVehicle};
+use crate::store::{Checkpoint, Store, StoredVehicle};
 
 async fn history(store: &dyn Store) -> Vec<Transition> {
     store.transitions(&everything()).await.unwrap()
@@ -310,53 +309,4 @@ pub async fn a_closed_store_says_so(database: Arc<Database>) {
     assert!(store.ping().await.is_err());
     let error = store.commit(&[transition(&key("acme", "1"), 1, 10)]).await.unwrap_err();
     assert!(format!("{error:#}").contains("closed"), "{error:#}");
-}
-
-fn newcomer(customer: &str, vehicle: &str, name: Option<&str>) -> NewVehicle {
-    let registered = name.map(|name| {
-        let tags = ["electric", "north \u{1F69A}"].map(Box::from).into();
-        Box::new(Registered { name: Some(name.into()), registration: None, vin: Some("V1".into()), tags })
-    });
-    NewVehicle { key: key(customer, vehicle), registered, offline_after: name.map(|_| 5_000) }
-}
-
-/// Registered vehicles are never seen; what is stored already stays as it is, and the same again changes nothing.
-pub async fn vehicles_are_registered_once(database: Arc<Database>) {
-    let store = database.open().await;
-    store.commit(&[transition(&key("acme", "bus 1"), 1, 1_000)]).await.unwrap();
-    let before = vehicles(&*store).await;
-    let customer = before[0].key.customer.to_string();
-    let list = [
-        newcomer(&customer, "bus 1", Some("another")),
-        newcomer("zeta", "plain", None),
-        newcomer("zeta", "named", Some("Bus \"7\"")),
-        newcomer("zeta", "named", Some("comes second")),
-    ];
-    for _ in 0..2 {
-        store.register(&list).await.unwrap();
-        let all = vehicles(&*store).await;
-        let known: Vec<_> = all.iter().filter(|vehicle| *vehicle.key.customer == *customer).collect();
-        assert_eq!(known, before.iter().collect::<Vec<_>>());
-        let new: Vec<_> = all.iter().filter(|vehicle| &*vehicle.key.customer == "zeta").collect();
-        assert_eq!(new.len(), 2);
-        for (vehicle, wanted) in new.iter().zip([&list[2], &list[1]]) {
-            assert_eq!((&vehicle.key, &vehicle.registered), (&wanted.key, &wanted.registered));
-            assert_eq!(
-                (vehicle.offline_after, vehicle.status, vehicle.seq),
-                (wanted.offline_after, Status::NeverSeen, 0)
-            );
-            assert_eq!((vehicle.since, vehicle.last_seen), (None, None));
-        }
-    }
-    store.register(&[]).await.unwrap();
-    assert!(store.load_customers().await.unwrap().iter().any(|row| row.customer == "zeta"));
-}
-
-/// An import is many vehicles at once.
-pub async fn many_vehicles_are_registered_at_once(database: Arc<Database>) {
-    let store = database.open().await;
-    let many: Vec<NewVehicle> = (0..12_345).map(|i| newcomer("big", &format!("v{i:05}"), Some("name"))).collect();
-    store.register(&many).await.unwrap();
-    let all = vehicles(&*store).await;
-    assert_eq!((all.len(), &all[12_344].key), (12_345, &many[12_344].key));
 }

@@ -7,6 +7,7 @@ mod lane;
 mod logins;
 mod mosquitto;
 mod read;
+mod registry;
 mod repair;
 mod stats;
 mod write;
@@ -27,7 +28,7 @@ use super::history::{HistoryStore, Name, Past};
 use super::owned::Owned;
 use super::rows::{Page, Slice};
 use super::stats::{Beats, RollupQuery, Rollups, StatsStore};
-use super::{Checkpoint, NewVehicle, ObservationGap, Repair, Store, StoredCustomer, StoredVehicle, TransitionQuery};
+use super::{Checkpoint, ObservationGap, Repair, Store, StoredCustomer, StoredVehicle, TransitionQuery};
 use crate::domain::ids::VehicleKey;
 use crate::domain::statistics::Levels;
 use crate::domain::time::Millis;
@@ -151,11 +152,6 @@ impl Store for Postgres {
     async fn commit(&self, transitions: &[Transition]) -> anyhow::Result<()> {
         let transitions = transitions.to_vec();
         self.write(|connection| Box::pin(write::commit(connection, transitions))).await
-    }
-
-    async fn register(&self, vehicles: &[NewVehicle]) -> anyhow::Result<()> {
-        let vehicles = vehicles.to_vec();
-        self.write(|connection| Box::pin(write::register(connection, vehicles))).await
     }
 
     async fn checkpoint(&self, rows: &[Checkpoint], alive_until: Millis) -> anyhow::Result<()> {

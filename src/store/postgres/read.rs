@@ -12,7 +12,7 @@ use crate::domain::transition::Transition;
 use crate::store::rows::{CustomerRow, GAPS_MAX, Page, TransitionRow, VEHICLES_A_READ, VehicleRow, newest};
 use crate::store::{ObservationGap, StoredCustomer, StoredVehicle};
 
-const CUSTOMERS: &str = "SELECT customer, name, offline_after_ms FROM customer ORDER BY customer";
+const CUSTOMERS: &str = "SELECT customer, name, offline_after_ms, revision FROM customer ORDER BY customer";
 
 /// Every customer.
 pub async fn customers(connection: &mut PgConnection) -> anyhow::Result<Vec<StoredCustomer>> {
@@ -24,7 +24,8 @@ const VEHICLES: &str = "
     SELECT customer, vehicle, name, registration, vin, tags::text, offline_after_ms, status, status_since_ms, seq,
            last_seen_ms, lat, lon, position_at_ms, speed_kmh, heading_deg, battery_pct, odometer_km, ignition,
            metrics::text, clock_skew_ms, position_seq, battery_at_ms, battery_seq, odometer_at_ms, odometer_seq,
-           ignition_at_ms, ignition_seq, metrics_at_ms, metrics_seq, clock_skew_at_ms, clock_skew_seq, announced_ms
+           ignition_at_ms, ignition_seq, metrics_at_ms, metrics_seq, clock_skew_at_ms, clock_skew_seq, announced_ms,
+           revision
     FROM vehicle WHERE (customer, vehicle) > ($1, $2) ORDER BY customer, vehicle LIMIT $3";
 
 /// The next vehicles after `last`, in the order of their keys.

@@ -10,15 +10,16 @@ use crate::store::rows::{FaultyRow, Slice};
 // LATERAL with LIMIT 1: one look into the key a vehicle. A join with max(seq) reads the whole history for each slice.
 pub(super) const FAULTY: &str = "
     WITH slice AS (
-        SELECT customer, vehicle, status, status_since_ms, seq FROM vehicle
+        SELECT customer, vehicle, status, status_since_ms, seq, earlier_seq FROM vehicle
         WHERE (customer, vehicle) > ($1, $2) ORDER BY customer, vehicle LIMIT $3)
     SELECT slice.*, coalesce(last.to_status, 'never_seen') AS true_status, last.at_ms AS true_since_ms,
-           coalesce(last.seq, 0) AS true_seq
+           coalesce(last.seq, slice.earlier_seq) AS true_seq
     FROM slice LEFT JOIN LATERAL (
         SELECT to_status, at_ms, seq FROM transition
-        WHERE customer = slice.customer AND vehicle = slice.vehicle ORDER BY seq DESC LIMIT 1) AS last ON true
+        WHERE customer = slice.customer AND vehicle = slice.vehicle AND seq > slice.earlier_seq
+        ORDER BY seq DESC LIMIT 1) AS last ON true
     WHERE (slice.status, slice.status_since_ms, slice.seq)
-          IS DISTINCT FROM (coalesce(last.to_status, 'never_seen'), last.at_ms, coalesce(last.seq, 0))";
+          IS DISTINCT FROM (coalesce(last.to_status, 'never_seen'), last.at_ms, coalesce(last.seq, slice.earlier_seq))";
 
 async fn faulty(connection: &mut PgConnection, slice: &Slice) -> anyhow::Result<Vec<FaultyRow>> {
     let rows = sqlx::query_as(FAULTY).bind(slice.customer.clone()).bind(slice.vehicle.clone()).bind(slice.rows);

@@ -76,6 +76,9 @@ const COUNT: &str = concat!(
     moved AS (
         SELECT customer, at_ms, from_status, to_status FROM transition
         WHERE at_ms >= $1 AND at_ms < $1::bigint + $2::bigint
+        UNION ALL
+        SELECT customer, at_ms, status, 'gone' FROM departure
+        WHERE at_ms >= $1 AND at_ms < $1::bigint + $2::bigint
     ),
     twice AS (SELECT * FROM moved UNION ALL SELECT '', at_ms, from_status, to_status FROM moved),
     instant AS (
@@ -202,6 +205,9 @@ const SPENT_SINCE: &str = "
             UNION ALL
             SELECT at_ms, from_status, to_status FROM transition
             WHERE $1 = '' AND at_ms >= $2::bigint - $2::bigint % $4::bigint AND at_ms < $2
+            UNION ALL
+            SELECT at_ms, status, 'gone' FROM departure
+            WHERE $1 IN ('', customer) AND at_ms >= $2::bigint - $2::bigint % $4::bigint AND at_ms < $2
         ) AS last
     ) AS part";
 

@@ -10,10 +10,11 @@ use super::*;
 use crate::store::contract_tests::{Database, samples, sql};
 
 /// The files with statements, and their sources.
-const FILES: [(&[&str], &str); 8] = [
+const FILES: [(&[&str], &str); 9] = [
     (read::STATEMENTS, include_str!("read.rs")),
     (write::STATEMENTS, include_str!("write.rs")),
     (repair::STATEMENTS, include_str!("repair.rs")),
+    (registry::STATEMENTS, include_str!("registry.rs")),
     (stats::STATEMENTS, include_str!("stats.rs")),
     (history::STATEMENTS, include_str!("history.rs")),
     (access::STATEMENTS, include_str!("access.rs")),

@@ -6,14 +6,13 @@ use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 
 use sqlx::postgres::PgConnection;
 
-use crate::domain::board::Registered;
 use crate::domain::latest::Latest;
 use crate::domain::time::Millis;
 use crate::domain::transition::Transition;
 use crate::store::rows::{
     FactRow, Folded, fact_row, fold, metrics_row, newest_gauges, newest_heard, newest_position, rank_row, signed,
 };
-use crate::store::{Checkpoint, NewVehicle, ObservationGap, TakenOver};
+use crate::store::{Checkpoint, ObservationGap, TakenOver};
 
 /// Rows a statement: a few megabytes of arrays, and well below the time limit of a statement.
 pub(super) const CHUNK: usize = 5_000;
@@ -52,7 +51,7 @@ const ADD_CUSTOMERS: &str = "
     INSERT INTO customer (customer) SELECT DISTINCT * FROM unnest($1::text[]) ORDER BY 1
     ON CONFLICT DO NOTHING";
 
-async fn add_customers(connection: &mut PgConnection, customers: Vec<String>) -> anyhow::Result<()> {
+pub(super) async fn add_customers(connection: &mut PgConnection, customers: Vec<String>) -> anyhow::Result<()> {
     sqlx::query(ADD_CUSTOMERS).bind(customers).execute(connection).await?;
     Ok(())
 }
@@ -64,7 +63,10 @@ const MOVE_VEHICLES: &str = concat!(
     SELECT * FROM unnest(
         $1::text[], $2::text[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[],
         $7::double precision[], $8::double precision[], $9::bigint[], $10::real[], $11::real[]
-    )
+    ) AS row (customer, vehicle, status, at_ms, seq, last_seen_ms, lat, lon, position_at_ms, speed_kmh, heading_deg)
+    WHERE NOT EXISTS (
+        SELECT FROM departed
+        WHERE departed.customer = row.customer AND departed.vehicle = row.vehicle AND departed.seq >= row.seq)
     ON CONFLICT (customer, vehicle) DO UPDATE SET
         status = excluded.status,
         status_since_ms = excluded.status_since_ms,
@@ -102,6 +104,10 @@ const ADD_TRANSITIONS: &str = "
     SELECT customer, vehicle, seq, from_status, to_status, at_ms, decided_at_ms, cause, evidence::json FROM unnest(
         $1::text[], $2::text[], $3::bigint[], $4::text[], $5::text[], $6::bigint[], $7::bigint[], $8::text[], $9::text[]
     ) AS row (customer, vehicle, seq, from_status, to_status, at_ms, decided_at_ms, cause, evidence)
+    WHERE NOT EXISTS (
+        SELECT FROM departed
+        WHERE departed.customer = row.customer AND departed.vehicle = row.vehicle AND departed.seq >= row.seq
+          AND departed.purged)
     ON CONFLICT DO NOTHING";
 
 async fn add_transitions(connection: &mut PgConnection, rows: &[Transition]) -> anyhow::Result<()> {
@@ -119,38 +125,6 @@ async fn add_transitions(connection: &mut PgConnection, rows: &[Transition]) -> 
         .bind(evidence)
         .execute(connection)
         .await?;
-    Ok(())
-}
-
-const REGISTER: &str = "
-    INSERT INTO vehicle (customer, vehicle, name, registration, vin, tags, offline_after_ms)
-    SELECT customer, vehicle, name, registration, vin, tags::json, offline_after_ms FROM unnest(
-        $1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::bigint[]
-    ) AS row (customer, vehicle, name, registration, vin, tags, offline_after_ms)
-    ON CONFLICT DO NOTHING";
-
-/// Registers vehicles that are not stored yet.
-pub async fn register(connection: &mut PgConnection, vehicles: Vec<NewVehicle>) -> anyhow::Result<()> {
-    for rows in vehicles.chunks(CHUNK) {
-        add_customers(connection, column(rows, |row| row.key.customer.to_string())).await?;
-        let text = |of: fn(&Registered) -> &Option<Box<str>>| {
-            column(rows, |row| row.registered.as_deref().and_then(|names| of(names).as_deref().map(str::to_owned)))
-        };
-        let tags = rows
-            .iter()
-            .map(|row| serde_json::to_string(row.registered.as_deref().map_or(&[][..], |names| &names.tags)));
-        let tags = tags.collect::<Result<Vec<_>, _>>()?;
-        sqlx::query(REGISTER)
-            .bind(column(rows, |row| row.key.customer.to_string()))
-            .bind(column(rows, |row| row.key.vehicle.to_string()))
-            .bind(text(|names| &names.name))
-            .bind(text(|names| &names.registration))
-            .bind(text(|names| &names.vin))
-            .bind(tags)
-            .bind(column(rows, |row| row.offline_after))
-            .execute(&mut *connection)
-            .await?;
-    }
     Ok(())
 }
 
@@ -281,7 +255,6 @@ pub const STATEMENTS: &[&str] = &[
     MOVE_VEHICLES,
     ADD_TRANSITIONS,
     MARK,
-    REGISTER,
     HEARD,
     LISTENED,
     RECORD_GAP,

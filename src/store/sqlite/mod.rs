@@ -6,6 +6,7 @@ mod history;
 mod logins;
 mod mosquitto;
 mod read;
+mod registry;
 mod repair;
 mod stats;
 mod write;
@@ -29,7 +30,7 @@ use super::local;
 use super::owned::Owned;
 use super::rows::{Page, Slice};
 use super::stats::{Beats, RollupQuery, Rollups, StatsStore};
-use super::{Checkpoint, NewVehicle, ObservationGap, Repair, Store, StoredCustomer, StoredVehicle, TransitionQuery};
+use super::{Checkpoint, ObservationGap, Repair, Store, StoredCustomer, StoredVehicle, TransitionQuery};
 use crate::domain::ids::VehicleKey;
 use crate::domain::statistics::Levels;
 use crate::domain::time::Millis;
@@ -260,11 +261,6 @@ impl Store for Sqlite {
     async fn commit(&self, transitions: &[Transition]) -> anyhow::Result<()> {
         let batch = write::Batch::of(transitions)?;
         self.write(|connection| Box::pin(write::commit(connection, batch))).await
-    }
-
-    async fn register(&self, vehicles: &[NewVehicle]) -> anyhow::Result<()> {
-        let newcomers = write::newcomers(vehicles)?;
-        self.write(|connection| Box::pin(write::register(connection, newcomers))).await
     }
 
     async fn checkpoint(&self, rows: &[Checkpoint], alive_until: Millis) -> anyhow::Result<()> {

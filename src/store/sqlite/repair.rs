@@ -9,15 +9,16 @@ use crate::store::rows::{FaultyRow, Slice};
 
 pub(super) const FAULTY: &str = "
     WITH slice AS (
-        SELECT customer, vehicle, status, status_since_ms, seq FROM vehicle
+        SELECT customer, vehicle, status, status_since_ms, seq, earlier_seq FROM vehicle
         WHERE (customer, vehicle) > (?1, ?2) ORDER BY customer, vehicle LIMIT ?3)
     SELECT slice.*, coalesce(last.to_status, 'never_seen') AS true_status, last.at_ms AS true_since_ms,
-           coalesce(last.seq, 0) AS true_seq
+           coalesce(last.seq, slice.earlier_seq) AS true_seq
     FROM slice LEFT JOIN transition AS last
       ON last.customer = slice.customer AND last.vehicle = slice.vehicle AND last.seq = (
-          SELECT max(seq) FROM transition WHERE customer = slice.customer AND vehicle = slice.vehicle)
+          SELECT max(seq) FROM transition
+          WHERE customer = slice.customer AND vehicle = slice.vehicle AND seq > slice.earlier_seq)
     WHERE (slice.status, slice.status_since_ms, slice.seq)
-          IS NOT (coalesce(last.to_status, 'never_seen'), last.at_ms, coalesce(last.seq, 0))";
+          IS NOT (coalesce(last.to_status, 'never_seen'), last.at_ms, coalesce(last.seq, slice.earlier_seq))";
 
 async fn faulty(connection: &mut SqliteConnection, slice: &Slice) -> anyhow::Result<Vec<FaultyRow>> {
     let rows = sqlx::query_as(FAULTY).bind(slice.customer.clone()).bind(slice.vehicle.clone()).bind(slice.rows);

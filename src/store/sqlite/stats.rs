@@ -69,7 +69,11 @@ const COUNT: &str = concat!(
     rollup_of_transitions!(columns),
     ")
     WITH marked AS (SELECT customer FROM rollup_mark WHERE at_ms = ?1 UNION ALL SELECT ''),
-    moved AS (SELECT customer, at_ms, from_status, to_status FROM transition WHERE at_ms >= ?1 AND at_ms < ?1 + ?2),
+    moved AS (
+        SELECT customer, at_ms, from_status, to_status FROM transition WHERE at_ms >= ?1 AND at_ms < ?1 + ?2
+        UNION ALL
+        SELECT customer, at_ms, status, 'gone' FROM departure WHERE at_ms >= ?1 AND at_ms < ?1 + ?2
+    ),
     twice AS (SELECT * FROM moved UNION ALL SELECT '', at_ms, from_status, to_status FROM moved),
     instant AS (
         SELECT customer, at_ms,
@@ -189,6 +193,9 @@ const SPENT_SINCE: &str = "
             UNION ALL
             SELECT at_ms, from_status, to_status FROM transition
             WHERE ?1 = '' AND at_ms >= ?2 - ?2 % ?4 AND at_ms < ?2
+            UNION ALL
+            SELECT at_ms, status, 'gone' FROM departure
+            WHERE ?1 IN ('', customer) AND at_ms >= ?2 - ?2 % ?4 AND at_ms < ?2
         )
     )";
 

@@ -17,10 +17,11 @@ async fn memory() -> SqliteConnection {
 }
 
 /// The files with statements, and their sources.
-const FILES: [(&[&str], &str); 8] = [
+const FILES: [(&[&str], &str); 9] = [
     (read::STATEMENTS, include_str!("read.rs")),
     (write::STATEMENTS, include_str!("write.rs")),
     (repair::STATEMENTS, include_str!("repair.rs")),
+    (registry::STATEMENTS, include_str!("registry.rs")),
     (stats::STATEMENTS, include_str!("stats.rs")),
     (history::STATEMENTS, include_str!("history.rs")),
     (access::STATEMENTS, include_str!("access.rs")),
@@ -116,7 +117,7 @@ async fn a_file_is_named_as_a_path_or_as_a_url() {
 async fn what_the_registry_knows_is_loaded() {
     let store = Sqlite::open(":memory:").await.unwrap();
     let fill = "
-        INSERT INTO customer VALUES ('acme', 'Acme Ltd', 60000);
+        INSERT INTO customer (customer, name, offline_after_ms) VALUES ('acme', 'Acme Ltd', 60000);
         INSERT INTO vehicle (customer, vehicle, name, registration, vin, tags, offline_after_ms)
         VALUES ('acme', '1', 'Long Tom', 'AB-12', NULL, '[\"reefer\",\"north\"]', 5000),
                ('acme', '2', NULL, NULL, NULL, '[]', NULL);";
@@ -132,7 +133,8 @@ async fn what_the_registry_knows_is_loaded() {
     let mut all = Vec::new();
     store.load_vehicles(&mut |vehicle| all.push(vehicle)).await.unwrap();
     let tags: Box<[Box<str>]> = ["reefer".into(), "north".into()].into();
-    let known = Registered { name: Some("Long Tom".into()), registration: Some("AB-12".into()), vin: None, tags };
+    let known =
+        Registered { name: Some("Long Tom".into()), registration: Some("AB-12".into()), vin: None, tags, revision: 0 };
     assert_eq!((all[0].registered.as_deref(), all[0].offline_after), (Some(&known), Some(5_000)));
     assert_eq!((&all[1].registered, all[1].seq, all[1].since), (&None, 0, None));
     let customer = &store.load_customers().await.unwrap()[0];

@@ -10,7 +10,7 @@ use sqlx::sqlite::SqliteConnection;
 use crate::domain::time::Millis;
 use crate::domain::transition::Transition;
 use crate::store::rows::{fact_row, fold, metrics_row, newest_gauges, newest_heard, newest_position, rank_row, signed};
-use crate::store::{Checkpoint, NewVehicle, ObservationGap, TakenOver};
+use crate::store::{Checkpoint, ObservationGap, TakenOver};
 
 /// Rows a statement. They travel as one JSON parameter: one statement a row costs a hop to SQLite's thread each.
 const CHUNK: usize = 1_000;
@@ -71,7 +71,7 @@ const ADD_CUSTOMERS: &str = "
     INSERT INTO customer (customer) SELECT DISTINCT value ->> 0 FROM json_each(?1) WHERE true
     ON CONFLICT DO NOTHING";
 
-async fn add_customers(connection: &mut SqliteConnection, rows: &str) -> anyhow::Result<()> {
+pub(super) async fn add_customers(connection: &mut SqliteConnection, rows: &str) -> anyhow::Result<()> {
     sqlx::query(ADD_CUSTOMERS).bind(rows).execute(connection).await?;
     Ok(())
 }
@@ -82,7 +82,9 @@ const MOVE_VEHICLES: &str = concat!(
                          lat, lon, position_at_ms, speed_kmh, heading_deg)
     SELECT value ->> 0, value ->> 1, value ->> '$[2][0]', value ->> '$[2][1]', value ->> '$[2][2]', value ->> '$[2][3]',
            value ->> '$[3][0]', value ->> '$[3][1]', value ->> '$[3][2]', value ->> '$[3][3]', value ->> '$[3][4]'
-    FROM json_each(?1) WHERE true
+    FROM json_each(?1) WHERE NOT EXISTS (
+        SELECT 1 FROM departed
+        WHERE customer = value ->> 0 AND vehicle = value ->> 1 AND seq >= value ->> '$[2][2]')
     ON CONFLICT (customer, vehicle) DO UPDATE SET
         status = excluded.status,
         status_since_ms = excluded.status_since_ms,
@@ -104,37 +106,13 @@ const ADD_TRANSITIONS: &str = "
     INSERT INTO transition (customer, vehicle, seq, at_ms, decided_at_ms, from_status, to_status, cause, evidence)
     SELECT value ->> 0, value ->> 1, value ->> 2, value ->> '$[3][0]', value ->> '$[3][1]',
            value ->> '$[4][0]', value ->> '$[4][1]', value ->> '$[4][2]', value -> 5
-    FROM json_each(?1) WHERE true
+    FROM json_each(?1) WHERE NOT EXISTS (
+        SELECT 1 FROM departed
+        WHERE customer = value ->> 0 AND vehicle = value ->> 1 AND seq >= value ->> 2 AND purged)
     ON CONFLICT DO NOTHING";
 
 async fn add_transitions(connection: &mut SqliteConnection, rows: &str) -> anyhow::Result<()> {
     sqlx::query(ADD_TRANSITIONS).bind(rows).execute(connection).await?;
-    Ok(())
-}
-
-/// New vehicles as their statement takes them: chunks of JSON arrays.
-pub fn newcomers(vehicles: &[NewVehicle]) -> anyhow::Result<Vec<String>> {
-    chunks(vehicles.iter().map(|vehicle| {
-        let names = vehicle.registered.as_deref();
-        let tags = serde_json::to_string(names.map_or(&[][..], |names| &names.tags))?;
-        let texts = names.map(|names| (&names.name, &names.registration, &names.vin));
-        Ok((&*vehicle.key.customer, &*vehicle.key.vehicle, texts, tags, vehicle.offline_after))
-    }))
-}
-
-const REGISTER: &str = "
-    INSERT INTO vehicle (customer, vehicle, name, registration, vin, tags, offline_after_ms)
-    SELECT value ->> 0, value ->> 1, value ->> '$[2][0]', value ->> '$[2][1]', value ->> '$[2][2]', value ->> 3,
-           value ->> 4
-    FROM json_each(?1) WHERE true
-    ON CONFLICT DO NOTHING";
-
-/// Registers vehicles that are not stored yet.
-pub async fn register(connection: &mut SqliteConnection, newcomers: Vec<String>) -> anyhow::Result<()> {
-    for rows in &newcomers {
-        add_customers(connection, rows).await?;
-        sqlx::query(REGISTER).bind(rows).execute(&mut *connection).await?;
-    }
     Ok(())
 }
 
@@ -245,7 +223,6 @@ pub const STATEMENTS: &[&str] = &[
     MOVE_VEHICLES,
     ADD_TRANSITIONS,
     MARK,
-    REGISTER,
     HEARD,
     LISTENED,
     RECORD_GAP,

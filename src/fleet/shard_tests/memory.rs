@@ -1,0 +1,226 @@
+//! A store in memory that can be made to fail, for the tests of the actors together.
+//! Fed by the fleet under test; holds transitions, and forgets everything else.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use async_trait::async_trait;
+use parking_lot::Mutex;
+
+use crate::domain::access::{KeyId, SessionId};
+use crate::domain::ids::VehicleKey;
+use crate::domain::registration::CustomerEdits;
+use crate::domain::statistics::Levels;
+use crate::domain::time::Millis;
+use crate::domain::transition::Transition;
+use crate::store::access::{AccessStore, StoredKey};
+use crate::store::audit::{AuditEntry, AuditStore};
+use crate::store::history::{HistoryStore, Name, Past};
+use crate::store::logins::{LoginStore, StoredSession, StoredUser};
+use crate::store::mosquitto::MosquittoStore;
+use crate::store::registry::{
+    Amended, Condition, Departure, Each, Outcome, Parts, RegistryStore, Transfer, decide_customer,
+};
+use crate::store::stats::{Beats, RollupQuery, Rollups, StatsStore};
+use crate::store::{Checkpoint, ObservationGap, Repair, Store, StoredCustomer, StoredVehicle, TransitionQuery};
+
+/// What it starts with, and what was stored since.
+#[derive(Default)]
+pub struct Memory {
+    pub broken: AtomicBool,
+    pub alive_until: Option<Millis>,
+    pub vehicles: Vec<StoredVehicle>,
+    pub gaps: Vec<ObservationGap>,
+    pub transitions: Mutex<Vec<Transition>>,
+}
+
+impl Memory {
+    fn answer(&self) -> anyhow::Result<()> {
+        anyhow::ensure!(!self.broken.load(Ordering::Relaxed), "broken on purpose");
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Store for Memory {
+    fn kind(&self) -> &'static str {
+        "memory"
+    }
+    async fn identity(&self) -> anyhow::Result<String> {
+        Ok("memory".into())
+    }
+    async fn take_over(&self) -> anyhow::Result<()> {
+        Ok(())
+    }
+    async fn load_customers(&self) -> anyhow::Result<Vec<StoredCustomer>> {
+        Ok(Vec::new())
+    }
+    async fn load_vehicles(&self, each: &mut (dyn FnMut(StoredVehicle) + Send)) -> anyhow::Result<()> {
+        self.vehicles.iter().cloned().for_each(each);
+        Ok(())
+    }
+    async fn alive_until(&self) -> anyhow::Result<Option<Millis>> {
+        Ok(self.alive_until)
+    }
+    async fn commit(&self, transitions: &[Transition]) -> anyhow::Result<()> {
+        self.answer()?;
+        self.transitions.lock().extend_from_slice(transitions);
+        Ok(())
+    }
+    async fn checkpoint(&self, _: &[Checkpoint], _: Millis) -> anyhow::Result<()> {
+        self.answer()
+    }
+    async fn heard(&self, _: &[Checkpoint]) -> anyhow::Result<()> {
+        self.answer()
+    }
+    async fn repair(&self, _: Option<&VehicleKey>, _: u32) -> anyhow::Result<Repair> {
+        Ok(Repair::default())
+    }
+    async fn record_gap(&self, _: &ObservationGap) -> anyhow::Result<()> {
+        self.answer()
+    }
+    async fn close_open_gaps(&self, _: Millis) -> anyhow::Result<()> {
+        self.answer()
+    }
+    async fn gaps(&self, _: Millis, _: Millis) -> anyhow::Result<Vec<ObservationGap>> {
+        Ok(self.gaps.clone())
+    }
+    async fn transitions(&self, _: &TransitionQuery) -> anyhow::Result<Vec<Transition>> {
+        Ok(self.transitions.lock().clone())
+    }
+    async fn ping(&self) -> anyhow::Result<()> {
+        self.answer()
+    }
+    async fn close(&self) {}
+}
+
+#[async_trait]
+impl RegistryStore for Memory {
+    async fn amend(&self, _: Parts, _: Each, _: bool) -> anyhow::Result<()> {
+        self.answer()
+    }
+    async fn remove(&self, departures: &[Departure]) -> anyhow::Result<Vec<bool>> {
+        self.answer()?;
+        Ok(vec![true; departures.len()])
+    }
+    async fn transfer(&self, _: &Departure, _: &Arc<VehicleKey>) -> anyhow::Result<Option<Amended>> {
+        Ok(None)
+    }
+    async fn transfers(&self, _: &VehicleKey) -> anyhow::Result<Vec<Transfer>> {
+        Ok(Vec::new())
+    }
+    async fn load_departed(&self) -> anyhow::Result<Vec<(VehicleKey, u64)>> {
+        Ok(Vec::new())
+    }
+    async fn forget_purged(&self) -> anyhow::Result<()> {
+        self.answer()
+    }
+    async fn amend_customer(
+        &self,
+        customer: &str,
+        edits: &CustomerEdits,
+        condition: Condition,
+    ) -> anyhow::Result<(Outcome, StoredCustomer)> {
+        self.answer()?;
+        Ok(decide_customer(None, customer, edits, condition))
+    }
+    async fn remove_customer(&self, _: &str) -> anyhow::Result<bool> {
+        self.answer()?;
+        Ok(true)
+    }
+}
+
+#[async_trait]
+impl HistoryStore for Memory {
+    async fn stood(&self, vehicles: &[Name], _: Millis) -> anyhow::Result<Vec<Past>> {
+        Ok(vec![Past::default(); vehicles.len()])
+    }
+}
+
+#[async_trait]
+impl StatsStore for Memory {
+    async fn add_beats(&self, _: i64, _: &[Beats]) -> anyhow::Result<()> {
+        self.answer()
+    }
+    async fn roll_up(&self, _: u32) -> anyhow::Result<bool> {
+        self.answer().map(|()| false)
+    }
+    async fn rollups(&self, _: &RollupQuery) -> anyhow::Result<Rollups> {
+        Ok(Rollups::default())
+    }
+    async fn spent(&self, _: Option<&str>, instants: &[Millis]) -> anyhow::Result<Vec<Levels>> {
+        Ok(vec![Levels::default(); instants.len()])
+    }
+}
+
+/// The fleet asks for neither keys nor audit.
+#[async_trait]
+impl AccessStore for Memory {
+    async fn access_revision(&self) -> anyhow::Result<i64> {
+        self.answer().map(|()| 0)
+    }
+    async fn load_keys(&self) -> anyhow::Result<Vec<StoredKey>> {
+        self.answer().map(|()| Vec::new())
+    }
+    async fn add_key(&self, _: &StoredKey) -> anyhow::Result<bool> {
+        self.answer().map(|()| false)
+    }
+    async fn revoke_key(&self, _: KeyId, _: Millis) -> anyhow::Result<bool> {
+        self.answer().map(|()| false)
+    }
+    async fn note_key_uses(&self, _: &[(KeyId, Millis)]) -> anyhow::Result<()> {
+        self.answer()
+    }
+}
+
+#[async_trait]
+impl MosquittoStore for Memory {
+    async fn keep_mosquitto_hash(&self, _: KeyId, _: &str) -> anyhow::Result<()> {
+        self.answer()
+    }
+    async fn mosquitto_hashes(&self) -> anyhow::Result<BTreeMap<KeyId, String>> {
+        self.answer().map(|()| BTreeMap::new())
+    }
+}
+
+#[async_trait]
+impl AuditStore for Memory {
+    async fn record(&self, _: &AuditEntry) -> anyhow::Result<()> {
+        self.answer()
+    }
+    async fn audit(&self, _: Option<&str>, _: Option<i64>, _: u32) -> anyhow::Result<Vec<(i64, AuditEntry)>> {
+        self.answer().map(|()| Vec::new())
+    }
+    async fn prune_audit(&self, _: Millis, _: u64) -> anyhow::Result<()> {
+        self.answer()
+    }
+}
+
+#[async_trait]
+impl LoginStore for Memory {
+    async fn login_revision(&self) -> anyhow::Result<i64> {
+        self.answer().map(|()| 0)
+    }
+    async fn load_users(&self) -> anyhow::Result<Vec<StoredUser>> {
+        self.answer().map(|()| Vec::new())
+    }
+    async fn load_sessions(&self) -> anyhow::Result<Vec<StoredSession>> {
+        self.answer().map(|()| Vec::new())
+    }
+    async fn add_user(&self, _: &StoredUser) -> anyhow::Result<bool> {
+        self.answer().map(|()| false)
+    }
+    async fn change_user(&self, _: &StoredUser) -> anyhow::Result<bool> {
+        self.answer().map(|()| false)
+    }
+    async fn add_session(&self, _: &StoredSession, _: &[SessionId]) -> anyhow::Result<()> {
+        self.answer()
+    }
+    async fn end_sessions(&self, _: &[SessionId]) -> anyhow::Result<()> {
+        self.answer()
+    }
+    async fn note_session_uses(&self, _: &[(SessionId, Millis)]) -> anyhow::Result<()> {
+        self.answer()
+    }
+}
