@@ -1,6 +1,6 @@
 /**
- * Signing in: the header says who is there, and a session that ends elsewhere leaves the fleet in sight with the way
- * back in, to the very address.
+ * Signing in and out: whoever is not known is led to the page for it and comes back to the very address, the header
+ * says who is there, and a session that ends elsewhere leaves the fleet in sight with the way back in.
  */
 import assert from "node:assert/strict";
 import { mkdtempSync, rmSync } from "node:fs";
@@ -38,6 +38,25 @@ describe("sign-in", { skip: skip_reason() }, () => {
     await page.getByLabel("Password", { exact: true }).fill(password);
     await page.getByRole("button", { name: "Sign in" }).click();
   }
+
+  test("a stranger is led to the sign-in and comes back to the address asked for", async () => {
+    const { page, errors } = await open_page(browser, service.url + ADDRESS);
+    await page.waitForURL(`${service.url}/login?next=*`);
+    await sign_in(page, "not this one");
+    await page.getByRole("alert").filter({ hasText: "the user name or the password is wrong" }).waitFor();
+    assert.equal(await page.evaluate(() => document.activeElement.id), "password");
+    await sign_in(page);
+    await row_of(page, "TRK-1").waitFor();
+    assert.equal(page.url(), service.url + ADDRESS);
+    await page.getByText("acme/jo", { exact: true }).waitFor();
+    assert.equal(await row_of(page, "VAN-1").count(), 0);
+    assert.equal(await page.evaluate(() => document.cookie), "", "no script can read the cookie");
+    await page.getByRole("button", { name: "Sign out" }).click();
+    await page.waitForURL(`${service.url}/login?next=*`);
+    await page.goto(service.url + ADDRESS);
+    await page.waitForURL(`${service.url}/login?next=*`);
+    assert.deepEqual(errors, []);
+  });
 
   test("a key signs in too, and sees what it may", async () => {
     const { page } = await open_page(browser, `${service.url}/login`);

@@ -46,7 +46,9 @@ async function submit(event) {
 }
 
 form.addEventListener("submit", submit);
-form.addEventListener("change", () => {
+form.addEventListener("change", (event) => {
+  // Not for the fields: theirs comes between press and click of the button, which would move away as the text goes.
+  if (/** @type {HTMLInputElement} */ (event.target).name !== "with") return;
   with_key();
   say("");
 });
