@@ -35,9 +35,9 @@ use crate::settings::Mqtt;
 /// milliseconds a commit takes at 50,000 a second.
 const RECEIVE_MAXIMUM: u16 = 1_000;
 /// Messages we can have unacknowledged. Mosquitto 2.0 sends more than the receive maximum under load, and the whole
-/// queue at once after a reconnect when its `max_inflight_messages` is 0, with packet ids that it uses again before they
-/// are acknowledged. Acknowledgements leave in the order of arrival, which is the order it takes them in, so even then
-/// each finds its message. About 150 MB at the bound.
+/// queue at once after a reconnect when its `max_inflight_messages` is 0, with packet ids that it uses again before
+/// they are acknowledged. Acknowledgements leave in the order of arrival, which is the order it takes them in, so even
+/// then each finds its message. About 150 MB at the bound.
 const UNACKNOWLEDGED_MAX: usize = 4 * u16::MAX as usize;
 /// Bytes of payload we can have unacknowledged: all packet ids with 4 KiB each.
 const UNACKNOWLEDGED_BYTES_MAX: usize = 256 * 1024 * 1024;

@@ -27,7 +27,10 @@ use crate::domain::sleep::Announced;
 use crate::domain::time::Millis;
 use crate::domain::transition::{Status, Transition};
 
+use access::AccessStore;
+use audit::AuditStore;
 pub use history::HistoryStore;
+use logins::LoginStore;
 pub use registry::RegistryStore;
 pub use rows::GAPS_MAX;
 pub use stats::StatsStore;
@@ -171,7 +174,7 @@ pub struct TakenOver;
 /// that lives as long as it and is never blocked. Errors say what failed; a write that failed may simply be repeated.
 #[async_trait]
 pub trait Store:
-    access::AccessStore + audit::AuditStore + logins::LoginStore + RegistryStore + StatsStore + HistoryStore + Send + Sync
+    AccessStore + AuditStore + LoginStore + RegistryStore + StatsStore + HistoryStore + Send + Sync
 {
     /// `sqlite` or `postgres`.
     fn kind(&self) -> &'static str;
