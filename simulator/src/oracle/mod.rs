@@ -196,7 +196,7 @@ impl Run {
         let gaps = self.reader.gaps().await?;
         let at = |time| unstep(epoch_ms(time), run_ms, &steps_ms);
         let gaps = gaps.iter().map(|gap| (at(gap.from), gap.to.map_or(cut_ms, at), gap.scope.as_str()));
-        let forgotten_ms = (scenario.checkpoint.as_millis() as u64).saturating_sub(rules.offline_after_ms);
+        let forgotten_ms = scenario.checkpoint.as_millis() as u64;
         let excuses =
             excuses(&incidents, gaps.collect(), &stalls, (self.begun_ms, cut_ms, after_ms), forgotten_ms, &mut tallies);
         let court = Court {

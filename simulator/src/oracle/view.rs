@@ -40,8 +40,9 @@ pub struct View {
     at: Option<(String, u64)>,
     epoch: String,
     next: HashMap<u32, Next>,
-    /// Whose transitions were told under the present version.
-    fresh: HashSet<u32>,
+    /// Whose transitions were told under the present version, and under the one before it: a transition may come before
+    /// the delta it belongs to.
+    fresh: [HashSet<u32>; 2],
     /// A gap was announced on this connection: numbers may be missing.
     excused: bool,
     pub told: HashMap<u32, Vec<Seen>>,
@@ -67,7 +68,7 @@ impl View {
             at: None,
             epoch: String::new(),
             next: HashMap::new(),
-            fresh: HashSet::new(),
+            fresh: Default::default(),
             excused: false,
             told: HashMap::new(),
             strangers: HashSet::new(),
@@ -84,7 +85,7 @@ impl View {
     pub fn connected(&mut self, epoch: String) -> Option<(String, u64)> {
         self.connections += 1;
         self.epoch = epoch;
-        for vehicle in self.fresh.drain() {
+        for vehicle in self.fresh.iter_mut().flat_map(HashSet::drain) {
             if let Some(Next::Exactly(next)) = self.next.get(&vehicle).copied() {
                 self.next.insert(vehicle, Next::OrAgain(next));
             }
@@ -133,7 +134,8 @@ impl View {
         }
         if let Some(at) = &mut self.at {
             if at.1 != version {
-                self.fresh.clear();
+                self.fresh.swap(0, 1);
+                self.fresh[0].clear();
             }
             *at = (self.epoch.clone(), version);
         }
@@ -165,7 +167,7 @@ impl View {
             });
         }
         self.next.insert(vehicle, Next::Exactly(seen.seq + 1));
-        self.fresh.insert(vehicle);
+        self.fresh[0].insert(vehicle);
         self.told.entry(vehicle).or_default().push(seen);
     }
 
@@ -283,7 +285,9 @@ mod tests {
             told(&mut view, seq);
         }
         assert_eq!((view.doubles, view.missing), (0, 0));
-        view.delta(8, vec![row(6)], Vec::new(), 0);
+        for version in [8, 9] {
+            view.delta(version, vec![row(6)], Vec::new(), 0);
+        }
         view.connected("e".to_owned());
         told(&mut view, 6);
         assert_eq!((view.doubles, view.told[&0].len()), (1, 2));
