@@ -81,6 +81,7 @@ pub struct Running {
     last_seen: Option<LastSeen>,
     access: Arc<Access>,
     logins: Arc<Logins>,
+    followers: access::Followers,
     rollups: Rollups,
     /// Ours until the process has nothing more to write.
     _local: Option<Local>,
@@ -107,7 +108,7 @@ pub async fn start(settings: &Settings) -> anyhow::Result<Running> {
         Some(local) => Some(open_spool(local, &*store, identity, settings).await?),
         None => None,
     };
-    let (access, logins) = access::start(&settings.auth, folder, &store, clock).await?;
+    let (access, logins, followers) = access::start(&settings.auth, folder, &store, clock).await?;
 
     let registry = Arc::new(Registry::new(shards(settings), admission(settings), clock));
     let warnings = Arc::<Warnings>::default();
@@ -218,6 +219,7 @@ pub async fn start(settings: &Settings) -> anyhow::Result<Running> {
         last_seen,
         access,
         logins,
+        followers,
         rollups,
         _local: local,
     })
@@ -276,6 +278,7 @@ impl Running {
         if let Err(error) = self.access.note_uses().await {
             tracing::warn!("when keys were last used could not be written: {error:#}");
         }
+        self.followers.iter().for_each(|follower| follower.abort());
         if let Err(error) = self.logins.note_uses().await {
             tracing::warn!("when sessions were last used could not be written: {error:#}");
         }
