@@ -1,6 +1,7 @@
 //! The canary: a vehicle that does not exist, whose heartbeats go the whole way, from a client of its own through the
 //! real broker to the door, the board and the dashboards, so that we know that we hear instead of hoping it (R31).
 //! Fed by its line (line.rs), by the door and the intakes; judged by judge.rs, which tells when the intake is blind.
+//! With an external broker each one that is back raises the proof (fleet/proof.rs) that verdicts wait for.
 //!
 //! Rules. Late is the oldest beat that has not come back; one that is overtaken is settled, since the broker keeps the
 //! order. A beat that is due counts from then on, also when it cannot be sent: where our own client cannot come in,

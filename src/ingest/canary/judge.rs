@@ -1,8 +1,9 @@
 //! Looks at the canary's beats ten times a second, sends the next one when it is due, and says when the intake is
 //! blind: when the oldest beat that is not back at the door, or not on the board since it came there, is older than
-//! half the shortest timeout. A vehicle that speaks at least twice within its timeout is then never called offline for
-//! our deafness: its deadline is still to come when we notice. Fed by the canary, the lanes, the board and the hub;
-//! tells the supervisor, by way of the closure it is given.
+//! half the shortest timeout. At the embedded broker a vehicle that speaks at least twice within its timeout is then
+//! never called offline for our deafness: its deadline is still to come when we notice. At an external one verdicts
+//! wait for the canary anyway, and the judge sends one when a verdict begins to wait. Fed by the canary, the lanes, the
+//! board and the hub; tells the supervisor, by way of the closure it is given.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
