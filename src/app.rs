@@ -31,6 +31,7 @@ use crate::api::{self, Service, porter::Porter, rate::Rate, visitors::Visitors};
 use crate::clock::Clock;
 use crate::domain::limit::Limit;
 use crate::fleet::customers::Customers;
+use crate::fleet::heartbeat_log::HeartbeatLog;
 use crate::fleet::last_seen::LastSeen;
 use crate::fleet::outbox::FleetCounters;
 use crate::fleet::persister::Persister;
@@ -46,7 +47,7 @@ use crate::ingest::publisher::Publisher;
 use crate::ingest::subscriber::{Link, Subscriber};
 use crate::live::feed::Feed;
 use crate::live::hub::{CloseAll, Hub};
-use crate::settings::Settings;
+use crate::settings::{HeartbeatsKept, Settings};
 use crate::store::last_seen::{self, Seen, SeenFile};
 use crate::store::local::{self, Local};
 use crate::store::spool::{self, Limits, Spool};
@@ -83,6 +84,7 @@ pub struct Running {
     logins: Arc<Logins>,
     followers: access::Followers,
     rollups: Rollups,
+    heartbeat_log: Option<HeartbeatLog>,
     /// Ours until the process has nothing more to write.
     _local: Option<Local>,
 }
@@ -128,6 +130,7 @@ pub async fn start(settings: &Settings) -> anyhow::Result<Running> {
     );
     let counters = Arc::<FleetCounters>::default();
     let customers = Arc::<Customers>::default();
+    let heartbeat_log = start_heartbeat_log(settings, &store, &persister);
     let plan = Plan {
         store: Arc::clone(&store),
         registry: Arc::clone(&registry),
@@ -140,6 +143,7 @@ pub async fn start(settings: &Settings) -> anyhow::Result<Running> {
         seen: seen_file.as_ref().and_then(read_seen),
         warnings: Arc::clone(&warnings),
         customers: Arc::clone(&customers),
+        log: heartbeat_log.as_ref().map(HeartbeatLog::hand),
     };
     let (supervisor, desk) =
         Supervisor::start_fleet(plan).await.context("cannot bring the fleet to life from the store")?;
@@ -177,6 +181,7 @@ pub async fn start(settings: &Settings) -> anyhow::Result<Running> {
         registry,
         store: Arc::clone(&store),
         counted: rollups.counted(),
+        heartbeat_log: heartbeat_log.as_ref().map(HeartbeatLog::counts),
         streams: api::stats_stream::Streams::new(settings.history.streams_max),
         health: persister.health(),
         counters,
@@ -221,6 +226,7 @@ pub async fn start(settings: &Settings) -> anyhow::Result<Running> {
         logins,
         followers,
         rollups,
+        heartbeat_log,
         _local: local,
     })
 }
@@ -283,6 +289,9 @@ impl Running {
             tracing::warn!("when sessions were last used could not be written: {error:#}");
         }
         self.rollups.stop().await;
+        if let Some(log) = self.heartbeat_log.take() {
+            log.stop().await;
+        }
         self.persister.stop().await;
         self.publisher.stop().await;
         let _ = self.hub.send(CloseAll("the service is stopping")).await;
@@ -342,6 +351,15 @@ pub fn signal() -> impl Future<Output = ()> {
             None => std::future::pending().await,
         }
     }
+}
+
+fn start_heartbeat_log(settings: &Settings, store: &Arc<dyn Store>, persister: &Persister) -> Option<HeartbeatLog> {
+    let sampled = match settings.history.heartbeats {
+        HeartbeatsKept::Off => return None,
+        HeartbeatsKept::Sampled => true,
+        HeartbeatsKept::All => false,
+    };
+    Some(HeartbeatLog::start(Arc::clone(store), persister.health(), sampled, None))
 }
 
 /// What an earlier run left in the spool is brought to the store, before the fleet is read from there.

@@ -17,7 +17,7 @@ use crate::domain::heartbeat::Format;
 use crate::domain::policy::Rules;
 
 pub use doors::{Http, Network, Origin, Tls};
-pub use history::History;
+pub use history::{HeartbeatsKept, History};
 pub use map::Map;
 use values::one_of;
 pub use values::{Secret, Span};

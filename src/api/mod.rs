@@ -53,6 +53,7 @@ use crate::domain::access::Scope::{Admin, Ingest, Manage, Read};
 use crate::domain::policy::Rules;
 use crate::fleet::customers::Customers;
 use crate::fleet::desk::Desk;
+use crate::fleet::heartbeat_log::Counts;
 use crate::fleet::outbox::FleetCounters;
 use crate::fleet::persister::StoreHealth;
 use crate::fleet::registry::Registry;
@@ -89,6 +90,8 @@ pub struct Service {
     pub store: Arc<dyn Store>,
     /// How far the statistics are.
     pub counted: Arc<Counted>,
+    /// How the heartbeat log is doing, where heartbeats are kept.
+    pub heartbeat_log: Option<Arc<Counts>>,
     /// Who listens to them.
     pub streams: stats_stream::Streams,
     /// How the store is doing.

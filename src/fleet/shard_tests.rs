@@ -64,6 +64,7 @@ async fn fleet_with(store: Memory, offline_after: Millis, limit: Limit) -> Fleet
         seen: None,
         warnings: Arc::clone(&warnings),
         customers: Arc::default(),
+        log: None,
     };
     let (supervisor, desk) = Supervisor::start_fleet(plan).await.expect("starts");
     Fleet { desk, registry, feed, store, counters, warnings, supervisor, persister, clock }

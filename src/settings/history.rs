@@ -1,9 +1,9 @@
 //! Settings of the past: what is kept beside transitions, and how often.
 //! Part of settings.rs; read by app.rs.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
-use super::Span;
+use super::{Span, one_of};
 use crate::domain::time::Millis;
 
 /// Longest pause between two counts: buckets of a minute are told within one.
@@ -17,11 +17,31 @@ pub struct History {
     pub rollup_interval: Span,
     /// Most streams of statistics at once.
     pub streams_max: usize,
+    /// Which heartbeats are kept.
+    pub heartbeats: HeartbeatsKept,
+}
+
+/// Which heartbeats are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HeartbeatsKept {
+    /// None.
+    Off,
+    /// At most one a minute a vehicle, and only on movement or change.
+    Sampled,
+    /// Every one.
+    All,
+}
+
+impl<'de> Deserialize<'de> for HeartbeatsKept {
+    fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+        one_of(input, &[("off", Self::Off), ("sampled", Self::Sampled), ("all", Self::All)])
+    }
 }
 
 impl Default for History {
     fn default() -> Self {
-        Self { rollup_interval: Span(5_000), streams_max: 2_000 }
+        Self { rollup_interval: Span(5_000), streams_max: 2_000, heartbeats: HeartbeatsKept::Off }
     }
 }
 

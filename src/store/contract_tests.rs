@@ -3,6 +3,7 @@
 
 mod access;
 mod gaps;
+mod heartbeats;
 mod histories;
 mod logins;
 mod mosquitto;
@@ -160,6 +161,8 @@ on_every_store! {
     logins: a_user_is_kept_whole_and_a_login_once, a_change_of_a_user_ends_its_sessions_and_no_other,
         a_session_begins_once_makes_room_and_ends;
     repairs: a_row_that_was_changed_by_hand_is_mended, every_slice_is_looked_at;
+    heartbeats: a_heartbeat_is_read_back_whole, heartbeats_that_come_twice_count_once_and_equal_ones_do_not,
+        pages_of_heartbeats_are_complete_in_either_order, heartbeats_go_with_a_purged_history_and_stay_otherwise;
     past: vehicles_stood_as_their_last_transition_before_says;
     stats: who_left_is_in_no_level_and_a_purged_history_is_uncounted,
         what_was_spent_before_any_instant_is_exact, rollups_are_a_function_of_the_stored_transitions,

@@ -3,6 +3,7 @@
 
 pub mod access;
 pub mod audit;
+pub mod heartbeats;
 pub mod history;
 pub mod last_seen;
 pub mod local;
@@ -29,6 +30,7 @@ use crate::domain::transition::{Status, Transition};
 
 use access::AccessStore;
 use audit::AuditStore;
+pub use heartbeats::HeartbeatStore;
 pub use history::HistoryStore;
 use logins::LoginStore;
 pub use registry::RegistryStore;
@@ -174,7 +176,7 @@ pub struct TakenOver;
 /// that lives as long as it and is never blocked. Errors say what failed; a write that failed may simply be repeated.
 #[async_trait]
 pub trait Store:
-    AccessStore + AuditStore + LoginStore + RegistryStore + StatsStore + HistoryStore + Send + Sync
+    AccessStore + AuditStore + LoginStore + RegistryStore + StatsStore + HistoryStore + HeartbeatStore + Send + Sync
 {
     /// `sqlite` or `postgres`.
     fn kind(&self) -> &'static str;

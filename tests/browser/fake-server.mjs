@@ -27,6 +27,7 @@ export class FakeServer {
     this.version = 1;
     this.vehicles = new Map();
     this.transitions = new Map();
+    this.told = []; // transitions as they were sent, each with the version before it
     this.next_slot = 0;
     this.joined = new Set();
     this.changed = new Set();
@@ -109,7 +110,9 @@ export class FakeServer {
     const transition = { seq: known.seq, from, to, at: time(at), decided_at: time(Date.now()), cause, evidence: { last_seen: last_seen ?? null } };
     this.transitions.get(`${customer}/${vehicle}`).unshift(transition);
     this.changed.add(known);
-    this.send_bytes("transitions", [{ slot: known.slot, ...transition }]);
+    const told = { slot: known.slot, ...transition };
+    this.told.push([told, this.version]);
+    this.send_bytes("transitions", [told]);
   }
 
   // --- the live socket
@@ -190,6 +193,8 @@ export class FakeServer {
     const changed = since.filter((known) => !joined.includes(known));
     const removed = this.removed_at.filter(([, at]) => at > version).map(([known]) => known);
     this.#send_delta(version, { joined, changed, removed }, [socket]);
+    const untold = this.told.filter(([, at]) => at >= version).map(([told]) => told);
+    if (untold.length > 0) this.send_bytes("transitions", untold, {}, [socket]);
   }
 
   #snapshot() {
@@ -216,11 +221,11 @@ export class FakeServer {
     if (pathname === "/api/v1/live") return json(400, { title: "No handshake", status: 400 });
     if (pathname === "/api/v1/live/snapshot" && this.delay_ms) await new Promise((done) => setTimeout(done, this.delay_ms));
     if (pathname === "/api/v1/live/snapshot") return response.writeHead(200, { "content-type": "application/octet-stream" }).end(this.#snapshot());
-    if (this.refuse_rest) return json(503, { title: "Store unavailable", status: 503, detail: "the store does not answer" });
     if (pathname === "/api/v1/status") {
       const well = { version: this.service, started_at: time(Date.now() - 3_600_000), listening: true, dashboards: 1 };
       return json(200, { ...well, store: this.store, canary: { state: "well", board: { lag_ms: 93 } } });
     }
+    if (this.refuse_rest) return json(503, { title: "Store unavailable", status: 503, detail: "the store does not answer" });
     if (pathname === "/api/v1/transitions") {
       const of_vehicle = ([key, list]) => list.map((each) => ({ customer: key.split("/")[0], vehicle: key.slice(key.indexOf("/") + 1), ...each }));
       const customer = searchParams.get("customer");

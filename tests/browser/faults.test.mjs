@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { after, before, beforeEach, afterEach, describe, test } from "node:test";
 import { encode } from "../web/wire.mjs";
 import { FakeServer } from "./fake-server.mjs";
-import { chip, open_page, row_of, skip_reason, start_browser, until } from "./harness.mjs";
+import { chip, open_on, row_of, skip_reason, start_browser, until } from "./harness.mjs";
 
 describe("faults", { skip: skip_reason({ needs_binary: false }) }, () => {
   let browser, fake;
@@ -19,9 +19,7 @@ describe("faults", { skip: skip_reason({ needs_binary: false }) }, () => {
   });
 
   async function open(path = "/", options = {}) {
-    const { page } = await open_page(browser, fake.url + path, options);
-    await page.locator("#grid[aria-busy=false]").waitFor();
-    return page;
+    return (await open_on(fake, browser, path, options)).page;
   }
 
   test("blindness: said in grey, no vehicle is called offline, and it ends", async () => {

@@ -1,5 +1,5 @@
 //! A store in memory that can be made to fail, for the tests of the actors together.
-//! Fed by the fleet under test; holds transitions, and forgets everything else.
+//! Fed by the fleet under test; holds transitions and kept heartbeats, and forgets everything else.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,12 +10,14 @@ use parking_lot::Mutex;
 
 use crate::domain::access::{KeyId, SessionId};
 use crate::domain::ids::VehicleKey;
+use crate::domain::logged::Logged;
 use crate::domain::registration::CustomerEdits;
 use crate::domain::statistics::Levels;
 use crate::domain::time::Millis;
 use crate::domain::transition::Transition;
 use crate::store::access::{AccessStore, StoredKey};
 use crate::store::audit::{AuditEntry, AuditStore};
+use crate::store::heartbeats::{HeartbeatQuery, HeartbeatStore, HeartbeatSweep, Kept};
 use crate::store::history::{HistoryStore, Name, Past};
 use crate::store::logins::{LoginStore, StoredSession, StoredUser};
 use crate::store::mosquitto::MosquittoStore;
@@ -33,6 +35,7 @@ pub struct Memory {
     pub vehicles: Vec<StoredVehicle>,
     pub gaps: Vec<ObservationGap>,
     pub transitions: Mutex<Vec<Transition>>,
+    pub heartbeats: Mutex<Vec<Kept>>,
 }
 
 impl Memory {
@@ -135,6 +138,22 @@ impl RegistryStore for Memory {
 impl HistoryStore for Memory {
     async fn stood(&self, vehicles: &[Name], _: Millis) -> anyhow::Result<Vec<Past>> {
         Ok(vec![Past::default(); vehicles.len()])
+    }
+}
+
+#[async_trait]
+impl HeartbeatStore for Memory {
+    async fn log_heartbeats(&self, number: i64, beats: &[Logged]) -> anyhow::Result<()> {
+        self.answer()?;
+        let mut log = self.heartbeats.lock();
+        log.extend((number..).zip(beats.iter().cloned()).map(|(id, beat)| Kept { id, beat }));
+        Ok(())
+    }
+    async fn heartbeats(&self, _: &HeartbeatQuery) -> anyhow::Result<Vec<Kept>> {
+        Ok(self.heartbeats.lock().clone())
+    }
+    async fn heartbeats_in_order(&self, _: &HeartbeatSweep) -> anyhow::Result<Vec<Kept>> {
+        Ok(self.heartbeats.lock().clone())
     }
 }
 

@@ -10,13 +10,14 @@ use super::*;
 use crate::store::contract_tests::{Database, samples, sql};
 
 /// The files with statements, and their sources.
-const FILES: [(&[&str], &str); 9] = [
+const FILES: [(&[&str], &str); 10] = [
     (read::STATEMENTS, include_str!("read.rs")),
     (write::STATEMENTS, include_str!("write.rs")),
     (repair::STATEMENTS, include_str!("repair.rs")),
     (registry::STATEMENTS, include_str!("registry.rs")),
     (stats::STATEMENTS, include_str!("stats.rs")),
     (history::STATEMENTS, include_str!("history.rs")),
+    (heartbeats::STATEMENTS, include_str!("heartbeats.rs")),
     (access::STATEMENTS, include_str!("access.rs")),
     (mosquitto::STATEMENTS, include_str!("mosquitto.rs")),
     (logins::STATEMENTS, include_str!("logins.rs")),
@@ -50,7 +51,10 @@ async fn lists_are_read_from_their_index_without_sorting() {
         INSERT INTO transition SELECT 'c' || n % 20, 'v' || n / 20 % 2, n, 'online',
             CASE n % 100 WHEN 0 THEN 'unobserved' ELSE 'offline' END, n / 50, n / 50, 'silence', '{}'
         FROM generate_series(1, 50000) AS n;
-        ANALYZE transition;";
+        SELECT add_heartbeat_days(ARRAY[0, 86400000]);
+        INSERT INTO heartbeat SELECT 'c' || n % 20, 'v' || n / 20 % 2, n * 2000, n, n, false
+        FROM generate_series(1, 50000) AS n;
+        ANALYZE;";
     sql(&database.url(), fill.into()).await;
     let mut connection = PgConnection::connect(&database.url()).await.unwrap();
     let arguments = [
@@ -58,8 +62,12 @@ async fn lists_are_read_from_their_index_without_sorting() {
         "'c3', 0, 900, 'v1', 5, '{offline,online}', 50",
         "0, 900, 'c3', 'v1', 5, 50",
         "'unobserved', 0, 900, 'c3', 'v1', 5, 50",
+        "'c3', 'v1', 0, 90000000, 7, 50",
+        "'c3', 'v1', 0, 90000000",
+        "'c3', 'v1', 0, 7, 90000000, 50",
     ];
-    for (n, ((statement, index), arguments)) in read::LISTS.into_iter().zip(arguments).enumerate() {
+    let log = heartbeats::LISTS.map(|statement| (statement, "heartbeat_19700101_pkey"));
+    for (n, ((statement, index), arguments)) in read::LISTS.into_iter().chain(log).zip(arguments).enumerate() {
         let prepare = format!("SET plan_cache_mode = force_custom_plan; PREPARE list{n} AS {statement}");
         sqlx::raw_sql(AssertSqlSafe(prepare)).execute(&mut connection).await.unwrap();
         let explain = AssertSqlSafe(format!("EXPLAIN EXECUTE list{n}({arguments})"));

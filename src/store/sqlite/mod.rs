@@ -2,6 +2,7 @@
 //! Fed by the persister through the one writing connection; read at start and by REST through a few reading ones.
 
 mod access;
+mod heartbeats;
 mod history;
 mod logins;
 mod mosquitto;

@@ -17,13 +17,14 @@ async fn memory() -> SqliteConnection {
 }
 
 /// The files with statements, and their sources.
-const FILES: [(&[&str], &str); 9] = [
+const FILES: [(&[&str], &str); 10] = [
     (read::STATEMENTS, include_str!("read.rs")),
     (write::STATEMENTS, include_str!("write.rs")),
     (repair::STATEMENTS, include_str!("repair.rs")),
     (registry::STATEMENTS, include_str!("registry.rs")),
     (stats::STATEMENTS, include_str!("stats.rs")),
     (history::STATEMENTS, include_str!("history.rs")),
+    (heartbeats::STATEMENTS, include_str!("heartbeats.rs")),
     (access::STATEMENTS, include_str!("access.rs")),
     (mosquitto::STATEMENTS, include_str!("mosquitto.rs")),
     (logins::STATEMENTS, include_str!("logins.rs")),
@@ -54,7 +55,8 @@ async fn lists_are_read_from_their_index_without_sorting() {
         (write::HEARD, "PRIMARY KEY (customer=? AND vehicle=?)"),
         (stats::ROLLUPS, "PRIMARY KEY (customer=? AND span_ms=? AND at_ms>? AND at_ms<?)"),
     ];
-    for (statement, index) in read::LISTS.into_iter().chain(keyed) {
+    let log = heartbeats::LISTS.map(|statement| (statement, "PRIMARY KEY (customer=? AND vehicle"));
+    for (statement, index) in read::LISTS.into_iter().chain(keyed).chain(log) {
         let explain = AssertSqlSafe(format!("EXPLAIN QUERY PLAN {statement}"));
         let rows = sqlx::query(explain).fetch_all(&mut connection).await.unwrap();
         let plan = rows.iter().map(|row| row.get::<String, _>("detail")).collect::<Vec<_>>().join("; ");
