@@ -1,5 +1,5 @@
 //! A Mosquitto and a Postgres of our own, to be killed, stopped and started again on the same port with the same data.
-//! Fed by the stage; all their files lie in its folder.
+//! Fed by the stage, and by the benchmark's; all their files lie in its folder.
 
 use std::{
     ffi::OsString,
@@ -11,6 +11,7 @@ use std::{
 
 use anyhow::{Context, bail, ensure};
 use nix::sys::signal::Signal;
+use tempfile::TempDir;
 use tokio::time;
 
 use super::process::{Plan, Process, as_user, is_root, on_path};
@@ -40,6 +41,13 @@ pub fn free_port() -> anyhow::Result<SocketAddr> {
         .context("no free port between 20000 and 32000")
 }
 
+/// A folder that servers which run as other users can reach.
+pub fn open_to_all(folder: &TempDir) -> anyhow::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    let rights = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(folder.path(), rights).context("cannot open the temporary folder")
+}
+
 /// Two parts of one run must not be given the same port before either has bound it.
 fn reserve(addr: SocketAddr) -> bool {
     static GIVEN: std::sync::Mutex<Vec<u16>> = std::sync::Mutex::new(Vec::new());
@@ -51,14 +59,27 @@ fn reserve(addr: SocketAddr) -> bool {
     new
 }
 
-/// Writes the settings of a Mosquitto that loses nothing by limits of its own.
-pub fn mosquitto(folder: &Path) -> anyhow::Result<Server> {
+/// No bound on the messages that a client has not acknowledged yet.
+pub const UNLIMITED: u32 = 0;
+
+/// Whether Postgres waits for the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// As in production.
+    Full,
+    /// For speed: it is stopped in order, never killed.
+    Off,
+}
+
+/// Writes the settings of a Mosquitto that loses nothing by limits of its own; `inflight_max` is how many messages of a
+/// client may be unacknowledged.
+pub fn mosquitto(folder: &Path, inflight_max: u32) -> anyhow::Result<Server> {
     let program = std::env::var_os("MOSQUITTO_BIN").map(PathBuf::from).or_else(|| on_path("mosquitto"));
     let program = program.context("Mosquitto is not installed (MOSQUITTO_BIN, or `mosquitto` on PATH)")?;
     let addr = free_port()?;
     let settings = folder.join("mosquitto.conf");
     let text = format!(
-        "listener {} 127.0.0.1\nallow_anonymous true\nmax_inflight_messages 0\nmax_queued_messages 0\n\
+        "listener {} 127.0.0.1\nallow_anonymous true\nmax_inflight_messages {inflight_max}\nmax_queued_messages 0\n\
          set_tcp_nodelay true\nlog_dest stderr\nlog_type error\nlog_type warning\n",
         addr.port()
     );
@@ -75,8 +96,8 @@ pub fn mosquitto(folder: &Path) -> anyhow::Result<Server> {
     Ok(Server { plan, addr, process: None, ready: |server| TcpStream::connect(server.addr).is_ok() })
 }
 
-/// Makes a new Postgres cluster. Durability is off for speed: it is stopped in order, never killed.
-pub fn postgres(folder: &Path) -> anyhow::Result<Server> {
+/// Makes a new Postgres cluster.
+pub fn postgres(folder: &Path, durability: Durability) -> anyhow::Result<Server> {
     let programs = postgres_programs().context("Postgres is not installed under /usr/lib/postgresql")?;
     let home = folder.join("postgres");
     std::fs::create_dir(&home).context("cannot make Postgres's folder")?;
@@ -100,9 +121,11 @@ pub fn postgres(folder: &Path) -> anyhow::Result<Server> {
     ensure!(made.status.success(), "initdb failed: {}", String::from_utf8_lossy(&made.stderr).trim());
     let addr = free_port()?;
     let mut arguments: Vec<OsString> = vec!["-D".into(), data.into(), "-p".into(), addr.port().to_string().into()];
-    for setting in ["listen_addresses=127.0.0.1", "unix_socket_directories=", "fsync=off", "synchronous_commit=off"] {
-        arguments.extend(["-c".into(), setting.into()]);
+    let mut settings = vec!["listen_addresses=127.0.0.1", "unix_socket_directories="];
+    if durability == Durability::Off {
+        settings.extend(["fsync=off", "synchronous_commit=off"]);
     }
+    arguments.extend(settings.into_iter().flat_map(|setting| ["-c".into(), setting.into()]));
     let plan = Plan {
         name: "Postgres",
         program: programs.join("postgres"),
