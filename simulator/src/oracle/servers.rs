@@ -2,7 +2,9 @@
 //! Fed by the stage, and by the benchmark's; all their files lie in its folder.
 
 use std::{
+    collections::hash_map::RandomState,
     ffi::OsString,
+    hash::BuildHasher,
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::Command,
@@ -29,11 +31,10 @@ pub struct Server {
 }
 
 /// A free port below those the kernel hands out by itself, so that no client is given it while the server is down.
+/// By chance, so that two programs do not ask for the same ones: a server of one of them may just be down.
 pub fn free_port() -> anyhow::Result<SocketAddr> {
-    let first = 20_000 + std::process::id() as u16 % 6_000;
-    let started = Instant::now();
-    let offset = started.elapsed().subsec_nanos() as u16 % 997;
-    (first + offset..32_000)
+    let first = 20_000 + (RandomState::new().hash_one(()) % 12_000) as u16;
+    (first..32_000)
         .chain(20_000..first)
         .map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
         .filter(|addr| reserve(*addr))
