@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::Service;
+use super::assets;
 use super::canary;
 use super::error::Problem;
 use super::params::Params;
@@ -25,6 +26,7 @@ pub async fn status(request: HttpRequest, service: web::Data<Service>) -> Result
     let observation = service.feed.observation().1;
     let mut answer = json!({
         "version": env!("CARGO_PKG_VERSION"),
+        "web_files": assets::mark(&service),
         "started_at": rfc3339(service.clock.date(service.clock.started_at())),
         "listening": observation.listening,
         "listening_since": observation.since.map(rfc3339),

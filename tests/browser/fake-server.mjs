@@ -44,7 +44,15 @@ export class FakeServer {
     this.gaps = []; // blind intervals, as REST tells them
     this.store = { kind: "sqlite", ok: true, spool_rows: 0 };
     this.service = "1.2.3";
-    this.delay_ms = 0; // of the snapshot
+    this.web_files = "a1"; // the mark of the dashboard's files
+    this.snapshots_wait_for = Promise.resolve();
+  }
+
+  /** Snapshots wait until the function given back is called. */
+  hold_snapshots() {
+    let there;
+    this.snapshots_wait_for = new Promise((done) => { there = done; });
+    return there;
   }
 
   async start(port = 0) {
@@ -207,7 +215,7 @@ export class FakeServer {
   #first_rows() {
     const counts = this.counts();
     const rows = [...this.vehicles.values()].sort((a, b) => (a.vehicle < b.vehicle ? -1 : 1)).slice(0, FIRST_ROWS);
-    const first = { service: this.service, server_time: time(Date.now()), counts, tally: counts, total: this.vehicles.size, items: rows };
+    const first = { service: this.service, web_files: this.web_files, server_time: time(Date.now()), counts, tally: counts, total: this.vehicles.size, items: rows };
     return `<script type="application/json" id="first-rows">${JSON.stringify(first).replaceAll("<", "\\u003c")}</script>`;
   }
 
@@ -219,10 +227,10 @@ export class FakeServer {
     if (!pathname.startsWith("/api/")) return this.#file(request.url, response);
     if (this.refuse_all) return json(this.refuse_all, { title: "Refused", status: this.refuse_all, detail: "this key may not see customer acme" });
     if (pathname === "/api/v1/live") return json(400, { title: "No handshake", status: 400 });
-    if (pathname === "/api/v1/live/snapshot" && this.delay_ms) await new Promise((done) => setTimeout(done, this.delay_ms));
+    if (pathname === "/api/v1/live/snapshot") await this.snapshots_wait_for;
     if (pathname === "/api/v1/live/snapshot") return response.writeHead(200, { "content-type": "application/octet-stream" }).end(this.#snapshot());
     if (pathname === "/api/v1/status") {
-      const well = { version: this.service, started_at: time(Date.now() - 3_600_000), listening: true, dashboards: 1 };
+      const well = { version: this.service, web_files: this.web_files, started_at: time(Date.now() - 3_600_000), listening: true, dashboards: 1 };
       return json(200, { ...well, store: this.store, canary: { state: "well", board: { lag_ms: 93 } } });
     }
     if (this.refuse_rest) return json(503, { title: "Store unavailable", status: 503, detail: "the store does not answer" });

@@ -39,11 +39,16 @@ describe("faults", { skip: skip_reason({ needs_binary: false }) }, () => {
   });
 
   test("a server that falls silent is first stale, and then left", async () => {
-    const page = await open();
+    const page = await open("/", { prepare: (page) => page.clock.install() });
+    const lost = page.getByRole("alert").filter({ hasText: "Connection lost" });
+    await page.clock.pauseAt(Date.now() + 4_000); // from here on the page's time is the test's
     fake.mute();
+    await page.clock.runFor(6_500);
     await page.getByRole("alert").filter({ hasText: "Values may be old" }).waitFor();
     await page.locator("#link-state", { hasText: "Stale" }).waitFor();
-    await page.getByRole("alert").filter({ hasText: "Connection lost" }).waitFor();
+    for (let waited = 0; waited < 10_000 && !(await lost.isVisible()); waited += 200) await page.clock.runFor(200);
+    await lost.waitFor();
+    await page.clock.resume();
     await page.getByText(/^Up to date again/).waitFor();
   });
 

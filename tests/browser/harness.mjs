@@ -97,11 +97,13 @@ export async function open_on(fake, browser, path = "/", options = {}) {
 /**
  * Puts a wire between page and service that the test can cut and listen to: for open_page({ prepare: wire.lay }).
  * connections: one entry a socket, with the messages of both directions. `lose` is asked for every frame from the service,
- * and one it says yes to never arrives.
+ * and one it says yes to never arrives. While `down` is true no connection comes about.
  */
 export function live_wire({ lose = () => false } = {}) {
   const connections = [];
-  const lay = (page) => page.routeWebSocket(/\/api\/v1\/live$/, (socket) => {
+  const wire = { connections, down: false };
+  wire.lay = (page) => page.routeWebSocket(/\/api\/v1\/live$/, (socket) => {
+    if (wire.down) return socket.close();
     const server = socket.connectToServer();
     const connection = { sent: [], received: [], cut: () => Promise.all([server.close(), socket.close()]) };
     connections.push(connection);
@@ -113,7 +115,7 @@ export function live_wire({ lose = () => false } = {}) {
       socket.send(data);
     });
   });
-  return { lay, connections };
+  return wire;
 }
 
 function read_frame(data) {

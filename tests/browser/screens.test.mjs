@@ -181,11 +181,23 @@ describe("screens and states", { skip: skip_reason({ needs_binary: false }) }, (
       await page.locator("#trends-trouble").waitFor({ state: "hidden" });
     });
 
-    test("the chart under the map counts what is online, and is not in the way on a phone", async () => {
+    test("the chart under the map counts what is online, can be folded, and is not in the way on a tablet or a phone", async () => {
       const page = await open();
       await page.locator("#fleet-chart canvas").waitFor();
       await page.getByRole("img", { name: /Vehicles online over the last hour: now 3, least 3, most 10/ }).waitFor();
       await page.locator("#fleet-chart-now", { hasText: "3 online" }).waitFor();
+      const chart = page.locator("#fleet-chart canvas");
+      const fold = page.getByRole("button", { name: "Online, last hour" });
+      await fold.click();
+      await chart.waitFor({ state: "hidden" });
+      await page.locator("#chart-fold[aria-expanded=false]").click();
+      await chart.waitFor();
+      await page.reload();
+      await page.setViewportSize({ width: 900, height: 800 });
+      await page.locator("#fleet-chart-now", { hasText: "3 online" }).waitFor();
+      await chart.waitFor({ state: "hidden" });
+      await fold.click();
+      await chart.waitFor();
       await page.setViewportSize({ width: 390, height: 844 });
       await page.locator("#chart-pane").waitFor({ state: "hidden" });
     });
@@ -232,20 +244,23 @@ describe("screens and states", { skip: skip_reason({ needs_binary: false }) }, (
 
   describe("states", () => {
     test("loading says how many vehicles are on their way, and the first rows are there", async () => {
-      fake.delay_ms = 3_000;
+      const there = fake.hold_snapshots();
       const { page } = await open_page(browser, fake.url);
       await row_of(page, "TRK-1").waitFor();
       await page.getByRole("status").filter({ hasText: "Loading 3 vehicles" }).waitFor();
       assert.equal(await page.locator("#grid").getAttribute("aria-busy"), "true");
+      there();
       await page.locator("#link-state", { hasText: /^Live, \d+\.\d s behind$/ }).waitFor();
     });
 
     test("a store that is down is named in red, with what is unaffected; it ends by itself", async () => {
-      const page = await open();
+      const page = await open("/", { prepare: (page) => page.clock.install() });
       fake.store = { kind: "postgres", ok: false, spool_rows: 1_200 };
+      await page.clock.fastForward(5_000); // it is looked at this often
       await page.getByRole("alert").filter({ hasText: "The postgres store takes no writes; 1,200 transitions wait on disk and are written later. Live status is not affected" }).waitFor();
       assert.equal(await page.locator("#banner").getAttribute("data-kind"), "degraded");
       fake.store = { kind: "postgres", ok: true, spool_rows: 0 };
+      await page.clock.fastForward(5_000);
       await page.getByText("takes no writes").waitFor({ state: "hidden" });
     });
 
@@ -265,6 +280,18 @@ describe("screens and states", { skip: skip_reason({ needs_binary: false }) }, (
       fake.service = "1.3.0";
       await fake.start(port);
       await page.getByText("Dashboard was updated to version 1.3.0. This page is of 1.2.3.").waitFor();
+      await page.getByRole("button", { name: "Reload" }).click();
+      await page.getByText("Dashboard was updated").waitFor({ state: "hidden" });
+      await row_of(page, "TRK-1").waitFor();
+    });
+
+    test("a page of another build of the same version offers to reload too", async () => {
+      const page = await open();
+      const { port } = fake;
+      await fake.stop();
+      Object.assign(fake, { web_files: "b2", epoch: `${fake.epoch}-again` });
+      await fake.start(port);
+      await page.getByText("Dashboard was updated. This page is of an older build.").waitFor();
       await page.getByRole("button", { name: "Reload" }).click();
       await page.getByText("Dashboard was updated").waitFor({ state: "hidden" });
       await row_of(page, "TRK-1").waitFor();
@@ -302,10 +329,16 @@ describe("screens and states", { skip: skip_reason({ needs_binary: false }) }, (
     });
 
     test("without its script the page says where the fleet can be read", async () => {
-      const { page } = await open_page(browser, fake.url, { prepare: (page) => page.route("**/js/columns.js", (route) => route.abort()) });
-      await page.getByRole("link", { name: "/api/v1/vehicles" }).waitFor({ timeout: 15_000 });
-      const none = await open_page(browser, fake.url, { javaScriptEnabled: false });
-      await none.page.getByText("The dashboard did not start.").waitFor({ timeout: 15_000 });
+      const hasten = async (page) => { // it comes into sight by a style, after five seconds
+        const session = await page.context().newCDPSession(page);
+        await session.send("Animation.enable");
+        await session.send("Animation.setPlaybackRate", { playbackRate: 20 });
+      };
+      const broken = (page) => Promise.all([hasten(page), page.route("**/js/columns.js", (route) => route.abort())]);
+      const { page } = await open_page(browser, fake.url, { prepare: broken });
+      await page.getByRole("link", { name: "/api/v1/vehicles" }).waitFor();
+      const none = await open_page(browser, fake.url, { javaScriptEnabled: false, prepare: hasten });
+      await none.page.getByText("The dashboard did not start.").waitFor();
     });
 
     test("a part that cannot be loaded says so in its place, the list lives on, and it is there once it can be had", async () => {

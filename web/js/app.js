@@ -147,6 +147,7 @@ function draw() {
   const server_now = state.server_now(now);
   const { fleet } = state;
   const whole_tally = state.loaded ? fleet.tally : state.server_tally;
+  if (panes?.files) state.service.files = panes.files;
   const total = state.loaded ? fleet.size : (state.server_tally?.reduce((sum, each) => sum + each) ?? 0);
   banner.draw(message(link.link, state, ignored, panes?.degraded ?? "", now), state.pace);
   counts.draw(of_a_part(filters) ? selection.tally : whole_tally, filters.status);

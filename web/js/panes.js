@@ -69,8 +69,14 @@ export class Panes {
     return this.health.degraded;
   }
 
+  /** The mark of the dashboard's files that the service has now; "" when nobody can say. */
+  get files() {
+    return this.health.status?.web_files ?? "";
+  }
+
   /** @param {import("./state.js").Outcome} outcome */
   hear({ transitions, gap, replaced }) {
+    if (replaced) this.health.read(); // perhaps another run, with other files
     // Transitions may have passed unheard.
     if (gap || replaced) {
       this.drawer.read();
