@@ -10,16 +10,14 @@ use super::Service;
 use super::error::Problem;
 use super::params::{Params, cursor};
 use super::vehicles::{all_known, no_vehicle, read_filter};
-use crate::domain::availability::{Availability, Blind, Mean, Outage, Tally};
+use crate::domain::availability::{Availability, Blind, Mean, Outage};
 use crate::domain::query::{Filter, Query};
 use crate::domain::time::{self, Millis};
 use crate::domain::transition::Cause;
-use crate::store::{After, GAPS_MAX, TransitionQuery};
+use crate::store::availability;
 
 /// The period when nobody says: the last day.
 const PERIOD_DEFAULT: Millis = 86_400_000;
-/// Transitions read at once.
-const READ_ROWS: u32 = 1_000;
 /// Vehicles of a page that are read at the same time: as many as the store has readers.
 const READ_TOGETHER: usize = 4;
 
@@ -162,17 +160,9 @@ impl Period {
     }
 }
 
-/// All blind intervals of a period, as they overlap it; the store gives them a part at a time.
+/// All blind intervals of a period.
 pub async fn blind_intervals(service: &Service, from: Millis, to: Millis) -> Result<Vec<(Millis, Millis)>, Problem> {
-    let (mut intervals, mut begin) = (Vec::new(), from);
-    loop {
-        let gaps = service.store.gaps(begin, to).await.map_err(|error| Problem::store(&error))?;
-        intervals.extend(gaps.iter().map(|gap| (gap.from, gap.to.unwrap_or(to))));
-        match gaps.last() {
-            Some(last) if gaps.len() as i64 == GAPS_MAX && last.from > begin => begin = last.from,
-            _ => return Ok(intervals),
-        }
-    }
+    availability::blind_intervals(&*service.store, from, to).await.map_err(|error| Problem::store(&error))
 }
 
 /// The time of all vehicles of a customer, or of the fleet, as far as it is counted (a few seconds ago).
@@ -220,28 +210,12 @@ fn view(period: &Period, (customer, vehicle): Name, sum: Availability) -> View {
     }
 }
 
-/// Reads the vehicle's transitions from the period's end back to the one that was in force at its beginning.
 async fn sum(
     service: &Service,
     period: &Period,
     customer: &str,
     vehicle: &str,
 ) -> Result<(Availability, Vec<Outage>), Problem> {
-    let mut tally = Tally::over(period.from, period.to, &period.blind);
-    let mut query = TransitionQuery {
-        customer: Some(customer.to_owned()),
-        vehicle: Some(vehicle.to_owned()),
-        to: Some(period.to),
-        limit: READ_ROWS,
-        ..TransitionQuery::default()
-    };
-    loop {
-        let rows = service.store.transitions(&query).await.map_err(|error| Problem::store(&error))?;
-        let older = rows.iter().all(|row| tally.since(row.change.at, row.change.to, row.change.cause));
-        let Some(last) = rows.last().filter(|_| older && rows.len() == READ_ROWS as usize) else {
-            return Ok(tally.end());
-        };
-        let (customer, vehicle) = (customer.to_owned(), vehicle.to_owned());
-        query.after = Some(After { at: last.change.at, customer, vehicle, seq: last.change.seq });
-    }
+    let sum = availability::sum(&*service.store, (period.from, period.to), &period.blind, (customer, vehicle)).await;
+    sum.map_err(|error| Problem::store(&error))
 }

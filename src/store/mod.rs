@@ -3,6 +3,7 @@
 
 pub mod access;
 pub mod audit;
+pub mod availability;
 pub mod history;
 pub mod last_seen;
 pub mod local;
