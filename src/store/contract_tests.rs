@@ -2,6 +2,7 @@
 //! Fed by `cargo test`; Postgres takes part when `ROLLCALL_TEST_POSTGRES` holds the URL of a superuser.
 
 mod access;
+mod exports;
 mod gaps;
 mod histories;
 mod logins;
@@ -11,6 +12,7 @@ mod past;
 mod registry;
 mod repairs;
 pub mod samples;
+mod scan;
 mod stats;
 
 mod writes;
@@ -159,6 +161,10 @@ on_every_store! {
         uses_of_keys_only_move_forward, the_audit_is_read_newest_first_and_by_customer, the_audit_is_bounded;
     logins: a_user_is_kept_whole_and_a_login_once, a_change_of_a_user_ends_its_sessions_and_no_other,
         a_session_begins_once_makes_room_and_ends;
+    exports: an_order_is_kept_whole_once_and_no_more_than_so_many, the_oldest_has_its_turn_and_each_tenant_its_share,
+        a_try_whose_lease_was_lost_writes_nothing_more, a_failed_try_waits_and_the_last_one_is_the_end,
+        an_export_is_cancelled_expires_and_is_forgotten;
+    scan: a_vehicles_history_is_read_from_its_beginning, whoever_has_history_is_found_in_order_also_who_has_left;
     repairs: a_row_that_was_changed_by_hand_is_mended, every_slice_is_looked_at;
     past: vehicles_stood_as_their_last_transition_before_says;
     stats: who_left_is_in_no_level_and_a_purged_history_is_uncounted,

@@ -4,6 +4,7 @@
 pub mod access;
 pub mod audit;
 pub mod availability;
+pub mod exports;
 pub mod history;
 pub mod last_seen;
 pub mod local;
@@ -13,6 +14,7 @@ mod owned;
 mod postgres;
 pub mod registry;
 mod rows;
+pub mod scan;
 pub mod spool;
 mod sqlite;
 pub mod stats;
@@ -30,10 +32,12 @@ use crate::domain::transition::{Status, Transition};
 
 use access::AccessStore;
 use audit::AuditStore;
+use exports::ExportStore;
 pub use history::HistoryStore;
 use logins::LoginStore;
 pub use registry::RegistryStore;
 pub use rows::GAPS_MAX;
+use scan::ScanStore;
 pub use stats::StatsStore;
 
 const UNKNOWN_KIND: &str = "store.url must start with sqlite: or postgres://";
@@ -175,7 +179,16 @@ pub struct TakenOver;
 /// that lives as long as it and is never blocked. Errors say what failed; a write that failed may simply be repeated.
 #[async_trait]
 pub trait Store:
-    AccessStore + AuditStore + LoginStore + RegistryStore + StatsStore + HistoryStore + Send + Sync
+    AccessStore
+    + AuditStore
+    + LoginStore
+    + RegistryStore
+    + StatsStore
+    + HistoryStore
+    + ScanStore
+    + ExportStore
+    + Send
+    + Sync
 {
     /// `sqlite` or `postgres`.
     fn kind(&self) -> &'static str;

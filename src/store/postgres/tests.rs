@@ -10,7 +10,7 @@ use super::*;
 use crate::store::contract_tests::{Database, samples, sql};
 
 /// The files with statements, and their sources.
-const FILES: [(&[&str], &str); 9] = [
+const FILES: [(&[&str], &str); 11] = [
     (read::STATEMENTS, include_str!("read.rs")),
     (write::STATEMENTS, include_str!("write.rs")),
     (repair::STATEMENTS, include_str!("repair.rs")),
@@ -20,6 +20,8 @@ const FILES: [(&[&str], &str); 9] = [
     (access::STATEMENTS, include_str!("access.rs")),
     (mosquitto::STATEMENTS, include_str!("mosquitto.rs")),
     (logins::STATEMENTS, include_str!("logins.rs")),
+    (exports::STATEMENTS, include_str!("exports.rs")),
+    (scan::STATEMENTS, include_str!("scan.rs")),
 ];
 
 #[tokio::test]

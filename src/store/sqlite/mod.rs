@@ -2,12 +2,14 @@
 //! Fed by the persister through the one writing connection; read at start and by REST through a few reading ones.
 
 mod access;
+mod exports;
 mod history;
 mod logins;
 mod mosquitto;
 mod read;
 mod registry;
 mod repair;
+mod scan;
 mod stats;
 mod write;
 
