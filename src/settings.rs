@@ -3,6 +3,7 @@
 
 mod check;
 mod doors;
+mod exports;
 mod history;
 mod map;
 mod values;
@@ -17,6 +18,7 @@ use crate::domain::heartbeat::Format;
 use crate::domain::policy::Rules;
 
 pub use doors::{Http, Network, Origin, Tls};
+pub use exports::Exports;
 pub use history::History;
 pub use map::Map;
 use values::one_of;
@@ -38,6 +40,8 @@ pub struct Settings {
     pub fleet: Fleet,
     /// What is kept of the past beside transitions.
     pub history: History,
+    /// The past as files.
+    pub exports: Exports,
     /// The live push.
     pub live: Live,
     /// Who may come in.
