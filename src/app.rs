@@ -30,6 +30,7 @@ use crate::access::logins::Logins;
 use crate::api::{self, Service, porter::Porter, rate::Rate, visitors::Visitors};
 use crate::clock::Clock;
 use crate::domain::limit::Limit;
+use crate::exports::{self, Exports};
 use crate::fleet::customers::Customers;
 use crate::fleet::last_seen::LastSeen;
 use crate::fleet::outbox::FleetCounters;
@@ -83,6 +84,7 @@ pub struct Running {
     logins: Arc<Logins>,
     followers: access::Followers,
     rollups: Rollups,
+    exports: exports::Worker,
     /// Ours until the process has nothing more to write.
     _local: Option<Local>,
 }
@@ -108,7 +110,8 @@ pub async fn start(settings: &Settings) -> anyhow::Result<Running> {
         Some(local) => Some(open_spool(local, &*store, identity, settings).await?),
         None => None,
     };
-    let (access, logins, followers) = access::start(&settings.auth, folder, &store, clock).await?;
+    let (access, logins, followers) = access::start(&settings.auth, folder.clone(), &store, clock).await?;
+    let exports = Exports::open(&settings.exports, folder, Arc::clone(&store), Arc::clone(&access), clock).await?;
 
     let registry = Arc::new(Registry::new(shards(settings), admission(settings), clock));
     let warnings = Arc::<Warnings>::default();
@@ -149,6 +152,7 @@ pub async fn start(settings: &Settings) -> anyhow::Result<Running> {
     let every = settings.history.rollup_interval.0;
     let (health, on_board) = (persister.health(), Arc::clone(&feed));
     let rollups = Rollups::start(Arc::clone(&store), Arc::clone(&registry), on_board, health, every);
+    let export_worker = exports::Worker::start(Arc::clone(&exports), Arc::clone(&feed));
     let rate = Arc::<Rate>::default();
     let intake = start_intake(settings, &door, certificate.as_ref(), &access, &supervisor).await?;
     let voice = if let Intake::Embedded(broker) = &intake { Some(broker.voice()) } else { None };
@@ -178,6 +182,7 @@ pub async fn start(settings: &Settings) -> anyhow::Result<Running> {
         store: Arc::clone(&store),
         counted: rollups.counted(),
         streams: api::stats_stream::Streams::new(settings.history.streams_max),
+        exports,
         health: persister.health(),
         counters,
         warnings,
@@ -221,6 +226,7 @@ pub async fn start(settings: &Settings) -> anyhow::Result<Running> {
         logins,
         followers,
         rollups,
+        exports: export_worker,
         _local: local,
     })
 }
@@ -264,6 +270,7 @@ impl Running {
     pub async fn stop(mut self) {
         self.judge.abort();
         self.line.stop().await;
+        let exports = tokio::spawn(self.exports.stop());
         match self.intake {
             Intake::Embedded(broker) => {
                 self.publisher.stop().await;
@@ -283,6 +290,7 @@ impl Running {
             tracing::warn!("when sessions were last used could not be written: {error:#}");
         }
         self.rollups.stop().await;
+        let _ = exports.await;
         self.persister.stop().await;
         self.publisher.stop().await;
         let _ = self.hub.send(CloseAll("the service is stopping")).await;

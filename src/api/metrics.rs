@@ -69,6 +69,7 @@ impl Collector for Scrape {
         gauge(&mut out, "stats_streams", "Streams of statistics", service.streams.open() as i64)?;
         let help = "Windows computed for streams of statistics, each for all who listen to the same";
         counter(&mut out, "stats_computations", help, service.streams.computations())?;
+        self.exports(&mut out)?;
         self.http(&mut out)?;
         self.spool(&mut out)?;
         let help = "Stored statuses that somebody changed and that were mended from their transitions";
@@ -82,6 +83,15 @@ impl Collector for Scrape {
 }
 
 impl Scrape {
+    fn exports(&self, out: &mut DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let exports = &self.0.exports;
+        gauge(out, "exports_running", "Exports that are worked on", exports.running() as i64)?;
+        counter(out, "exports_finished", "Exports that became a file", exports.counts.finished.load(Relaxed))?;
+        let help = "Tries at an export that failed and will be made again";
+        counter(out, "exports_retried", help, exports.counts.tried.load(Relaxed))?;
+        counter(out, "exports_failed", "Exports given up", exports.counts.failed.load(Relaxed))
+    }
+
     fn http(&self, out: &mut DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
         let visitors = &self.0.visitors;
         gauge(out, "http_connections", "Connections to the HTTP door", visitors.count() as i64)?;

@@ -10,8 +10,10 @@ mod canary;
 mod cookie;
 mod customers;
 pub mod demo;
+mod downloads;
 mod error;
 mod export;
+mod exports;
 mod heartbeats;
 mod import;
 mod keys;
@@ -51,6 +53,7 @@ use crate::access::logins::Logins;
 use crate::clock::Clock;
 use crate::domain::access::Scope::{Admin, Ingest, Manage, Read};
 use crate::domain::policy::Rules;
+use crate::exports::Exports;
 use crate::fleet::customers::Customers;
 use crate::fleet::desk::Desk;
 use crate::fleet::outbox::FleetCounters;
@@ -91,6 +94,8 @@ pub struct Service {
     pub counted: Arc<Counted>,
     /// Who listens to them.
     pub streams: stats_stream::Streams,
+    /// The past as files.
+    pub exports: Arc<Exports>,
     /// How the store is doing.
     pub health: Arc<StoreHealth>,
     /// Counters of the fleet.
@@ -164,6 +169,17 @@ pub fn routes(config: &mut web::ServiceConfig, service: web::Data<Service>) {
         .service(get("/stats", read(Customer(Read), stats::list)))
         .service(only("/stats/stream", "GET", [gated(web::get(), Customer(Read), stats_stream::open)]))
         .service(get("/transitions", read(Customer(Read), transitions::of_fleet)))
+        .service(only(
+            "/exports",
+            "GET, HEAD, POST",
+            [read(Customer(Read), exports::list), gated(web::post(), Customer(Read), exports::create)],
+        ))
+        .service(only(
+            "/exports/{id}",
+            "GET, HEAD, DELETE",
+            [read(Customer(Read), exports::one), gated(web::delete(), Customer(Read), exports::remove)],
+        ))
+        .service(get("/exports/{id}/file", read(Public, downloads::file)))
         .service(only(
             "/customers",
             "GET, HEAD, POST",
