@@ -23,6 +23,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const SWEEP_EVERY: Duration = Duration::from_secs(3_600);
 /// How long the tries under way may take to notice a stop: a page, or a piece of an upload.
 const STOP_MAX: Duration = Duration::from_secs(2);
+/// How long the store may then take to hear of it.
+const GIVE_BACK_MAX: Duration = Duration::from_secs(2);
 
 /// The running task.
 pub struct Worker {
@@ -39,10 +41,14 @@ impl Worker {
         Self { stop, task: tokio::spawn(desk.work(stopped)) }
     }
 
-    /// Ends the tries under way and gives their leases back.
-    pub async fn stop(self) {
+    /// Ends the tries under way and gives their leases back. A place of files that does not answer is not waited for:
+    /// then the leases end by themselves.
+    pub async fn stop(mut self) {
         let _ = self.stop.send(());
-        let _ = self.task.await;
+        if tokio::time::timeout(STOP_MAX + GIVE_BACK_MAX, &mut self.task).await.is_err() {
+            tracing::warn!("stopped in the middle of an export; the next start begins it again");
+            self.task.abort();
+        }
     }
 }
 

@@ -135,9 +135,7 @@ async fn what_is_exported_is_what_rest_says_in_each_format() {
 
 #[tokio::test]
 async fn an_order_that_cannot_be_is_told_what_can() {
-    let service = Service::with_settings(&[("ROLLCALL__EXPORTS__KEPT_MAX", "2")]);
-    service.post_heartbeats(&json!({"customer": CUSTOMER, "vehicle": "bus 1"})).await;
-    until("it is there", || async { service.status_of(CUSTOMER, "bus 1").await.is_some() }).await;
+    let service = with_a_bus(&[("ROLLCALL__EXPORTS__KEPT_MAX", "2")]).await;
     let base = since_ever("transitions", "csv");
     for (field, value, says) in [
         ("kind", json!("invoices"), "none of transitions, availability"),
@@ -172,19 +170,24 @@ async fn an_order_that_cannot_be_is_told_what_can() {
     assert_eq!(second["next_cursor"], Value::Null);
 }
 
-#[tokio::test]
-async fn a_link_opens_its_file_in_parts_until_it_expires_and_the_file_goes() {
-    let settings = [("ROLLCALL__EXPORTS__LINK_LIFETIME", "4s"), ("ROLLCALL__EXPORTS__RETENTION", "10s")];
-    let service = Service::with_settings(&settings);
+const VEHICLES: &str = r#"{"kind":"vehicles","format":"csv","columns":["vehicle"]}"#;
+
+/// A service with one vehicle.
+async fn with_a_bus(settings: &[(&str, &str)]) -> Service {
+    let service = Service::with_settings(settings);
     service.post_heartbeats(&json!({"customer": CUSTOMER, "vehicle": "bus 1"})).await;
     until("it is there", || async { service.status_of(CUSTOMER, "bus 1").await.is_some() }).await;
-    let body = json!({"kind": "vehicles", "format": "csv", "columns": ["vehicle"]});
-    let place = ordered(&service, "", &body).await;
-    let export = ended(&service, "", &place).await;
+    service
+}
+
+#[tokio::test]
+async fn a_link_opens_its_file_whole_or_in_parts_and_no_other_does() {
+    let service = with_a_bus(&[]).await;
+    let (export, file) = written(&service, "", &serde_json::from_str(VEHICLES).expect("JSON")).await;
+    assert_eq!(file, "vehicle\nbus 1\n");
     let link = export["exportUri"].as_str().expect("a link").to_owned();
     let part = async |range: &str| service.send_with(&[("range", range)], "GET", &link, "").await;
     let (some, all) = (part("bytes=8-10").await, fetch(&service, &export).await);
-    assert_eq!(all.text, "vehicle\nbus 1\n");
     assert_eq!((some.status, some.text.as_str(), some.header("content-range")), (206, "bus", "bytes 8-10/14"));
     assert_eq!((all.header("content-type"), all.header("accept-ranges")), ("text/csv; charset=utf-8", "bytes"));
     let id = export["id"].as_str().expect("text");
@@ -197,9 +200,19 @@ async fn a_link_opens_its_file_in_parts_until_it_expires_and_the_file_goes() {
     {
         assert_eq!(service.send("GET", &forged, "", "").await.status, 403, "{forged}");
     }
-    until("the link expires", || async { service.send("GET", &link, "", "").await.status == 410 }).await;
-    let fresh = look(&service, "", &place).await;
-    assert_eq!(fetch(&service, &fresh).await.text, "vehicle\nbus 1\n");
+    assert_eq!(service.send("DELETE", &format!("{PATH}/{id}"), "", "").await.status, 204);
+    assert_eq!(service.send("GET", &link, "", "").await.status, 410, "the file is gone");
+}
+
+#[tokio::test]
+async fn a_link_expires_and_the_file_goes() {
+    let settings = [("ROLLCALL__EXPORTS__LINK_LIFETIME", "1s"), ("ROLLCALL__EXPORTS__RETENTION", "3s")];
+    let service = with_a_bus(&settings).await;
+    let place = ordered(&service, "", &serde_json::from_str(VEHICLES).expect("JSON")).await;
+    let link = || async { look(&service, "", &place).await["exportUri"].as_str().map(str::to_owned) };
+    until("there is a link", || async { link().await.is_some() }).await;
+    let link = link().await.expect("a link");
+    until("it expires", || async { service.send("GET", &link, "", "").await.status == 410 }).await;
     until("the file goes", || async { look(&service, "", &place).await["state"] == "EXPIRED" }).await;
     assert_eq!(look(&service, "", &place).await["exportUri"], Value::Null);
     assert_eq!(service.send("DELETE", &place, "", "").await.status, 204);
@@ -257,7 +270,7 @@ async fn fill(stack: &Stack) {
     let recent = recently() + 86_400_000;
     let evidence = r#"{"last_seen_ms":1,"deadline_ms":2,"offline_after_ms":90000,"policy_source":"default"}"#;
     let row = format!(
-        "'{CUSTOMER}', 'bus ' || n % 5, 1 + n / 5, 'online', 'offline', {recent} + n, {recent} + n, 'silence', '{evidence}'"
+        "'{CUSTOMER}', 'bus ' || (n % 5), 1 + n / 5, 'online', 'offline', {recent} + n, {recent} + n, 'silence', '{evidence}'"
     );
     let vehicles = format!(
         "INSERT INTO customer (customer) VALUES ('{CUSTOMER}'); INSERT INTO vehicle (customer, vehicle, status, seq)"
