@@ -32,6 +32,8 @@ use crate::clock::Clock;
 use crate::domain::limit::Limit;
 use crate::exports::{self, Exports};
 use crate::fleet::customers::Customers;
+use crate::fleet::heartbeat_log::HeartbeatLog;
+use crate::fleet::keeper::{Ages, Keeper};
 use crate::fleet::last_seen::LastSeen;
 use crate::fleet::outbox::FleetCounters;
 use crate::fleet::persister::Persister;
@@ -47,9 +49,10 @@ use crate::ingest::publisher::Publisher;
 use crate::ingest::subscriber::{Link, Subscriber};
 use crate::live::feed::Feed;
 use crate::live::hub::{CloseAll, Hub};
-use crate::settings::Settings;
+use crate::settings::{HeartbeatsKept, Retention, Secret, Settings};
 use crate::store::last_seen::{self, Seen, SeenFile};
 use crate::store::local::{self, Local};
+use crate::store::retention::Kind;
 use crate::store::spool::{self, Limits, Spool};
 use crate::store::{self, Store};
 use crate::telemetry::warnings::Warnings;
@@ -85,6 +88,8 @@ pub struct Running {
     followers: access::Followers,
     rollups: Rollups,
     exports: exports::Worker,
+    heartbeat_log: Option<HeartbeatLog>,
+    keeper: Keeper,
     /// Ours until the process has nothing more to write.
     _local: Option<Local>,
 }
@@ -102,7 +107,8 @@ pub async fn start(settings: &Settings) -> anyhow::Result<Running> {
     // Before the store: a second process on the same folder must not bring its schema up to date beneath the first.
     let folder = local::folder(settings.store.url.expose(), settings.store.local_dir.as_deref());
     let local = folder.as_deref().map(Local::open).transpose()?;
-    let store = store::open(settings.store.url.expose()).await?;
+    let replica = settings.store.replica_url.as_ref().map(Secret::expose);
+    let store = store::open_with_replica(settings.store.url.expose(), replica).await?;
     store.take_over().await?;
     let identity = store.identity().await?;
     let seen_file = local.as_ref().map(|local| SeenFile::new(local.path(last_seen::FILE), identity.clone()));
@@ -131,6 +137,7 @@ pub async fn start(settings: &Settings) -> anyhow::Result<Running> {
     );
     let counters = Arc::<FleetCounters>::default();
     let customers = Arc::<Customers>::default();
+    let heartbeat_log = start_heartbeat_log(settings, &store, &persister);
     let plan = Plan {
         store: Arc::clone(&store),
         registry: Arc::clone(&registry),
@@ -143,12 +150,15 @@ pub async fn start(settings: &Settings) -> anyhow::Result<Running> {
         seen: seen_file.as_ref().and_then(read_seen),
         warnings: Arc::clone(&warnings),
         customers: Arc::clone(&customers),
+        log: heartbeat_log.as_ref().map(HeartbeatLog::hand),
     };
     let (supervisor, desk) =
         Supervisor::start_fleet(plan).await.context("cannot bring the fleet to life from the store")?;
     let every = settings.store.last_seen_interval.std();
     let last_seen = seen_file.map(|file| LastSeen::start(file, Arc::clone(&feed), Arc::clone(&registry), every));
 
+    let ages = ages(&settings.history.retention);
+    let keeper = Keeper::start(&store, persister.health(), clock, ages).await?;
     let every = settings.history.rollup_interval.0;
     let (health, on_board) = (persister.health(), Arc::clone(&feed));
     let rollups = Rollups::start(Arc::clone(&store), Arc::clone(&registry), on_board, health, every);
@@ -181,6 +191,9 @@ pub async fn start(settings: &Settings) -> anyhow::Result<Running> {
         registry,
         store: Arc::clone(&store),
         counted: rollups.counted(),
+        heartbeat_log: heartbeat_log.as_ref().map(HeartbeatLog::counts),
+        heartbeats_kept: settings.history.heartbeats,
+        horizons: keeper.horizons(),
         streams: api::stats_stream::Streams::new(settings.history.streams_max),
         exports,
         health: persister.health(),
@@ -227,6 +240,8 @@ pub async fn start(settings: &Settings) -> anyhow::Result<Running> {
         followers,
         rollups,
         exports: export_worker,
+        heartbeat_log,
+        keeper,
         _local: local,
     })
 }
@@ -289,8 +304,12 @@ impl Running {
         if let Err(error) = self.logins.note_uses().await {
             tracing::warn!("when sessions were last used could not be written: {error:#}");
         }
+        self.keeper.stop();
         self.rollups.stop().await;
         let _ = exports.await;
+        if let Some(log) = self.heartbeat_log.take() {
+            log.stop().await;
+        }
         self.persister.stop().await;
         self.publisher.stop().await;
         let _ = self.hub.send(CloseAll("the service is stopping")).await;
@@ -350,6 +369,26 @@ pub fn signal() -> impl Future<Output = ()> {
             None => std::future::pending().await,
         }
     }
+}
+
+fn start_heartbeat_log(settings: &Settings, store: &Arc<dyn Store>, persister: &Persister) -> Option<HeartbeatLog> {
+    let sampled = match settings.history.heartbeats {
+        HeartbeatsKept::Off => return None,
+        HeartbeatsKept::Sampled => true,
+        HeartbeatsKept::All => false,
+    };
+    let reach = settings.history.retention.heartbeats.0;
+    Some(HeartbeatLog::start(Arc::clone(store), persister.health(), sampled, (reach > 0).then_some(reach)))
+}
+
+/// How long each kind of history is kept; what is kept for ever is not in it.
+fn ages(retention: &Retention) -> Ages {
+    let ages = [
+        (Kind::Transitions, retention.transitions),
+        (Kind::Heartbeats, retention.heartbeats),
+        (Kind::Minutes, retention.statistics_minutes),
+    ];
+    ages.into_iter().filter(|(_, age)| age.0 > 0).map(|(kind, age)| (kind, age.0)).collect()
 }
 
 /// What an earlier run left in the spool is brought to the store, before the fleet is read from there.

@@ -19,7 +19,7 @@ use crate::domain::policy::Rules;
 
 pub use doors::{Http, Network, Origin, Tls};
 pub use exports::Exports;
-pub use history::History;
+pub use history::{HeartbeatsKept, History, Retention};
 pub use map::Map;
 use values::one_of;
 pub use values::{Secret, Span};
@@ -165,6 +165,8 @@ impl TopicKind {
 pub struct Store {
     /// `sqlite:PATH`, `sqlite::memory:` or `postgres://...` (may hold a password, so it is masked).
     pub url: Secret,
+    /// A replica of a Postgres store, where history is read; None: at the store itself. May hold a password.
+    pub replica_url: Option<Secret>,
     /// Folder for Rollcall's own small files beside the store; one process at a time. None: the folder of the SQLite
     /// file, or `data`; a store in memory has none.
     pub local_dir: Option<PathBuf>,
@@ -182,6 +184,7 @@ impl Default for Store {
     fn default() -> Self {
         Self {
             url: Secret::from("sqlite:data/rollcall.db"),
+            replica_url: None,
             local_dir: None,
             spool_sync: SpoolSync::Always,
             spool_bytes_max: 1 << 30,

@@ -2,6 +2,9 @@
 //! Fed by web/ at build time; every other path of the service ends here too.
 
 use std::borrow::Cow;
+use std::hash::{Hash, Hasher};
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use actix_web::http::Method;
 use actix_web::http::header::{
@@ -10,6 +13,7 @@ use actix_web::http::header::{
 use actix_web::{HttpRequest, HttpResponse, web};
 use bytes::Bytes;
 use rust_embed::RustEmbed;
+use siphasher::sip::SipHasher13;
 
 use super::error::{self, Problem};
 use super::{Service, map};
@@ -122,13 +126,54 @@ pub fn file(service: &Service, path: &str) -> Option<(Bytes, String)> {
 }
 
 /// A file below the folder; a path that climbs out of it is no file.
-fn from_folder(folder: &std::path::Path, path: &str) -> Option<(Bytes, String)> {
+fn from_folder(folder: &Path, path: &str) -> Option<(Bytes, String)> {
     let root = folder.canonicalize().ok()?;
     let file = root.join(path).canonicalize().ok().filter(|file| file.starts_with(&root))?;
     let content = std::fs::read(&file).ok()?;
+    Some((content.into(), stamp(&file)?))
+}
+
+/// When a file was written.
+fn stamp(file: &Path) -> Option<String> {
     let changed = file.metadata().ok()?.modified().ok()?;
-    let stamp = changed.duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_nanos());
-    Some((content.into(), format!("{stamp:x}")))
+    let since = changed.duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_nanos());
+    Some(format!("{since:x}"))
+}
+
+/// Tells one set of files from another: a page that was made of another one is out of date. Two builds of one version
+/// may differ in it, and a folder that somebody edits changes it without a new start.
+pub fn mark(service: &Service) -> String {
+    static EMBEDDED: OnceLock<String> = OnceLock::new();
+    let embedded = || mark_of(Web::iter().filter_map(|path| Some((path.to_string(), embedded(&path)?.1))));
+    match &service.web_dir {
+        Some(folder) => mark_of(stamps(folder.clone())),
+        None => EMBEDDED.get_or_init(embedded).clone(),
+    }
+}
+
+/// Of paths and tags, in whatever order they are found.
+fn mark_of(files: impl Iterator<Item = (String, String)>) -> String {
+    let mut files: Vec<_> = files.collect();
+    files.sort_unstable();
+    let mut hasher = SipHasher13::new();
+    files.hash(&mut hasher);
+    format!("{:016x}", hasher.finish())
+}
+
+/// Every file of a folder and of those in it; what cannot be read is not served either.
+fn stamps(root: PathBuf) -> impl Iterator<Item = (String, String)> {
+    let mut folders = vec![root];
+    let mut found = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+            let path = entry.path();
+            match entry.file_type() {
+                Ok(kind) if kind.is_dir() => folders.push(path),
+                _ => found.extend(stamp(&path).map(|stamp| (path.display().to_string(), stamp))),
+            }
+        }
+    }
+    found.into_iter()
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -147,6 +192,28 @@ mod tests {
         for header in ["", "gzip", "br;q=0", "brotli", "gzip, br;q=0.0"] {
             assert!(!accepts(header, "br"), "{header}");
         }
+    }
+
+    #[test]
+    fn a_set_of_files_is_known_by_names_and_contents_in_any_order() {
+        let mark = |files: &[(&str, &str)]| mark_of(files.iter().map(|(path, tag)| ((*path).into(), (*tag).into())));
+        let one = mark(&[("app.css", "1"), ("js/app.js", "2")]);
+        assert_eq!(one, mark(&[("js/app.js", "2"), ("app.css", "1")]));
+        for other in [&[("app.css", "1"), ("js/app.js", "3")][..], &[("app.css", "1"), ("js/map.js", "2")], &[]] {
+            assert_ne!(one, mark(other));
+        }
+    }
+
+    #[test]
+    fn a_file_deep_in_the_folder_counts() {
+        let folder = std::env::temp_dir().join(format!("rollcall-mark-{}", std::process::id()));
+        std::fs::create_dir_all(folder.join("js/deep")).expect("folder");
+        std::fs::write(folder.join("index.html"), "x").expect("file");
+        let before = mark_of(stamps(folder.clone()));
+        assert_eq!(before, mark_of(stamps(folder.clone())));
+        std::fs::write(folder.join("js/deep/new.js"), "x").expect("file");
+        assert_ne!(before, mark_of(stamps(folder.clone())));
+        std::fs::remove_dir_all(folder).expect("removed");
     }
 
     #[test]

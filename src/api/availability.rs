@@ -15,10 +15,14 @@ use crate::domain::query::{Filter, Query};
 use crate::domain::time::{self, Millis};
 use crate::domain::transition::Cause;
 use crate::store::availability;
+use crate::store::history::Name;
+use crate::store::retention::Kind;
 
 /// The period when nobody says: the last day.
 const PERIOD_DEFAULT: Millis = 86_400_000;
-/// Vehicles of a page that are read at the same time: as many as the store has readers.
+/// Vehicles read at once.
+const READ_NAMES: usize = 250;
+/// And so many times that at the same time: as many as the store has readers.
 const READ_TOGETHER: usize = 4;
 
 #[derive(Serialize)]
@@ -103,14 +107,15 @@ pub async fn of_vehicle(
         return Err(no_vehicle(&customer, &vehicle));
     }
     let period = Period::read(&service, &params, None).await?;
-    let (sum, outages) = sum(&service, &period, &customer, &vehicle).await?;
-    let customer_mean = mean(&service, &period, Some(&customer)).await?.into();
+    let name = (customer, vehicle);
+    let (sum, outages) = sums(&service, &period, std::slice::from_ref(&name)).await?.pop().unwrap_or_default();
+    let customer_mean = mean(&service, &period, Some(&name.0)).await?.into();
     let fleet_mean = match params.caller().customer {
         Some(_) => None,
         None => Some(mean(&service, &period, None).await?.into()),
     };
     let outage_list = outages.into_iter().map(Into::into).collect();
-    let vehicle = view(&period, (customer, vehicle), sum);
+    let vehicle = view(&period, name, sum);
     Ok(HttpResponse::Ok().json(OneView { vehicle, customer_mean, fleet_mean, outage_list }))
 }
 
@@ -124,16 +129,13 @@ pub async fn of_fleet(request: HttpRequest, service: web::Data<Service>) -> Resu
     let period = Period::read(&service, &params, place.map(|place| place.to)).await?;
     let last = names.last().filter(|_| more).cloned();
     let next_cursor = last.map(|(customer, vehicle)| cursor(&Place { customer, vehicle, to: period.to }));
-    let views = names.into_iter().map(async |name| {
-        let (sum, _) = sum(&service, &period, &name.0, &name.1).await?;
-        Ok::<_, Problem>(view(&period, name, sum))
-    });
-    let items = stream::iter(views).buffered(READ_TOGETHER).try_collect().await?;
+    let parts = names.chunks(READ_NAMES).map(|names| sums(&service, &period, names));
+    let parts: Vec<_> = stream::iter(parts).buffered(READ_TOGETHER).try_collect().await?;
+    let sums = parts.into_iter().flatten();
+    let items = names.iter().cloned().zip(sums).map(|(name, (sum, _))| view(&period, name, sum)).collect();
     let mean = mean_of_all(&service, &period, &query.filter).await?.into();
     Ok(HttpResponse::Ok().json(Page { items, mean, next_cursor }))
 }
-
-type Name = (String, String);
 
 /// The vehicles of a page, and whether there are more.
 fn names(service: &Service, query: &Query, after: Option<&Place>, limit: usize) -> Result<(Vec<Name>, bool), Problem> {
@@ -156,8 +158,20 @@ impl Period {
         if from > to {
             return Err(Problem::field("from", "is in the future, or after to"));
         }
+        still_kept(service, Kind::Transitions, "from", from)?;
         Ok(Self { from, to, blind: Blind::union(blind_intervals(service, from, to).await?) })
     }
+}
+
+/// What was dropped cannot be answered from: it would look as if nothing had happened.
+///
+/// # Errors
+/// 422 naming the parameter, and from when on there is history.
+pub fn still_kept(service: &Service, kind: Kind, parameter: &str, from: Millis) -> Result<(), Problem> {
+    let Some(horizon) = service.horizons.of(kind).filter(|horizon| from < *horizon) else { return Ok(()) };
+    let (word, horizon) = (kind.word(), time::rfc3339(horizon));
+    let sentence = format!("lies before {horizon}; older history was dropped (history.retention.{word})");
+    Err(Problem::field(parameter, sentence))
 }
 
 /// All blind intervals of a period.
@@ -210,12 +224,8 @@ fn view(period: &Period, (customer, vehicle): Name, sum: Availability) -> View {
     }
 }
 
-async fn sum(
-    service: &Service,
-    period: &Period,
-    customer: &str,
-    vehicle: &str,
-) -> Result<(Availability, Vec<Outage>), Problem> {
-    let sum = availability::sum(&*service.store, (period.from, period.to), &period.blind, (customer, vehicle)).await;
-    sum.map_err(|error| Problem::store(&error))
+/// The sums of these vehicles, and their outages.
+async fn sums(service: &Service, period: &Period, names: &[Name]) -> Result<Vec<(Availability, Vec<Outage>)>, Problem> {
+    let all = availability::sums(&*service.store, (period.from, period.to), &period.blind, names).await;
+    all.map_err(|error| Problem::store(&error))
 }

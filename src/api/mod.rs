@@ -14,6 +14,7 @@ mod downloads;
 mod error;
 mod export;
 mod exports;
+mod heartbeat_log;
 mod heartbeats;
 mod import;
 mod keys;
@@ -56,6 +57,7 @@ use crate::domain::policy::Rules;
 use crate::exports::Exports;
 use crate::fleet::customers::Customers;
 use crate::fleet::desk::Desk;
+use crate::fleet::heartbeat_log::Counts;
 use crate::fleet::outbox::FleetCounters;
 use crate::fleet::persister::StoreHealth;
 use crate::fleet::registry::Registry;
@@ -65,8 +67,9 @@ use crate::ingest::door::Door;
 use crate::ingest::publisher;
 use crate::live::feed::Feed;
 use crate::live::hub::Hub;
-use crate::settings::{Map as MapSettings, Origin};
+use crate::settings::{HeartbeatsKept, Map as MapSettings, Origin};
 use crate::store::Store;
+use crate::store::retention::Horizons;
 use crate::telemetry::warnings::Warnings;
 use auth::Gate::{self, Customer, Fleet, Known, Public, Socket};
 use auth::gated;
@@ -92,6 +95,12 @@ pub struct Service {
     pub store: Arc<dyn Store>,
     /// How far the statistics are.
     pub counted: Arc<Counted>,
+    /// Which heartbeats are kept.
+    pub heartbeats_kept: HeartbeatsKept,
+    /// How far back history reaches.
+    pub horizons: Arc<Horizons>,
+    /// How the heartbeat log is doing, where heartbeats are kept.
+    pub heartbeat_log: Option<Arc<Counts>>,
     /// Who listens to them.
     pub streams: stats_stream::Streams,
     /// The past as files.
@@ -160,6 +169,10 @@ pub fn routes(config: &mut web::ServiceConfig, service: web::Data<Service>) {
         .service(get(
             "/customers/{customer}/vehicles/{vehicle}/transitions",
             read(Customer(Read), transitions::of_vehicle),
+        ))
+        .service(get(
+            "/customers/{customer}/vehicles/{vehicle}/heartbeats",
+            read(Customer(Read), heartbeat_log::of_vehicle),
         ))
         .service(get(
             "/customers/{customer}/vehicles/{vehicle}/availability",

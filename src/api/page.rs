@@ -26,6 +26,8 @@ const PLACE: &str = "<!-- first rows -->";
 struct First<'a> {
     /// The version of the service that wrote the page; the first frame of a connection names the one that runs.
     service: &'a str,
+    /// The files that the page is made of; `/status` names those that are served now.
+    web_files: String,
     server_time: String,
     /// Of the whole fleet that the reader may see.
     counts: CountsView,
@@ -66,6 +68,7 @@ fn first_json(service: &Service, query: &Query, order: Order) -> Option<String> 
     let allowed = Status::ALL.into_iter().filter(|status| query.filter.statuses.allows(*status));
     let first = First {
         service: env!("CARGO_PKG_VERSION"),
+        web_files: assets::mark(service),
         server_time: rfc3339(service.clock.date(service.clock.now())),
         counts: board.counts(&Filter::default().within(query.filter.own.clone())).into(),
         total: allowed.map(|status| tally.of(status)).sum(),

@@ -8,8 +8,12 @@ use anyhow::Context;
 use crate::settings::Settings;
 
 /// What the demo sets before the user's flags: data in memory, and timeouts short enough to watch.
-pub const PRESET: [(&str, &str); 3] =
-    [("store.url", "sqlite::memory:"), ("fleet.offline_after", "10s"), ("fleet.will_grace", "4s")];
+pub const PRESET: [(&str, &str); 4] = [
+    ("store.url", "sqlite::memory:"),
+    ("fleet.offline_after", "10s"),
+    ("fleet.will_grace", "4s"),
+    ("history.heartbeats", "sampled"),
+];
 
 /// Runs service and fleet until `stop` resolves.
 ///

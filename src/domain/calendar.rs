@@ -13,7 +13,7 @@ pub const MINUTE: Millis = 60_000;
 pub const QUARTER: Millis = 15 * MINUTE;
 /// The longest kept.
 pub const HOUR: Millis = 60 * MINUTE;
-const DAY: Millis = 24 * HOUR;
+pub const DAY: Millis = 24 * HOUR;
 
 /// How long a bucket is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -13,6 +13,7 @@ pub mod ids;
 pub mod latest;
 pub mod limit;
 pub mod liveness;
+pub mod logged;
 pub mod login;
 pub mod observation;
 pub mod owntracks;

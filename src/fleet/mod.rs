@@ -6,6 +6,8 @@ pub mod checkpoint;
 pub mod customers;
 pub mod desk;
 pub mod entry;
+pub mod heartbeat_log;
+pub mod keeper;
 pub mod last_seen;
 pub mod outbox;
 pub mod persister;

@@ -5,10 +5,12 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 
+use super::heartbeat_log::Hand;
 use super::persister::Decided;
 use super::registry::{Entry, Registry};
 use crate::clock::Clock;
 use crate::domain::board::{Registered, Slot, Update};
+use crate::domain::logged::Logged;
 use crate::domain::observation::{Gap, Gaps};
 use crate::domain::policy::Rules;
 use crate::domain::time::Millis;
@@ -76,6 +78,8 @@ pub struct Outbox {
     pub counters: Arc<FleetCounters>,
     /// What operators are warned of.
     pub warnings: Arc<Warnings>,
+    /// Where heartbeats go that are kept; none: they are not.
+    pub log: Option<Hand>,
     /// Vehicles whose deadline has passed by the clock, but not yet by what was surely heard.
     pub held: Vec<u32>,
     /// Vehicles that cannot be judged before we hear again.
@@ -116,6 +120,7 @@ impl Outbox {
             clock,
             counters,
             warnings,
+            log: None,
             held: Vec::new(),
             parked: Vec::new(),
             pauses: Vec::new(),
@@ -206,6 +211,13 @@ impl Outbox {
     /// A vehicle that left for good; what was told of it before comes first.
     pub fn remove(&mut self, slot: Slot) {
         self.updates.removed.push(slot);
+    }
+
+    /// A heartbeat of the vehicle at this place, where any are kept.
+    pub fn keep(&mut self, place: u32, row: impl FnOnce(&Rules) -> Logged) {
+        if let Some(log) = &mut self.log {
+            log.put(place, row(&self.rules));
+        }
     }
 
     /// A decision; `true` when the shard has to be told, because it is the first since the last flush.

@@ -18,6 +18,7 @@ use std::time::Duration;
 use actix::prelude::*;
 
 use super::customers::Customers;
+use super::heartbeat_log::Hand;
 use super::outbox::{FleetCounters, Outbox};
 use super::persister::Persister;
 use super::registry::{Entry, Envelope, Registry, Wake};
@@ -123,6 +124,8 @@ pub struct Parts {
     pub persister: Persister,
     /// What operators are warned of.
     pub warnings: Arc<Warnings>,
+    /// Where heartbeats go that are kept; none: they are not.
+    pub log: Option<Hand>,
 }
 
 /// One shard.
@@ -146,8 +149,9 @@ impl Shard {
     /// Starts a shard on a thread of its own.
     pub fn start_on(arbiter: &ArbiterHandle, index: usize, parts: Parts) -> Addr<Self> {
         Self::start_in_arbiter(arbiter, move |context| {
-            let Parts { registry, rules, gaps, clock, counters, warnings, .. } = parts.clone();
-            let outbox = Outbox::new(index, registry, rules, gaps, clock, counters, warnings);
+            let Parts { registry, rules, gaps, clock, counters, warnings, log, .. } = parts.clone();
+            let mut outbox = Outbox::new(index, registry, rules, gaps, clock, counters, warnings);
+            outbox.log = log;
             let flight = Flight { outstanding: AtomicUsize::new(0), shard: context.address() };
             Self {
                 index,

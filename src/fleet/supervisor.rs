@@ -14,6 +14,7 @@ use actix::prelude::*;
 use super::checkpoint::repair_all;
 use super::customers::Customers;
 use super::desk::Desk;
+use super::heartbeat_log::Hand;
 use super::outbox::FleetCounters;
 use super::persister::Persister;
 use super::registry::Registry;
@@ -102,6 +103,8 @@ pub struct Plan {
     pub warnings: Arc<Warnings>,
     /// What is registered of customers; filled here.
     pub customers: Arc<Customers>,
+    /// Where heartbeats go that are kept; none: they are not.
+    pub log: Option<Hand>,
 }
 
 impl Supervisor {
@@ -112,7 +115,8 @@ impl Supervisor {
     /// # Errors
     /// The store cannot be read, or a shard died over its vehicles.
     pub async fn start_fleet(plan: Plan) -> anyhow::Result<(Addr<Self>, Addr<Desk>)> {
-        let Plan { store, registry, rules, clock, counters, feed, hub, persister, seen, warnings, customers } = plan;
+        let Plan { store, registry, rules, clock, counters, feed, hub, persister, seen, warnings, customers, log } =
+            plan;
         repair_all(&store, &persister.health()).await?;
         let stored = store.alive_until().await?;
         let alive_until = stored.max(seen.as_ref().map(|seen| seen.alive_until));
@@ -125,8 +129,20 @@ impl Supervisor {
         let (since, scope) = (Some(blind_from), "process".into());
         let deaf = Observation { listening: false, since, scope, cause: "start".into() };
         hub.send(Observed(deaf)).await?;
-        let parts =
-            Parts { registry, rules, customers, gaps, blind_from, clock, counters, feed, hub, persister, warnings };
+        let parts = Parts {
+            registry,
+            rules,
+            customers,
+            gaps,
+            blind_from,
+            clock,
+            counters,
+            feed,
+            hub,
+            persister,
+            warnings,
+            log,
+        };
         let shards: Vec<Addr<Shard>> = (0..parts.registry.shards())
             .map(|index| Shard::start_on(&Arbiter::new().handle(), index, parts.clone()))
             .collect();

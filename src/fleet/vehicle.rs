@@ -26,7 +26,8 @@ use crate::domain::boots::Boots;
 use crate::domain::heartbeat::Heartbeat;
 use crate::domain::latest::{self, Fact, Latest};
 use crate::domain::liveness::{self, Liveness, Outcome, Setting};
-use crate::domain::policy::{Policy, PolicySource};
+use crate::domain::logged::Logged;
+use crate::domain::policy::{Policy, PolicySource, Rules};
 use crate::domain::time::Millis;
 use crate::domain::transition::{Change, Evidence, Status, Transition};
 use crate::telemetry::warnings::Kind;
@@ -145,10 +146,14 @@ impl Vehicle {
         match input {
             Input::Heartbeat(mut beat, session) => {
                 let outcome = self.step(arrival, liveness::Input::Heartbeat(&beat, session));
-                let outbox = self.outbox.borrow();
+                let mut outbox = self.outbox.borrow_mut();
                 if outcome.duplicate {
                     outbox.counters.duplicates.fetch_add(1, Relaxed);
                 } else {
+                    if outbox.log.is_some() {
+                        let arrived = outbox.clock.date(arrival);
+                        outbox.keep(self.entry.local, |rules| Logged::of(&self.entry.key, &beat, arrived, rules));
+                    }
                     let backlog = latest::is_backlog(&beat, outbox.clock.date(arrival), &outbox.rules);
                     outbox.counters.backlog.fetch_add(u64::from(backlog), Relaxed);
                     // What was buffered before a start carries the old boot text, and that is in order.
@@ -172,12 +177,17 @@ impl Vehicle {
     /// What waited in a broker's queue while we were deaf is always backlog; its facts are as old as the beat.
     fn hear_late(&mut self, arrival: Millis, mut beat: Heartbeat) -> Vec<Change> {
         let outcome = self.step(arrival, liveness::Input::Waited(&beat));
-        let outbox = self.outbox.borrow();
+        let mut outbox = self.outbox.borrow_mut();
         if outcome.duplicate {
             outbox.counters.duplicates.fetch_add(1, Relaxed);
         } else {
             outbox.counters.backlog.fetch_add(1, Relaxed);
             let spoken = outbox.gaps.before(arrival).spoken_at(beat.ts, arrival);
+            if outbox.log.is_some() {
+                let (spoken, arrived) = (outbox.clock.date(spoken), outbox.clock.date(arrival));
+                let row = |rules: &Rules| Logged::of_waited(&self.entry.key, &beat, spoken, arrived, rules);
+                outbox.keep(self.entry.local, row);
+            }
             // How long it waited says nothing about its clock.
             let skew = self.latest.clock_skew;
             self.latest.apply(&mut beat, outbox.clock.date(spoken), &outbox.rules);

@@ -2,7 +2,10 @@
 //! Fed by the vehicles' connections; feeds the door through its hook. Only this file and its folder name the crate.
 //! What it keeps for ordinary subscribers (retained messages, queues of sessions) is bounded below and lives in memory.
 
+mod acks;
 mod entrance;
+#[cfg(test)]
+mod gateway_tests;
 mod guard;
 mod hook;
 mod logins;
@@ -10,6 +13,7 @@ mod sessions;
 mod status;
 #[cfg(test)]
 mod tests;
+mod wire;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -105,7 +109,7 @@ impl Broker {
         };
         let tls_address = secure.as_ref().map(|((_, address), _)| *address);
         let lobby = Arc::new(Lobby::new(settings));
-        let hook = Arc::new(Hook::new(door, settings.publish_status, patience, Arc::clone(&lobby)));
+        let hook = Hook::new(door, settings.publish_status, patience, Arc::clone(&lobby));
         let guard = Arc::new(Guard { hook: Arc::clone(&hook), logins: logins.clone() });
         let broker = MqttBroker::with_config(config(settings, &hook)).await.context("cannot start the MQTT broker")?;
         let broker = broker.with_auth_provider(guard);

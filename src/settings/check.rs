@@ -35,6 +35,12 @@ pub fn check(settings: &Settings) -> Vec<String> {
         }
     }
     faults.extend(tls(settings));
+    if let Some(replica) = &settings.store.replica_url {
+        let is_postgres = |url: &str| url.starts_with("postgres://") || url.starts_with("postgresql://");
+        if !is_postgres(replica.expose()) {
+            faults.push("store.replica_url must start with postgres://, as only such a store has a replica".into());
+        }
+    }
     let pepper = settings.auth.pepper.expose();
     if !pepper.is_empty() && pepper.len() < PEPPER_BYTES_LEAST {
         faults.push(format!("auth.pepper is too short, at least {PEPPER_BYTES_LEAST} random characters"));

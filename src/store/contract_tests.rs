@@ -4,6 +4,7 @@
 mod access;
 mod exports;
 mod gaps;
+mod heartbeats;
 mod histories;
 mod logins;
 mod mosquitto;
@@ -11,6 +12,7 @@ mod pages;
 mod past;
 mod registry;
 mod repairs;
+mod retention;
 pub mod samples;
 mod scan;
 mod stats;
@@ -166,7 +168,13 @@ on_every_store! {
         an_export_is_cancelled_expires_and_is_forgotten;
     scan: a_vehicles_history_is_read_from_its_beginning, whoever_has_history_is_found_in_order_also_who_has_left;
     repairs: a_row_that_was_changed_by_hand_is_mended, every_slice_is_looked_at;
-    past: vehicles_stood_as_their_last_transition_before_says;
+    heartbeats: a_heartbeat_is_read_back_whole, heartbeats_that_come_twice_count_once_and_equal_ones_do_not,
+        pages_of_heartbeats_are_complete_in_either_order, heartbeats_go_with_a_purged_history_and_stay_otherwise;
+    past: vehicles_stood_as_their_last_transition_before_says, turns_of_a_period_reach_back_to_the_one_in_force,
+        a_vehicle_that_left_was_not_there_until_it_came_back;
+    retention: old_transitions_go_but_for_the_last_of_each_vehicle, what_is_not_counted_yet_stays,
+        old_heartbeats_go_by_the_day, old_minutes_go_and_what_was_spent_stays_exact,
+        a_number_is_there_once_though_it_comes_with_another_time;
     stats: who_left_is_in_no_level_and_a_purged_history_is_uncounted,
         what_was_spent_before_any_instant_is_exact, rollups_are_a_function_of_the_stored_transitions,
         levels_at_any_border_are_the_sum_of_what_changed_before, heartbeats_are_added_once,

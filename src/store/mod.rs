@@ -5,6 +5,7 @@ pub mod access;
 pub mod audit;
 pub mod availability;
 pub mod exports;
+pub mod heartbeats;
 pub mod history;
 pub mod last_seen;
 pub mod local;
@@ -13,6 +14,7 @@ pub mod mosquitto;
 mod owned;
 mod postgres;
 pub mod registry;
+pub mod retention;
 mod rows;
 pub mod scan;
 pub mod spool;
@@ -33,9 +35,11 @@ use crate::domain::transition::{Status, Transition};
 use access::AccessStore;
 use audit::AuditStore;
 use exports::ExportStore;
+pub use heartbeats::HeartbeatStore;
 pub use history::HistoryStore;
 use logins::LoginStore;
 pub use registry::RegistryStore;
+pub use retention::RetentionStore;
 pub use rows::GAPS_MAX;
 use scan::ScanStore;
 pub use stats::StatsStore;
@@ -187,6 +191,8 @@ pub trait Store:
     + HistoryStore
     + ScanStore
     + ExportStore
+    + HeartbeatStore
+    + RetentionStore
     + Send
     + Sync
 {
@@ -254,9 +260,20 @@ pub trait Store:
 /// # Errors
 /// One sentence saying what failed and what to do; it never holds the URL's password.
 pub async fn open(url: &str) -> anyhow::Result<Arc<dyn Store>> {
+    open_with_replica(url, None).await
+}
+
+/// Likewise, with a replica that history is read at.
+///
+/// # Errors
+/// As [`open`].
+pub async fn open_with_replica(url: &str, replica: Option<&str>) -> anyhow::Result<Arc<dyn Store>> {
     match url.split_once(':') {
+        Some(("sqlite", _)) if replica.is_some() => {
+            anyhow::bail!("a SQLite store has no replica: leave store.replica_url out")
+        }
         Some(("sqlite", path)) => Ok(Arc::new(sqlite::Sqlite::open(path).await?)),
-        Some(("postgres" | "postgresql", _)) => Ok(Arc::new(postgres::Postgres::open(url).await?)),
+        Some(("postgres" | "postgresql", _)) => Ok(Arc::new(postgres::Postgres::open(url, replica).await?)),
         _ => anyhow::bail!(UNKNOWN_KIND),
     }
 }

@@ -1,7 +1,7 @@
 /** The real service disappears and comes back: the page says so, and shows the truth again without a reload. */
 import assert from "node:assert/strict";
 import { after, afterEach, before, describe, test } from "node:test";
-import { beat, chip, equals_rest, live_wire, open_page, row_of, skip_reason, start_browser, start_service } from "./harness.mjs";
+import { beat, chip, equals_rest, live_wire, open_page, row_of, skip_reason, start_browser, start_service, until } from "./harness.mjs";
 
 describe("losing the real service", { skip: skip_reason() }, () => {
   let browser, service;
@@ -64,6 +64,26 @@ describe("losing the real service", { skip: skip_reason() }, () => {
     assert.equal(requests.filter((url) => url.endsWith("/live/snapshot")).length, 1, "the one of the first load");
     await page.getByText(/^Up to date again/).waitFor();
     await chip(page, "All", 2).waitFor();
+  });
+
+  test("a vehicle deleted while the page was away is gone when it is back, and nothing is fetched anew for it", async () => {
+    const wire = live_wire();
+    const { page, requests } = await open_page(browser, service.url, { prepare: wire.lay });
+    await row_of(page, "TRK-3").waitFor();
+    await until("the page is followed", () => wire.connections.at(-1)?.sent.some(({ type }) => type === "resume"));
+    wire.down = true;
+    await wire.connections.at(-1).cut();
+    await page.getByRole("alert").filter({ hasText: "Connection lost" }).waitFor();
+    const answer = await fetch(`${service.url}/api/v1/customers/acme/vehicles/TRK-3`, { method: "DELETE" });
+    assert.equal(answer.status, 204);
+    await row_of(page, "TRK-3").waitFor(); // nobody has told the page yet
+    wire.down = false;
+    await row_of(page, "TRK-3").waitFor({ state: "hidden" });
+    await page.getByText("Up to date again, 1 change while away.").waitFor();
+    await equals_rest(page, service.url);
+    assert.equal(requests.filter((url) => url.endsWith("/live/snapshot")).length, 1, "the one of the first load");
+    await beat(service.url, { customer: "acme", vehicle: "TRK-3" }); // for the tests that follow
+    await row_of(page, "TRK-3").waitFor();
   });
 
   test("frames lost on the way, and connections cut: every row of the page ends as REST tells it", async () => {

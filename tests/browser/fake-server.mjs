@@ -27,6 +27,7 @@ export class FakeServer {
     this.version = 1;
     this.vehicles = new Map();
     this.transitions = new Map();
+    this.told = []; // transitions as they were sent, each with the version before it
     this.next_slot = 0;
     this.joined = new Set();
     this.changed = new Set();
@@ -43,7 +44,15 @@ export class FakeServer {
     this.gaps = []; // blind intervals, as REST tells them
     this.store = { kind: "sqlite", ok: true, spool_rows: 0 };
     this.service = "1.2.3";
-    this.delay_ms = 0; // of the snapshot
+    this.web_files = "a1"; // the mark of the dashboard's files
+    this.snapshots_wait_for = Promise.resolve();
+  }
+
+  /** Snapshots wait until the function given back is called. */
+  hold_snapshots() {
+    let there;
+    this.snapshots_wait_for = new Promise((done) => { there = done; });
+    return there;
   }
 
   async start(port = 0) {
@@ -109,7 +118,9 @@ export class FakeServer {
     const transition = { seq: known.seq, from, to, at: time(at), decided_at: time(Date.now()), cause, evidence: { last_seen: last_seen ?? null } };
     this.transitions.get(`${customer}/${vehicle}`).unshift(transition);
     this.changed.add(known);
-    this.send_bytes("transitions", [{ slot: known.slot, ...transition }]);
+    const told = { slot: known.slot, ...transition };
+    this.told.push([told, this.version]);
+    this.send_bytes("transitions", [told]);
   }
 
   // --- the live socket
@@ -190,6 +201,8 @@ export class FakeServer {
     const changed = since.filter((known) => !joined.includes(known));
     const removed = this.removed_at.filter(([, at]) => at > version).map(([known]) => known);
     this.#send_delta(version, { joined, changed, removed }, [socket]);
+    const untold = this.told.filter(([, at]) => at >= version).map(([told]) => told);
+    if (untold.length > 0) this.send_bytes("transitions", untold, {}, [socket]);
   }
 
   #snapshot() {
@@ -202,7 +215,7 @@ export class FakeServer {
   #first_rows() {
     const counts = this.counts();
     const rows = [...this.vehicles.values()].sort((a, b) => (a.vehicle < b.vehicle ? -1 : 1)).slice(0, FIRST_ROWS);
-    const first = { service: this.service, server_time: time(Date.now()), counts, tally: counts, total: this.vehicles.size, items: rows };
+    const first = { service: this.service, web_files: this.web_files, server_time: time(Date.now()), counts, tally: counts, total: this.vehicles.size, items: rows };
     return `<script type="application/json" id="first-rows">${JSON.stringify(first).replaceAll("<", "\\u003c")}</script>`;
   }
 
@@ -214,13 +227,13 @@ export class FakeServer {
     if (!pathname.startsWith("/api/")) return this.#file(request.url, response);
     if (this.refuse_all) return json(this.refuse_all, { title: "Refused", status: this.refuse_all, detail: "this key may not see customer acme" });
     if (pathname === "/api/v1/live") return json(400, { title: "No handshake", status: 400 });
-    if (pathname === "/api/v1/live/snapshot" && this.delay_ms) await new Promise((done) => setTimeout(done, this.delay_ms));
+    if (pathname === "/api/v1/live/snapshot") await this.snapshots_wait_for;
     if (pathname === "/api/v1/live/snapshot") return response.writeHead(200, { "content-type": "application/octet-stream" }).end(this.#snapshot());
-    if (this.refuse_rest) return json(503, { title: "Store unavailable", status: 503, detail: "the store does not answer" });
     if (pathname === "/api/v1/status") {
-      const well = { version: this.service, started_at: time(Date.now() - 3_600_000), listening: true, dashboards: 1 };
+      const well = { version: this.service, web_files: this.web_files, started_at: time(Date.now() - 3_600_000), listening: true, dashboards: 1 };
       return json(200, { ...well, store: this.store, canary: { state: "well", board: { lag_ms: 93 } } });
     }
+    if (this.refuse_rest) return json(503, { title: "Store unavailable", status: 503, detail: "the store does not answer" });
     if (pathname === "/api/v1/transitions") {
       const of_vehicle = ([key, list]) => list.map((each) => ({ customer: key.split("/")[0], vehicle: key.slice(key.indexOf("/") + 1), ...each }));
       const customer = searchParams.get("customer");

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { after, before, beforeEach, afterEach, describe, test } from "node:test";
 import { encode } from "../web/wire.mjs";
 import { FakeServer } from "./fake-server.mjs";
-import { chip, open_page, row_of, skip_reason, start_browser, until } from "./harness.mjs";
+import { chip, open_on, row_of, skip_reason, start_browser, until } from "./harness.mjs";
 
 describe("faults", { skip: skip_reason({ needs_binary: false }) }, () => {
   let browser, fake;
@@ -19,9 +19,7 @@ describe("faults", { skip: skip_reason({ needs_binary: false }) }, () => {
   });
 
   async function open(path = "/", options = {}) {
-    const { page } = await open_page(browser, fake.url + path, options);
-    await page.locator("#grid[aria-busy=false]").waitFor();
-    return page;
+    return (await open_on(fake, browser, path, options)).page;
   }
 
   test("blindness: said in grey, no vehicle is called offline, and it ends", async () => {
@@ -41,11 +39,16 @@ describe("faults", { skip: skip_reason({ needs_binary: false }) }, () => {
   });
 
   test("a server that falls silent is first stale, and then left", async () => {
-    const page = await open();
+    const page = await open("/", { prepare: (page) => page.clock.install() });
+    const lost = page.getByRole("alert").filter({ hasText: "Connection lost" });
+    await page.clock.pauseAt(Date.now() + 4_000); // from here on the page's time is the test's
     fake.mute();
+    await page.clock.runFor(6_500);
     await page.getByRole("alert").filter({ hasText: "Values may be old" }).waitFor();
     await page.locator("#link-state", { hasText: "Stale" }).waitFor();
-    await page.getByRole("alert").filter({ hasText: "Connection lost" }).waitFor();
+    for (let waited = 0; waited < 10_000 && !(await lost.isVisible()); waited += 200) await page.clock.runFor(200);
+    await lost.waitFor();
+    await page.clock.resume();
     await page.getByText(/^Up to date again/).waitFor();
   });
 

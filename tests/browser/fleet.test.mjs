@@ -71,12 +71,16 @@ describe("the fleet page on the real service", { skip: skip_reason() }, () => {
     const page = await open();
     await page.evaluate(() => { window.not_reloaded = true; });
     await chip(page, "Online", 5).waitFor();
-    await beat(service.url, { customer: "initech", vehicle: "LONE-1", lat: 48.2, lon: 16.4 });
-    await row_of(page, "LONE-1").filter({ hasText: "Online" }).waitFor();
+    const alone = [{ customer: "initech", vehicle: "LONE-1", lat: 48.2, lon: 16.4 }];
+    const speaks = async () => { // a busy page may miss one that speaks but once
+      const stop = keep_beating(service.url, alone);
+      await row_of(page, "LONE-1").filter({ hasText: "Online" }).waitFor().finally(stop);
+    };
+    await beat(service.url, ...alone);
+    await speaks();
     await row_of(page, "LONE-1").filter({ hasText: "Offline" }).waitFor();
     await chip(page, "Offline", 1).waitFor();
-    await beat(service.url, { customer: "initech", vehicle: "LONE-1" });
-    await row_of(page, "LONE-1").filter({ hasText: "Online" }).waitFor();
+    await speaks();
     assert.equal(await page.evaluate(() => window.not_reloaded), true);
   });
 

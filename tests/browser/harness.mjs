@@ -83,13 +83,27 @@ export async function open_page(browser, url, { width = 1280, height = 800, prep
 }
 
 /**
+ * Opens a page on the stand-in and waits until it is whole: every vehicle is there, its parts beside the list are loaded,
+ * and the stand-in follows it, so that it hears of what comes next and nothing of it is still to be fetched.
+ */
+export async function open_on(fake, browser, path = "/", options = {}) {
+  const seen = await open_page(browser, fake.url + path, options);
+  await seen.page.locator("#grid[aria-busy=false]").waitFor({ state: "attached" });
+  await seen.page.locator("#proof:not(:empty)").waitFor({ state: "attached" });
+  await until("the page is followed", () => fake.sockets.clients.size > 0 && [...fake.sockets.clients].every(({ following }) => following));
+  return seen;
+}
+
+/**
  * Puts a wire between page and service that the test can cut and listen to: for open_page({ prepare: wire.lay }).
  * connections: one entry a socket, with the messages of both directions. `lose` is asked for every frame from the service,
- * and one it says yes to never arrives.
+ * and one it says yes to never arrives. While `down` is true no connection comes about.
  */
 export function live_wire({ lose = () => false } = {}) {
   const connections = [];
-  const lay = (page) => page.routeWebSocket(/\/api\/v1\/live$/, (socket) => {
+  const wire = { connections, down: false };
+  wire.lay = (page) => page.routeWebSocket(/\/api\/v1\/live$/, (socket) => {
+    if (wire.down) return socket.close();
     const server = socket.connectToServer();
     const connection = { sent: [], received: [], cut: () => Promise.all([server.close(), socket.close()]) };
     connections.push(connection);
@@ -101,7 +115,7 @@ export function live_wire({ lose = () => false } = {}) {
       socket.send(data);
     });
   });
-  return { lay, connections };
+  return wire;
 }
 
 function read_frame(data) {

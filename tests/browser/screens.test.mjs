@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { after, afterEach, before, beforeEach, describe, test } from "node:test";
 import { FakeServer } from "./fake-server.mjs";
-import { chip, open_page, row_of, skip_reason, start_browser, until, violations } from "./harness.mjs";
+import { chip, open_on, open_page, row_of, skip_reason, start_browser, until, violations } from "./harness.mjs";
 
 const MINUTE = 60_000;
 const LOOKS = {
@@ -28,12 +28,16 @@ describe("screens and states", { skip: skip_reason({ needs_binary: false }) }, (
   });
 
   async function open(path = "/", options = {}) {
-    const { page, errors } = await open_page(browser, fake.url + path, options);
-    await page.locator("#grid[aria-busy=false]").waitFor({ state: "attached" });
+    const { page, errors } = await open_on(fake, browser, path, options);
     page.errors = errors;
     return page;
   }
 
+  /** A page that cannot have this file while `away` says so, and whose time the test may hasten. */
+  const without = (file, away) => async (page) => {
+    await page.clock.install();
+    await page.route(`**/js/${file}`, (route) => (away() ? route.abort() : route.continue()));
+  };
   const alerts = (page) => page.locator("#alerts-list li");
   const unread = (page) => page.locator("#unread").innerText();
 
@@ -95,20 +99,23 @@ describe("screens and states", { skip: skip_reason({ needs_binary: false }) }, (
 
     test("a thousand events are read aloud as one sentence, and the next one five seconds later", async () => {
       for (let i = 0; i < 1_000; i++) fake.heartbeat({ customer: "acme", vehicle: `BUS-${i}` });
-      const page = await open();
-      const said = [];
-      await page.exposeFunction("said", (text) => { said.push({ text, at: Date.now() }); });
-      await page.evaluate(() => new MutationObserver(() => window.said(document.getElementById("announcement").textContent))
-        .observe(document.getElementById("announcement"), { childList: true, characterData: true, subtree: true }));
+      const page = await open("/", { prepare: (page) => page.clock.install() });
       await chip(page, "Online", "1,003").waitFor();
+      const said = () => page.locator("#announcement").textContent();
+      const heard = (offline) => until(`${offline} are heard of`, () => page.evaluate(async (offline) => (await import("/js/app.js")).state.fleet.tally[1] === offline, offline));
+      await page.clock.pauseAt(Date.now() + 10_000); // from here on its time is the test's; longer, and it would take the socket for dead
+      await page.evaluate(() => { document.getElementById("announcement").textContent = ""; });
       for (let i = 0; i < 1_000; i++) fake.set_status("acme", `BUS-${i}`, "offline", "silence");
-      await until("it is said", () => said.length > 0);
-      assert.match(said[0].text, /^(1,000|\d+) vehicles went offline/);
+      await heard(1_000);
+      assert.equal(await said(), "", "not one an event");
+      await page.clock.runFor(2_500);
+      assert.equal(await said(), "1,000 vehicles went offline.");
       fake.set_status("acme", "TRK-1", "offline", "silence");
-      await until("the last is said too", () => said.some(({ text }) => text.includes("TRK-1") || text.includes("vehicles went offline, ") || said.length > 1));
-      for (let at = 1; at < said.length; at++) assert.ok(said[at].at - said[at - 1].at > 4_000, JSON.stringify(said));
-      assert.ok(said.length <= 3, "one sentence each, not one an event");
-      await until("the list is bounded", async () => (await page.evaluate(async () => (await import("/js/app.js")).state.fleet.size)) === 1_003);
+      await heard(1_001);
+      await page.clock.runFor(2_500);
+      assert.equal(await said(), "1,000 vehicles went offline.", "not yet");
+      await page.clock.runFor(4_000);
+      assert.equal(await said(), "TRK-1 went offline.");
     });
 
     test("an alert opens its vehicle; dropped frames are read again by REST", async () => {
@@ -174,11 +181,23 @@ describe("screens and states", { skip: skip_reason({ needs_binary: false }) }, (
       await page.locator("#trends-trouble").waitFor({ state: "hidden" });
     });
 
-    test("the chart under the map counts what is online, and is not in the way on a phone", async () => {
+    test("the chart under the map counts what is online, can be folded, and is not in the way on a tablet or a phone", async () => {
       const page = await open();
       await page.locator("#fleet-chart canvas").waitFor();
       await page.getByRole("img", { name: /Vehicles online over the last hour: now 3, least 3, most 10/ }).waitFor();
       await page.locator("#fleet-chart-now", { hasText: "3 online" }).waitFor();
+      const chart = page.locator("#fleet-chart canvas");
+      const fold = page.getByRole("button", { name: "Online, last hour" });
+      await fold.click();
+      await chart.waitFor({ state: "hidden" });
+      await page.locator("#chart-fold[aria-expanded=false]").click();
+      await chart.waitFor();
+      await page.reload();
+      await page.setViewportSize({ width: 900, height: 800 });
+      await page.locator("#fleet-chart-now", { hasText: "3 online" }).waitFor();
+      await chart.waitFor({ state: "hidden" });
+      await fold.click();
+      await chart.waitFor();
       await page.setViewportSize({ width: 390, height: 844 });
       await page.locator("#chart-pane").waitFor({ state: "hidden" });
     });
@@ -225,20 +244,23 @@ describe("screens and states", { skip: skip_reason({ needs_binary: false }) }, (
 
   describe("states", () => {
     test("loading says how many vehicles are on their way, and the first rows are there", async () => {
-      fake.delay_ms = 3_000;
+      const there = fake.hold_snapshots();
       const { page } = await open_page(browser, fake.url);
       await row_of(page, "TRK-1").waitFor();
       await page.getByRole("status").filter({ hasText: "Loading 3 vehicles" }).waitFor();
       assert.equal(await page.locator("#grid").getAttribute("aria-busy"), "true");
+      there();
       await page.locator("#link-state", { hasText: /^Live, \d+\.\d s behind$/ }).waitFor();
     });
 
     test("a store that is down is named in red, with what is unaffected; it ends by itself", async () => {
-      const page = await open();
+      const page = await open("/", { prepare: (page) => page.clock.install() });
       fake.store = { kind: "postgres", ok: false, spool_rows: 1_200 };
+      await page.clock.fastForward(5_000); // it is looked at this often
       await page.getByRole("alert").filter({ hasText: "The postgres store takes no writes; 1,200 transitions wait on disk and are written later. Live status is not affected" }).waitFor();
       assert.equal(await page.locator("#banner").getAttribute("data-kind"), "degraded");
       fake.store = { kind: "postgres", ok: true, spool_rows: 0 };
+      await page.clock.fastForward(5_000);
       await page.getByText("takes no writes").waitFor({ state: "hidden" });
     });
 
@@ -258,6 +280,18 @@ describe("screens and states", { skip: skip_reason({ needs_binary: false }) }, (
       fake.service = "1.3.0";
       await fake.start(port);
       await page.getByText("Dashboard was updated to version 1.3.0. This page is of 1.2.3.").waitFor();
+      await page.getByRole("button", { name: "Reload" }).click();
+      await page.getByText("Dashboard was updated").waitFor({ state: "hidden" });
+      await row_of(page, "TRK-1").waitFor();
+    });
+
+    test("a page of another build of the same version offers to reload too", async () => {
+      const page = await open();
+      const { port } = fake;
+      await fake.stop();
+      Object.assign(fake, { web_files: "b2", epoch: `${fake.epoch}-again` });
+      await fake.start(port);
+      await page.getByText("Dashboard was updated. This page is of an older build.").waitFor();
       await page.getByRole("button", { name: "Reload" }).click();
       await page.getByText("Dashboard was updated").waitFor({ state: "hidden" });
       await row_of(page, "TRK-1").waitFor();
@@ -295,17 +329,38 @@ describe("screens and states", { skip: skip_reason({ needs_binary: false }) }, (
     });
 
     test("without its script the page says where the fleet can be read", async () => {
-      const { page } = await open_page(browser, fake.url, { prepare: (page) => page.route("**/js/columns.js", (route) => route.abort()) });
-      await page.getByRole("link", { name: "/api/v1/vehicles" }).waitFor({ timeout: 15_000 });
-      const none = await open_page(browser, fake.url, { javaScriptEnabled: false });
-      await none.page.getByText("The dashboard did not start.").waitFor({ timeout: 15_000 });
+      const hasten = async (page) => { // it comes into sight by a style, after five seconds
+        const session = await page.context().newCDPSession(page);
+        await session.send("Animation.enable");
+        await session.send("Animation.setPlaybackRate", { playbackRate: 20 });
+      };
+      const broken = (page) => Promise.all([hasten(page), page.route("**/js/columns.js", (route) => route.abort())]);
+      const { page } = await open_page(browser, fake.url, { prepare: broken });
+      await page.getByRole("link", { name: "/api/v1/vehicles" }).waitFor();
+      const none = await open_page(browser, fake.url, { javaScriptEnabled: false, prepare: hasten });
+      await none.page.getByText("The dashboard did not start.").waitFor();
     });
 
-    test("a part that cannot be loaded says so in its place, and the list lives on", async () => {
-      const page = await open("/?view=trends", { prepare: (page) => page.route("**/js/trends.js", (route) => route.abort()) });
-      await page.getByText("This part could not be loaded. Reload the page to try again.").waitFor();
+    test("a part that cannot be loaded says so in its place, the list lives on, and it is there once it can be had", async () => {
+      let away = true;
+      const page = await open("/?view=trends", { prepare: without("trends.js", () => away) });
+      await page.getByText("This part could not be loaded. Trying again …").waitFor();
       fake.set_status("acme", "TRK-2", "offline", "silence");
       await row_of(page, "TRK-2").filter({ hasText: "Offline" }).waitFor();
+      away = false;
+      await page.clock.fastForward(5_000);
+      await page.getByText(/the last hour: online/).waitFor();
+      await page.getByText("This part could not be loaded").waitFor({ state: "hidden" });
+    });
+
+    test("a service that is away while the panes are fetched costs no more than the wait", async () => {
+      let away = true;
+      const { page } = await open_page(browser, `${fake.url}/?v=acme/TRK-1`, { prepare: without("panes.js", () => away) });
+      await page.getByText("Only the list could be loaded. Trying again …").waitFor();
+      away = false;
+      await page.clock.fastForward(5_000);
+      await page.getByRole("dialog", { name: "TRK-1" }).waitFor();
+      await page.getByText("Only the list could be loaded").waitFor({ state: "hidden" });
     });
 
     test("keys: m leads to the map, ? to what this is, and neither while one is writing", async () => {

@@ -89,11 +89,14 @@ test("a part of the service that does not work is named; a lost connection is wo
 
 test("a page of an older version offers to reload; one that does not know its version does not", () => {
   const old = state();
-  old.service = { page: "0.1.0", now: "0.2.0" };
+  old.service = { page: "0.1.0", now: "0.2.0", page_files: "a", files: "b" };
   const { kind, text, action } = said({}, old);
   assert.deepEqual([kind, action], ["updated", "reload"]);
   assert.match(text, /version 0\.2\.0\. This page is of 0\.1\.0\./);
-  for (const service of [{ page: "", now: "0.2.0" }, { page: "0.2.0", now: "" }, { page: "0.2.0", now: "0.2.0" }]) {
+  old.service.now = "0.1.0";
+  assert.deepEqual([said({}, old).text, said({}, old).action], ["Dashboard was updated. This page is of an older build.", "reload"]);
+  for (const [page, now] of [["", "0.2.0"], ["0.2.0", ""], ["0.2.0", "0.2.0"]]) {
+    const service = { page, now, page_files: page, files: now };
     assert.equal(said({}, Object.assign(state(), { service })).kind, "live");
   }
 });

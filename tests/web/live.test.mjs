@@ -282,6 +282,22 @@ test("a socket that never opens may be a refusal: a plain request tells, and it 
   assert.equal(world.link.link.refused, 0, "a frame says that we may");
 });
 
+test("a refusal that is told slower than the next attempt begins is heard; one that a socket has proved wrong is not", async () => {
+  for (const [opens, refused] of [[false, 403], [true, 0]]) {
+    const world = new World();
+    let answer;
+    world.door = new Promise((done) => { answer = done; });
+    world.link.connect();
+    world.socket.onclose();
+    world.pass(700);
+    assert.deepEqual([world.sockets.length, world.link.link.phase], [2, "connecting"]);
+    if (opens) world.say();
+    answer(403);
+    await new Promise(setImmediate);
+    assert.equal(world.link.link.refused, refused);
+  }
+});
+
 test("a snapshot that is refused is told from one that cannot be had", async () => {
   for (const [status, refused] of [[401, 401], [403, 403], [503, 0]]) {
     const world = new World();

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { pieces_of, spoken } from "../../web/js/timeline.js";
-import { ENTRIES_MAX, SAY_EVERY_MS, TransitionLog, kept_of, severity_of } from "../../web/js/transition-log.js";
+import { ENTRIES_MAX, GATHER_MS, SAY_EVERY_MS, TransitionLog, kept_of, severity_of } from "../../web/js/transition-log.js";
 
 const T = Date.UTC(2026, 0, 31);
 const turn = (vehicle, seq, to, at, { from = "online", cause = "silence", customer = "acme", ...rest } = {}) =>
@@ -28,7 +28,8 @@ test("a hundred thousand at once cost a bounded list, and the newest stay", () =
   log.hear(Array.from({ length: 100_000 }, (_, at) => turn(`V${at}`, 1, "offline", at)));
   assert.equal(log.entries.length, ENTRIES_MAX);
   assert.equal(log.entries[0].vehicle, "V99999");
-  assert.equal(log.summary(0), "100,000 vehicles went offline.");
+  assert.equal(log.summary(0), "");
+  assert.equal(log.summary(GATHER_MS), "100,000 vehicles went offline.");
 });
 
 test("acknowledging one, or all, counts down; a later alert counts again", () => {
@@ -62,13 +63,23 @@ test("one sentence at most every five seconds says what happened", () => {
   const log = new TransitionLog();
   assert.equal(log.summary(0), "");
   log.hear([turn("A", 1, "offline", 0)]);
-  assert.equal(log.summary(0), "A went offline.");
+  log.summary(0);
+  assert.equal(log.summary(GATHER_MS), "A went offline.");
   log.hear([turn("B", 1, "offline", 0), turn("C", 1, "offline", 0)]);
-  assert.equal(log.summary(SAY_EVERY_MS - 1), "");
+  for (const now of [GATHER_MS, GATHER_MS + SAY_EVERY_MS - 1]) assert.equal(log.summary(now), "");
   log.hear([turn("A", 2, "online", 0)]);
-  assert.equal(log.summary(SAY_EVERY_MS), "2 vehicles went offline, A came online.");
+  assert.equal(log.summary(GATHER_MS + SAY_EVERY_MS), "2 vehicles went offline, A came online.");
   log.merge([turn("D", 1, "offline", 0)]);
   assert.equal(log.summary(10 * SAY_EVERY_MS), "", "the past is not news");
+});
+
+test("what comes in many frames is gathered into one sentence", () => {
+  const log = new TransitionLog();
+  for (let at = 0; at < GATHER_MS; at += 10) {
+    log.hear([turn(`V${at}`, 1, "offline", at)]);
+    assert.equal(log.summary(at), "");
+  }
+  assert.equal(log.summary(GATHER_MS), "100 vehicles went offline.");
 });
 
 const HOUR = 3_600_000;

@@ -9,6 +9,7 @@ import { FilterRow, ViewTabs } from "./filters.js";
 import { CHANGED } from "./fleet.js";
 import { LiveLink, live_url } from "./live.js";
 import { affects_order, same_order, select } from "./order.js";
+import { LOAD_AGAIN_MS } from "./pulse.js";
 import { LiveState } from "./state.js";
 import { VehicleTable } from "./table.js";
 import { format, narrowed, no_filters, of_a_part, parse, sign_in_address, toggled } from "./url.js";
@@ -146,6 +147,7 @@ function draw() {
   const server_now = state.server_now(now);
   const { fleet } = state;
   const whole_tally = state.loaded ? fleet.tally : state.server_tally;
+  if (panes?.files) state.service.files = panes.files;
   const total = state.loaded ? fleet.size : (state.server_tally?.reduce((sum, each) => sum + each) ?? 0);
   banner.draw(message(link.link, state, ignored, panes?.degraded ?? "", now), state.pace);
   counts.draw(of_a_part(filters) ? selection.tally : whole_tally, filters.status);
@@ -224,7 +226,8 @@ async function show_panes() {
     draw_soon();
   } catch (error) {
     console.warn("panes:", error);
-    find("map-message").textContent = "Only the list could be loaded. Reload the page to try again.";
+    find("map-message").textContent = "Only the list could be loaded. Trying again …";
+    setTimeout(show_panes, LOAD_AGAIN_MS);
   }
 }
 

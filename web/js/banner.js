@@ -87,13 +87,12 @@ function of_service(state, degraded) {
  */
 function of_page(state, ignored, now) {
   const { service, caught_up, pace } = state;
-  if (service.page !== "" && service.now !== "" && service.page !== service.now) {
-    return say(
-      "updated",
-      `Dashboard was updated to version ${service.now}. This page is of ${service.page}.`,
-      "",
-      "reload",
-    );
+  if (differ(service.page, service.now)) {
+    const text = `Dashboard was updated to version ${service.now}. This page is of ${service.page}.`;
+    return say("updated", text, "", "reload");
+  }
+  if (differ(service.page_files, service.files)) {
+    return say("updated", "Dashboard was updated. This page is of an older build.", "", "reload");
   }
   if (caught_up !== null && now - caught_up.at < CAUGHT_UP_FOR_MS) {
     const { changes } = caught_up;
@@ -107,6 +106,9 @@ function of_page(state, ignored, now) {
   if (ignored.length > 0) return say("notice", `Not understood in the address, so left out: ${ignored.join(", ")}`);
   return null;
 }
+
+/** What is not known yet differs from nothing. @param {string} before @param {string} now */
+const differ = (before, now) => before !== "" && now !== "" && before !== now;
 
 /** @param {import("./state.js").LiveState} state */
 function loading({ server_tally }) {

@@ -1,6 +1,8 @@
 /**
- * The small chart under the map: vehicles online over the last hour. Loaded by panes.js once the fleet is there and
- * there is room for it; fed with what the page counted itself, and with the minutes that the service stored before.
+ * The small chart under the map: vehicles online over the last hour. Its line of words is always there; the chart itself
+ * can be folded away, and is at first where the map has little room.
+ * Loaded by panes.js once the fleet is there; fed with what the page counted itself, and with the minutes that the
+ * service stored before.
  */
 import { Chart } from "./chart.js";
 import { joined, points_of, summary_of, table_of } from "./counts-log.js";
@@ -10,31 +12,62 @@ import { whole } from "./words.js";
 
 const HOUR_S = 3_600;
 const STORED_EVERY_MS = 60_000;
+/** Map below list, as in app.css. */
+const TABLET = "(min-width: 760.02px) and (max-width: 1099.98px)";
 
 export class FleetChart {
   /** @param {Document} page @param {import("./counts-log.js").CountsLog} log */
   constructor(page, log) {
     const find = (/** @type {string} */ id) => /** @type {HTMLElement} */ (page.getElementById(id));
     this.log = log;
+    this.pane = find("chart-pane");
     this.root = find("fleet-chart");
     this.words = find("fleet-chart-words");
     this.number = find("fleet-chart-now");
+    this.message = find("chart-message");
+    this.fold = find("chart-fold");
+    this.tablet = matchMedia(TABLET);
+    /** What the user chose; null: as the width suggests. @type {boolean|null} */
+    this.chosen = null;
     /** @type {Chart|null} */ this.chart = null;
     /** @type {import("./counts-log.js").Point[]} */ this.stored = [];
     /** @type {import("./chart.js").Interval[]} */ this.blind = [];
     this.read_at = NaN;
     this.drawn = -1;
-    Chart.make(this.root, { series: ["online"], zoom: null, filled: true }).then(
-      (chart) => {
-        this.chart = chart;
-      },
-      (error) => write(find("chart-message"), `The chart could not be loaded: ${error.message}`),
-    );
+    this.asked = false;
+    this.fold.addEventListener("click", () => {
+      this.chosen = !this.open;
+      this.#show();
+    });
+    this.tablet.addEventListener("change", () => this.#show());
+    this.#show();
+  }
+
+  get open() {
+    return this.chosen ?? !this.tablet.matches;
+  }
+
+  #show() {
+    this.pane.dataset.chart = this.open ? "open" : "folded";
+    this.fold.ariaExpanded = String(this.open);
+    this.drawn = -1;
+    if (this.open && !this.asked) this.#load();
+  }
+
+  /** The library is fetched when the chart is first seen. */
+  async #load() {
+    this.asked = true;
+    try {
+      this.chart = await Chart.make(this.root, { series: ["online"], zoom: null, filled: true });
+      this.drawn = -1;
+    } catch (error) {
+      write(this.message, `The chart could not be loaded: ${/** @type {Error} */ (error).message}`);
+    }
   }
 
   /** @param {number} server_now */
   draw(server_now) {
-    if (this.chart === null || this.root.clientHeight === 0 || Number.isNaN(server_now)) return;
+    if (Number.isNaN(server_now)) return;
     if (!(server_now - this.read_at < STORED_EVERY_MS)) this.#read(server_now);
     if (this.drawn === this.log.version) return;
     this.drawn = this.log.version;
@@ -43,7 +76,7 @@ export class FleetChart {
     // A page that has just been opened on a service without a past shows what there is, not an empty hour.
     const from = Math.max(to - HOUR_S, Math.min(to - 120, points.find(({ online }) => online !== null)?.t ?? to));
     const table = table_of(points, ["online"]);
-    this.chart.draw(table, this.blind, from, to);
+    if (this.open) this.chart?.draw(table, this.blind, from, to);
     const now = points.at(-1)?.online ?? null;
     write(this.number, now === null ? "" : `${whole(now)} online`);
     const said = `Vehicles online over the last hour: ${summary_of(table[1])}`;

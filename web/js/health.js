@@ -18,12 +18,12 @@ export class Health {
     this.status = null;
     /** Which part does not work, and what that means; "" when all do. */
     this.degraded = "";
-    setInterval(() => document.hidden || this.#read(), EVERY_MS);
-    document.addEventListener("visibilitychange", () => document.hidden || this.#read());
-    this.#read();
+    setInterval(() => document.hidden || this.read(), EVERY_MS);
+    document.addEventListener("visibilitychange", () => document.hidden || this.read());
+    this.read();
   }
 
-  async #read() {
+  async read() {
     this.status = await service_status();
     this.degraded = degraded_words(this.status);
     write(this.proof, canary_words(this.status?.canary ?? null));

@@ -210,7 +210,8 @@ export class LiveLink {
   /** A socket that never opened may have been refused, and only a plain request is told so. */
   async #ask_why() {
     const status = await this.outside.ask_door().catch(() => 0);
-    if (!is_refusal(status) || this.link.phase !== "waiting") return;
+    // The answer may be slower than the next attempt; only a socket that opened meanwhile knows better.
+    if (!is_refusal(status) || this.link.phase === "open") return;
     this.link.refused = status;
     this.handlers.on_change();
   }

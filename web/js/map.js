@@ -38,6 +38,12 @@ import { NO_LAYERS } from "./map-tiles.js";
 
 /** A moved vehicle is redrawn at most so often; software renderers take a whole core otherwise. */
 const REDRAW_MS = { hardware: 250, software: 1_000 };
+/**
+ * The vehicles wait for the first picture of the ground: a program that MapLibre has to build after 100,000 points were
+ * drawn waits until a software renderer is done with them, and the page with it, for 150 ms. Ground that is slower than
+ * this, or never comes, is not waited for.
+ */
+const GROUND_MS = 1_500;
 const SOFTWARE = /swiftshader|llvmpipe|softpipe|basic render/i;
 /** By source. @type {Record<string, string>} */
 const WHAT_FAILS = { base: "The coasts of the map", tiles: "The tiles of the map", file: "The tiles of the map" };
@@ -66,7 +72,8 @@ export class FleetMap {
     /** Vehicles or the user have said where to look. */
     this.fitted = start !== NOWHERE;
     this.fine = false;
-    this.timer = 0;
+    /** For the ground, and until the next redraw. */
+    this.waiting = this.timer = 0;
     this.drawn_at = -Infinity;
     this.redraw_ms = REDRAW_MS.hardware;
     this.streets = !this.own || choice.raster_tiles !== null || layers !== NO_LAYERS;
@@ -95,8 +102,11 @@ export class FleetMap {
     map.addControl(new library.NavigationControl({ showCompass: false }), "top-right");
     map.addControl(fit_button(() => this.#fit(true)), "top-right");
     map.addControl(new library.ScaleControl({ maxWidth: 110 }), "bottom-left");
-    // Not "load", which waits for the tiles: vehicles are there even when the host of the tiles is not.
-    map.once("style.load", () => this.#loaded());
+    map.once("style.load", () => {
+      if (SOFTWARE.test(renderer_of(map))) this.redraw_ms = REDRAW_MS.software;
+      map.once("idle", () => this.#loaded());
+      this.waiting = window.setTimeout(() => this.#loaded(), GROUND_MS);
+    });
     map.on("resize", () => this.#hold_zoom());
     map.on("render", () => this.#draw_over());
     map.on("moveend", (/** @type {any} */ event) => this.#moved(event.originalEvent !== undefined));
@@ -107,12 +117,9 @@ export class FleetMap {
   }
 
   #loaded() {
-    const { map } = this;
-    const gl = map.getCanvas().getContext("webgl2");
-    const names = gl?.getExtension("WEBGL_debug_renderer_info");
-    const renderer = names ? String(gl?.getParameter(names.UNMASKED_RENDERER_WEBGL)) : "";
-    if (SOFTWARE.test(renderer)) this.redraw_ms = REDRAW_MS.software;
-    map.addLayer(this.points);
+    if (this.ready) return;
+    clearTimeout(this.waiting);
+    this.map.addLayer(this.points);
     this.#hold_zoom();
     this.parts.pane.dataset.state = "ready";
     this.#paint();
@@ -135,6 +142,7 @@ export class FleetMap {
   }
 
   remove() {
+    clearTimeout(this.waiting);
     clearTimeout(this.timer);
     this.stop_watching?.();
     this.map.remove();
@@ -225,4 +233,11 @@ export class FleetMap {
     }
     this.map.triggerRepaint();
   }
+}
+
+/** What draws: a graphics card, or a program that plays one. @param {import("maplibre-gl").Map} map */
+function renderer_of(map) {
+  const gl = map.getCanvas().getContext("webgl2");
+  const names = gl?.getExtension("WEBGL_debug_renderer_info");
+  return names ? String(gl?.getParameter(names.UNMASKED_RENDERER_WEBGL)) : "";
 }

@@ -8,6 +8,7 @@ import { CountsLog } from "./counts-log.js";
 import { Drawer } from "./drawer.js";
 import { write } from "./elements.js";
 import { Health } from "./health.js";
+import { LOAD_AGAIN_MS } from "./pulse.js";
 import { fleet_transitions } from "./reads.js";
 import { TransitionLog, kept_of } from "./transition-log.js";
 import { whole } from "./words.js";
@@ -68,8 +69,14 @@ export class Panes {
     return this.health.degraded;
   }
 
+  /** The mark of the dashboard's files that the service has now; "" when nobody can say. */
+  get files() {
+    return this.health.status?.web_files ?? "";
+  }
+
   /** @param {import("./state.js").Outcome} outcome */
   hear({ transitions, gap, replaced }) {
+    if (replaced) this.health.read(); // perhaps another run, with other files
     // Transitions may have passed unheard.
     if (gap || replaced) {
       this.drawer.read();
@@ -150,6 +157,8 @@ export class Panes {
     const known = this.parts.get(name);
     if (known !== undefined) return known;
     this.parts.set(name, null);
+    const message = this.page.getElementById(`${name}-message`);
+    if (message) write(message, ""); // of the last attempt
     this.#load(name).then(
       (part) => {
         this.parts.set(name, part);
@@ -157,8 +166,8 @@ export class Panes {
       },
       (error) => {
         console.warn(`${name}:`, error);
-        const message = this.page.getElementById(`${name}-message`);
-        if (message) message.textContent = "This part could not be loaded. Reload the page to try again.";
+        if (message) write(message, "This part could not be loaded. Trying again …");
+        setTimeout(() => this.parts.delete(name), LOAD_AGAIN_MS);
       },
     );
     return null;

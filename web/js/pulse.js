@@ -1,6 +1,7 @@
 /**
  * When to worry about the connection, when to try again, and how far behind the page is. Pure, in milliseconds.
- * Used by live.js (which acts on it), state.js (which feeds the pace) and banner.js (which says so).
+ * Used by live.js and by the loading of the panes (which act on it), state.js (which feeds the pace) and banner.js (which
+ * says so).
  */
 
 /** The server says something at least once a second (its counts), so five missed beats mean that values may be old. */
@@ -16,6 +17,8 @@ const FIRST_DELAY_MS = 500;
 const LAST_DELAY_MS = 15_000;
 /** From this attempt on the delay is the longest. */
 export const LAST_ATTEMPT = 10;
+/** A part of the page that could not be loaded is asked for again: the service may have been away for a moment. */
+export const LOAD_AGAIN_MS = 5_000;
 /** Up to a quarter more or less, so that a hundred dashboards do not come back in the same instant. */
 const JITTER = 0.25;
 

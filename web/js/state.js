@@ -19,7 +19,7 @@ import { Pace } from "./pulse.js";
  *   | {type: "resync", refused: boolean}} Other
  * @typedef {(Hello | Counts | Observation | Other) & {server_time?: string}} TextFrame
  * @typedef {import("./codec.js").BinaryFrame} BinaryFrame
- * @typedef {{service?: string, server_time: string, counts: Record<string, number>, tally: Record<string, number>,
+ * @typedef {{service?: string, web_files?: string, server_time: string, counts: Record<string, number>, tally: Record<string, number>,
  *   total: number, items: import("./fleet.js").Vehicle[]}} First  comes with the page, for the filters in its address
  *
  * @typedef {object} Outcome  what the caller has to do after a frame
@@ -58,8 +58,8 @@ export class LiveState {
     this.clock = null;
     /** How far behind this page is, and what it missed. */
     this.pace = new Pace();
-    /** Versions of the service: the one that wrote this page, and the one that runs. "" while not known. */
-    this.service = { page: "", now: "" };
+    /** Version of the service and mark of its files: those of this page, and those of now. "" while not known. */
+    this.service = { page: "", now: "", page_files: "", files: "" };
     /** Set while the socket was lost and its successor has not caught up. */
     this.away = false;
     /** Changes heard of since then. */
@@ -83,7 +83,7 @@ export class LiveState {
    */
   begin(first, now) {
     const tally = (/** @type {Record<string, number>} */ counts) => STATUSES.map((status) => counts[status]);
-    this.service.page = first.service ?? "";
+    Object.assign(this.service, { page: first.service ?? "", page_files: first.web_files ?? "" });
     this.clock = { server: Date.parse(first.server_time), local: now };
     this.server_tally = tally(first.counts);
     this.fleet.join_vehicles(first.items);

@@ -17,6 +17,8 @@ export const ENTRIES_MAX = 500;
 const IDS_MAX = 500;
 /** Not more often: each event read aloud would be noise. */
 export const SAY_EVERY_MS = 5_000;
+/** A fleet that falls silent does so in many frames; the first of them is not worth a sentence of its own. */
+export const GATHER_MS = 1_000;
 
 /** Planned, or our own blindness, is no alarm. @param {Transition} transition @returns {Severity} */
 export function severity_of({ to, cause }) {
@@ -35,6 +37,8 @@ export class TransitionLog {
     /** What happened since it was last said: transitions by their new status, and one vehicle of each. */
     this.unsaid = new Map(/** @type {[string, {count: number, vehicle: string}][]} */ ([]));
     this.said_at = -Infinity;
+    /** When the first of them was found unsaid; null while there is none. @type {number|null} */
+    this.gathered_from = null;
   }
 
   /** Live ones, which are worth saying. @param {Transition[]} transitions */
@@ -97,7 +101,10 @@ export class TransitionLog {
 
   /** One sentence for all that happened since the last; "" when it is too early, or nothing did. @param {number} now */
   summary(now) {
-    if (this.unsaid.size === 0 || now - this.said_at < SAY_EVERY_MS) return "";
+    if (this.unsaid.size === 0) return "";
+    this.gathered_from ??= now;
+    if (now - this.gathered_from < GATHER_MS || now - this.said_at < SAY_EVERY_MS) return "";
+    this.gathered_from = null;
     this.said_at = now;
     const parts = [...this.unsaid].map(([to, { count, vehicle }]) => said(to, count, vehicle));
     this.unsaid.clear();

@@ -16,6 +16,9 @@ use crate::{
     verify::compare::{Seen, Shown},
 };
 
+/// Transitions and beats shown on either side of an error.
+const CONTEXT: usize = 3;
+
 /// What holds for the whole fleet.
 pub struct Court<'a> {
     pub rules: Rules,
@@ -161,7 +164,7 @@ impl<'a> Hearing<'a> {
         let heard = self.beats_in(since_ms, until_ms).last();
         if heard.is_none() && !self.backlog.iter().any(|&at_ms| since_ms <= at_ms && at_ms <= until_ms) {
             let told = || format!("said to be online at {} and sent nothing then", seen.at_ms);
-            tallies.blame(Wrong::FalseOnline, seen.at_ms, self.name, told);
+            self.blame(tallies, Wrong::FalseOnline, seen.at_ms, told);
             return true;
         }
         false
@@ -178,10 +181,10 @@ impl<'a> Hearing<'a> {
         let slack_ms = self.slack(seen.at_ms);
         let from_ms = (seen.at_ms + slack_ms).saturating_sub(self.court.rules.offline_after_ms);
         match self.arrived_in(from_ms, seen.at_ms.saturating_sub(slack_ms)) {
-            Some(beat) => tallies.blame(Wrong::FalseOffline, seen.at_ms, self.name, || {
+            Some(beat) => self.blame(tallies, Wrong::FalseOffline, seen.at_ms, || {
                 format!("said to be offline at {} but was heard at {}", seen.at_ms, beat.at_ms)
             }),
-            None => tallies.blame(Wrong::Mistimed, seen.at_ms, self.name, || {
+            None => self.blame(tallies, Wrong::Mistimed, seen.at_ms, || {
                 format!("offline is dated {}, which is no deadline of its beats", seen.at_ms)
             }),
         }
@@ -196,7 +199,7 @@ impl<'a> Hearing<'a> {
             return false;
         }
         let told = || format!("said to be unobserved at {}, when nothing deafened the product", seen.at_ms);
-        tallies.blame(Wrong::UnexplainedBlind, seen.at_ms, self.name, told);
+        self.blame(tallies, Wrong::UnexplainedBlind, seen.at_ms, told);
         true
     }
 
@@ -264,7 +267,7 @@ impl<'a> Hearing<'a> {
             }
             let status = self.status_at(by_ms + slack_ms);
             if matches!(status, Some(Shown::Online | Shown::Unobserved)) {
-                tallies.blame(Wrong::MissedOffline, by_ms, self.name, || {
+                self.blame(tallies, Wrong::MissedOffline, by_ms, || {
                     format!("silent from {} to {next_ms} and not offline at {by_ms}", beat.at_ms)
                 });
             }
@@ -310,10 +313,45 @@ impl<'a> Hearing<'a> {
             return;
         }
         let never = until_ms >= self.court.cut_ms;
-        tallies.blame(if never { Wrong::Lost } else { Wrong::Mistimed }, beat.at_ms, self.name, || {
+        self.blame(tallies, if never { Wrong::Lost } else { Wrong::Mistimed }, beat.at_ms, || {
             let said = said.map_or("never seen".to_owned(), |said| format!("{said:?}"));
             format!("heard at {} and {said} all the same, until {until_ms}", beat.at_ms)
         });
+    }
+
+    /// Counts an error; its sentence goes with what was told and sent around then.
+    fn blame(&self, tallies: &mut Tallies, wrong: Wrong, at_ms: u64, sentence: impl FnOnce() -> String) {
+        tallies.blame(wrong, at_ms, self.name, || format!("{}; {}", sentence(), self.context(at_ms)));
+    }
+
+    /// The transitions next to an instant and the beats before and after it, for people. Dates are relative to it.
+    fn context(&self, at_ms: u64) -> String {
+        let relative = |ms: u64| ms.cast_signed() - at_ms.cast_signed();
+        let place = self.seen.partition_point(|seen| seen.at_ms <= at_ms);
+        let told = &self.seen[place.saturating_sub(CONTEXT)..(place + CONTEXT).min(self.seen.len())];
+        let told: Vec<String> = told
+            .iter()
+            .map(|seen| {
+                let (at, decided) = (relative(seen.at_ms), relative(seen.decided_at_ms));
+                format!("{} {:?} at {at:+}, decided {decided:+}", seen.seq, seen.to)
+            })
+            .collect();
+        let place = self.beats.partition_point(|beat| beat.at_ms <= at_ms);
+        let sent = &self.beats[place.saturating_sub(CONTEXT)..(place + CONTEXT).min(self.beats.len())];
+        let sent: Vec<String> = sent
+            .iter()
+            .map(|beat| {
+                let word = if beat.certain {
+                    ""
+                } else if beat.arrived {
+                    " (deaf)"
+                } else {
+                    " (unacknowledged)"
+                };
+                format!("{:+}{word}", relative(beat.at_ms))
+            })
+            .collect();
+        format!("told [{}], sent [{}], ms from then", told.join("; "), sent.join(", "))
     }
 
     fn status_at(&self, at_ms: u64) -> Option<Shown> {

@@ -6,8 +6,8 @@ use serde::Serialize;
 use super::incident::Incident;
 use crate::verify::verdict::Percentiles;
 
-/// Sentences kept for people; the counts are complete.
-const FINDINGS_MAX: usize = 100;
+/// Sentences kept for people, of each kind of error; the counts are complete.
+const FINDINGS_MAX: u64 = 25;
 
 /// What can be wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,8 +62,9 @@ impl Counts {
             + self.disagreements
     }
 
-    fn add(&mut self, wrong: Wrong) {
-        *match wrong {
+    /// How many there are now, with this one.
+    fn add(&mut self, wrong: Wrong) -> u64 {
+        let count = match wrong {
             Wrong::FalseOffline => &mut self.false_offline,
             Wrong::MissedOffline => &mut self.missed_offline,
             Wrong::FalseOnline => &mut self.false_online,
@@ -72,7 +73,9 @@ impl Counts {
             Wrong::Mistimed => &mut self.mistimed,
             Wrong::UnexplainedBlind => &mut self.unexplained_blind,
             Wrong::Disagreement => &mut self.disagreements,
-        } += 1;
+        };
+        *count += 1;
+        *count
     }
 }
 
@@ -106,8 +109,10 @@ impl Tallies {
 
     /// Counts an error that shows at `at_ms`, and keeps a sentence about it.
     pub fn blame(&mut self, wrong: Wrong, at_ms: u64, name: &str, sentence: impl FnOnce() -> String) {
-        self.at(at_ms, |stretch| stretch.counts.add(wrong));
-        if self.findings.len() < FINDINGS_MAX {
+        let mut count = 0;
+        // The whole run counts too, and is never behind one of its stretches.
+        self.at(at_ms, |stretch| count = count.max(stretch.counts.add(wrong)));
+        if count <= FINDINGS_MAX {
             self.findings.push(format!("{wrong:?}: {name}: {}", sentence()));
         }
     }
@@ -146,7 +151,7 @@ impl Tallies {
     }
 
     /// The whole run, and the fault that began last before `at_ms` and still counts.
-    fn at(&mut self, at_ms: u64, note: impl Fn(&mut Stretch)) {
+    fn at(&mut self, at_ms: u64, mut note: impl FnMut(&mut Stretch)) {
         note(&mut self.stretches[0]);
         let mut faults = self.stretches.iter_mut().skip(1);
         if let Some(fault) = faults.rfind(|fault| fault.from_ms <= at_ms && at_ms <= fault.to_ms) {

@@ -10,8 +10,12 @@ use crate::domain::availability::{Availability, Blind};
 use crate::domain::export::{Cell, Order};
 use crate::domain::time::Millis;
 use crate::live::feed::Feed;
+use crate::store::history::Name;
 use crate::store::scan::Log;
 use crate::store::{Store, availability};
+
+/// Vehicles of a page.
+const NAMES_AT_ONCE: usize = 50;
 
 /// One vehicle's time.
 #[derive(Debug)]
@@ -42,9 +46,18 @@ impl Periods {
 #[async_trait]
 impl Source for Periods {
     async fn next(&mut self) -> anyhow::Result<Option<Vec<Record>>> {
-        let Some((customer, vehicle)) = self.names.next().await? else { return Ok(None) };
-        let sum = availability::sum(&*self.store, self.period, &self.blind, (&customer, &vehicle)).await?.0;
-        Ok(Some(vec![Record::Spent(Box::new(Spent { customer, vehicle, period: self.period, sum }))]))
+        let mut names: Vec<Name> = Vec::with_capacity(NAMES_AT_ONCE);
+        while names.len() < NAMES_AT_ONCE
+            && let Some(name) = self.names.next().await?
+        {
+            names.push(name);
+        }
+        if names.is_empty() {
+            return Ok(None);
+        }
+        let sums = availability::sums(&*self.store, self.period, &self.blind, &names).await?;
+        let row = |((customer, vehicle), (sum, _))| Spent { customer, vehicle, period: self.period, sum };
+        Ok(Some(names.into_iter().zip(sums).map(row).map(Box::new).map(Record::Spent).collect()))
     }
 
     fn progress(&self) -> f64 {

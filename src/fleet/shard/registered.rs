@@ -97,7 +97,14 @@ impl Handler<RemoveSome> for Shard {
     type Result = ();
 
     fn handle(&mut self, RemoveSome(list): RemoveSome, context: &mut Self::Context) {
-        list.iter().for_each(|entry| self.outbox.borrow_mut().remove(entry.slot));
+        let mut outbox = self.outbox.borrow_mut();
+        for entry in &list {
+            outbox.remove(entry.slot);
+            if let Some(log) = &mut outbox.log {
+                log.forget(entry.local);
+            }
+        }
+        drop(outbox);
         self.tell(context);
     }
 }

@@ -1,27 +1,30 @@
 //! A store in memory that can be made to fail, for the tests of the actors together.
-//! Fed by the fleet under test; holds transitions, and forgets everything else.
+//! Fed by the fleet under test; holds transitions and kept heartbeats, and forgets everything else.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
 
 use crate::domain::access::{KeyId, SessionId};
 use crate::domain::ids::VehicleKey;
+use crate::domain::logged::Logged;
 use crate::domain::registration::CustomerEdits;
 use crate::domain::statistics::Levels;
 use crate::domain::time::Millis;
 use crate::domain::transition::Transition;
 use crate::store::access::{AccessStore, StoredKey};
 use crate::store::audit::{AuditEntry, AuditStore};
-use crate::store::history::{HistoryStore, Name, Past};
+use crate::store::heartbeats::{HeartbeatQuery, HeartbeatStore, HeartbeatSweep, Kept};
+use crate::store::history::{HistoryStore, Name, Past, Turn};
 use crate::store::logins::{LoginStore, StoredSession, StoredUser};
 use crate::store::mosquitto::MosquittoStore;
 use crate::store::registry::{
     Amended, Condition, Departure, Each, Outcome, Parts, RegistryStore, Transfer, decide_customer,
 };
+use crate::store::retention::{Kind, Mark, RetentionStore, Step};
 use crate::store::stats::{Beats, RollupQuery, Rollups, StatsStore};
 use crate::store::{Checkpoint, ObservationGap, Repair, Store, StoredCustomer, StoredVehicle, TransitionQuery};
 
@@ -33,6 +36,9 @@ pub struct Memory {
     pub vehicles: Vec<StoredVehicle>,
     pub gaps: Vec<ObservationGap>,
     pub transitions: Mutex<Vec<Transition>>,
+    pub heartbeats: Mutex<Vec<Kept>>,
+    /// How often it was given heartbeats.
+    pub asked: AtomicUsize,
 }
 
 impl Memory {
@@ -135,6 +141,39 @@ impl RegistryStore for Memory {
 impl HistoryStore for Memory {
     async fn stood(&self, vehicles: &[Name], _: Millis) -> anyhow::Result<Vec<Past>> {
         Ok(vec![Past::default(); vehicles.len()])
+    }
+    async fn turns(&self, vehicles: &[Name], _: Millis, _: Millis) -> anyhow::Result<Vec<Vec<Turn>>> {
+        self.answer().map(|()| vec![Vec::new(); vehicles.len()])
+    }
+}
+
+#[async_trait]
+impl RetentionStore for Memory {
+    async fn prepare(&self, _: Millis) -> anyhow::Result<()> {
+        self.answer()
+    }
+    async fn load_horizons(&self) -> anyhow::Result<Vec<(Kind, Millis)>> {
+        self.answer().map(|()| Vec::new())
+    }
+    async fn drop_some(&self, _: Kind, _: Millis, _: Option<&Mark>) -> anyhow::Result<Step> {
+        self.answer().map(|()| Step::default())
+    }
+}
+
+#[async_trait]
+impl HeartbeatStore for Memory {
+    async fn log_heartbeats(&self, number: i64, beats: &[Logged]) -> anyhow::Result<()> {
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        self.answer()?;
+        let mut log = self.heartbeats.lock();
+        log.extend((number..).zip(beats.iter().cloned()).map(|(id, beat)| Kept { id, beat }));
+        Ok(())
+    }
+    async fn heartbeats(&self, _: &HeartbeatQuery) -> anyhow::Result<Vec<Kept>> {
+        Ok(self.heartbeats.lock().clone())
+    }
+    async fn heartbeats_in_order(&self, _: &HeartbeatSweep) -> anyhow::Result<Vec<Kept>> {
+        Ok(self.heartbeats.lock().clone())
     }
 }
 

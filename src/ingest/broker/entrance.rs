@@ -18,7 +18,6 @@ use mqtt5::broker::client_handler::ClientHandler;
 use mqtt5::broker::resource_monitor::ResourceMonitor;
 use mqtt5::broker::router::MessageRouter;
 use mqtt5::broker::sys_topics::BrokerStats;
-use mqtt5::broker::tls_acceptor::TlsStreamWrapper;
 use mqtt5::broker::transport::BrokerTransport;
 use mqtt5::broker::{BrokerConfig, DynamicStorage, MqttBroker};
 use parking_lot::Mutex;
@@ -28,6 +27,7 @@ use tokio::task::AbortHandle;
 use tokio_rustls::TlsAcceptor;
 
 use super::logins::Guest;
+use super::wire::{Line, Wire};
 use crate::settings::Mqtt;
 
 /// Connections that have yet to send their CONNECT; beyond it the one that waits longest is closed. A fleet that comes
@@ -41,6 +41,13 @@ tokio::task_local! {
     static TICKET: u64;
     /// Who that turned out to be, once its CONNECT was taken.
     static GUEST: OnceCell<Guest>;
+    /// The way to its client from outside that task.
+    static LINE: Arc<Line>;
+}
+
+/// The way to the client of the present task's connection.
+pub fn line() -> Arc<Line> {
+    LINE.try_with(Arc::clone).unwrap_or_default()
 }
 
 /// Remembers who the connection of the present task is.
@@ -241,15 +248,18 @@ impl Entrance {
         // A vehicle waits for its acknowledgement, which is a packet of four bytes.
         let _ = stream.set_nodelay(true);
         let (this, stop) = (self.clone(), stop.subscribe());
+        let line = Arc::<Line>::default();
+        let to_client = Arc::clone(&line);
         // The handshake is part of the time a newcomer has to say who it is.
         let handling = async move {
-            let transport = match tls {
-                None => BrokerTransport::tcp(stream),
+            // The broker's only transport that takes a stream of ours; it is never a WebSocket.
+            let transport = BrokerTransport::WebSocket(match tls {
+                None => Box::new(Wire::new(stream, address, to_client)),
                 Some(tls) => match tls.accept(stream).await {
-                    Ok(stream) => BrokerTransport::tls(TlsStreamWrapper::new(stream)),
+                    Ok(stream) => Box::new(Wire::new(stream, address, to_client)),
                     Err(error) => return tracing::debug!(%address, %error, "a TLS handshake failed"),
                 },
-            };
+            });
             let (config, stats, monitor) = (this.config, this.stats, this.monitor);
             let (router, auth, storage) = (this.router, this.auth, this.storage);
             let handler = ClientHandler::new(transport, address, config, router, auth, storage, stats, monitor, stop);
@@ -257,7 +267,7 @@ impl Entrance {
         };
         let (ticket, limit) = (visit.ticket, self.connect_timeout);
         let task = tokio::spawn(async move {
-            let serving = TICKET.scope(ticket, GUEST.scope(OnceCell::new(), handling));
+            let serving = TICKET.scope(ticket, GUEST.scope(OnceCell::new(), LINE.scope(line, handling)));
             tokio::pin!(serving);
             let ended = tokio::time::timeout(limit, &mut serving).await.is_ok();
             // Until its CONNECT is whole nothing is known of it outside this task, so it can simply be dropped.

@@ -1,13 +1,14 @@
 //! What the embedded broker tells us, and our answers: a message is acknowledged only when it is safe, and a connection
 //! that breaks is a hint about the vehicles heard on it.
-//! Fed by the broker's connection tasks; feeds the door. No queue of its own: a sender that has to wait waits in its
-//! own connection's task, at most [`Patience::limit`], and then its connection is closed without an acknowledgement.
+//! Fed by the broker's connection tasks; feeds the door. A message of QoS 1 that is not safe yet waits among those of
+//! its connection (acks.rs), which goes on meanwhile; any other that has to wait holds up its own connection. After
+//! [`Patience::limit`] the connection is closed without an acknowledgement.
 
 use std::future::{Future, ready};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::{Duration, Instant};
 
 use mqtt5::QoS;
 use mqtt5::broker::router::MessageRouter;
@@ -15,6 +16,7 @@ use mqtt5::broker::{BrokerEventHandler, ClientConnectEvent, ClientDisconnectEven
 use mqtt5::packet::publish::PublishPacket;
 use tokio::sync::{oneshot, watch};
 
+use super::acks::{Progress, Waiting};
 use super::entrance::{self, Lobby};
 use super::logins::may_publish;
 use super::sessions::{Session, Sessions};
@@ -26,8 +28,8 @@ use crate::ingest::topics::is_status;
 /// How long senders are made to wait.
 #[derive(Debug, Clone, Copy)]
 pub struct Patience {
-    /// Longest wait for a message to become safe. A waiting connection gets no PINGRESP either, so this stays well
-    /// below the shortest usual keep-alive (15 s).
+    /// Longest wait for a message to become safe. A connection that is held up gets no PINGRESP either, so this stays
+    /// well below the shortest usual keep-alive (15 s).
     pub limit: Duration,
     /// Pause before a message whose token was dropped is offered again.
     pub pause: Duration,
@@ -43,6 +45,8 @@ type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// The broker's event handler.
 pub struct Hook {
+    /// For the tasks that outlive a call.
+    this: Weak<Self>,
     door: Arc<Door>,
     pub(super) sessions: Sessions,
     /// Who is connected, and who of them has not said who it is.
@@ -64,8 +68,9 @@ enum Offer {
 }
 
 impl Hook {
-    pub fn new(door: Arc<Door>, owns_status: bool, patience: Patience, lobby: Arc<Lobby>) -> Self {
-        Self {
+    pub fn new(door: Arc<Door>, owns_status: bool, patience: Patience, lobby: Arc<Lobby>) -> Arc<Self> {
+        Arc::new_cyclic(|this| Self {
+            this: Weak::clone(this),
             door,
             sessions: Sessions::default(),
             lobby,
@@ -74,7 +79,7 @@ impl Hook {
             owns_status,
             patience,
             given_up: AtomicU64::new(0),
-        }
+        })
     }
 
     /// The way in.
@@ -124,41 +129,106 @@ impl Hook {
         }
     }
 
-    /// Waits until the message is safe; offers it again when its token was dropped or there was no room.
-    async fn wait(&self, event: ClientPublishEvent, session: Option<Arc<Session>>, first: Offer) -> PublishAction {
-        let number = session.as_ref().map(|session| session.number());
-        let settled = async {
-            let mut offer = first;
-            loop {
-                match offer {
-                    Offer::Settled(action) => return action,
-                    Offer::Pending(safe) => match safe.await {
-                        Ok(()) => return PublishAction::Handled,
-                        Err(_) => tokio::time::sleep(self.patience.pause).await,
-                    },
-                    Offer::Full => self.door.room(&event.topic).await,
-                }
-                offer = self.offer(&event, number);
+    /// A message of QoS 1: where it is not safe yet, or one before it is not, it waits among those of its connection.
+    fn take_in_turn(&self, event: ClientPublishEvent, session: Arc<Session>) -> Answer<'_, PublishAction> {
+        let acks = session.acks();
+        if acks.in_turn() {
+            return Box::pin(self.queue(event, session, Progress::NotOffered));
+        }
+        match self.offer(&event, Some(session.number())) {
+            Offer::Settled(action) if acks.is_idle() => Box::pin(ready(action)),
+            Offer::Settled(PublishAction::Handled) => Box::pin(self.queue(event, session, Progress::Safe)),
+            // The broker itself acknowledges it.
+            Offer::Settled(action) => Box::pin(async move {
+                session.acks().idle().await;
+                action
+            }),
+            Offer::Pending(safe) => Box::pin(self.queue(event, session, Progress::Waits(safe))),
+            // Nothing more is read from a connection that brings more than we can take.
+            Offer::Full => Box::pin(async move {
+                let action = self.wait(&event, Some(&*session), Progress::NotOffered).await;
+                let behind_others = matches!(action, PublishAction::Handled) && !session.acks().is_idle();
+                if behind_others { self.queue(event, session, Progress::Safe).await } else { action }
+            }),
+        }
+    }
+
+    async fn queue(&self, event: ClientPublishEvent, session: Arc<Session>, progress: Progress) -> PublishAction {
+        session.acks().room().await;
+        let waiting = Waiting { event, since: Instant::now(), progress };
+        if session.acks().push(waiting)
+            && let Some(this) = self.this.upgrade()
+        {
+            let settler = tokio::spawn(this.settle(Arc::clone(&session)));
+            session.acks().begun(settler.abort_handle());
+        }
+        unacknowledged()
+    }
+
+    /// Acknowledges what waits on a connection, until nothing does or the connection has to end.
+    async fn settle(self: Arc<Self>, session: Arc<Session>) {
+        while let Some(Waiting { event, since, progress }) = session.acks().next() {
+            let safe = self.make_safe(&event, Some(&session), progress);
+            if !self.in_time(safe, since, &event).await {
+                self.show_out(&session).await;
+                session.acks().close();
+                return;
             }
-        };
+            if let Some(packet) = event.packet_id {
+                session.line().acknowledge(packet);
+            }
+        }
+    }
+
+    /// Returns once the message is safe; offers it again when its token was dropped or there was no room.
+    async fn make_safe(&self, event: &ClientPublishEvent, session: Option<&Session>, mut progress: Progress) {
+        loop {
+            match progress {
+                Progress::Safe => return,
+                Progress::NotOffered => {}
+                Progress::Waits(safe) => {
+                    if safe.await.is_ok() {
+                        return;
+                    }
+                    session.inspect(|session| session.acks().again());
+                    tokio::time::sleep(self.patience.pause).await;
+                }
+            }
+            progress = match self.offer(event, session.map(Session::number)) {
+                Offer::Settled(_) => Progress::Safe,
+                Offer::Pending(safe) => Progress::Waits(safe),
+                Offer::Full => {
+                    self.door.room(&event.topic).await;
+                    Progress::NotOffered
+                }
+            };
+        }
+    }
+
+    /// Whether a message is safe before its time is over and before we stop.
+    async fn in_time(&self, safe: impl Future<Output = ()>, since: Instant, event: &ClientPublishEvent) -> bool {
         let mut stopping = self.stopping.subscribe();
         tokio::select! {
             biased;
-            action = settled => return action,
+            () = safe => return true,
             _ = stopping.wait_for(|stopping| *stopping) => {}
-            () = tokio::time::sleep(self.patience.limit) => {
+            () = tokio::time::sleep_until((since + self.patience.limit).into()) => {
                 self.given_up.fetch_add(1, Relaxed);
                 let limit_ms = self.patience.limit.as_millis();
                 tracing::warn!(client = %event.client_id, topic = %event.topic, limit_ms,
                     "a message could not be made safe in time; its connection is closed unacknowledged");
             }
         }
-        self.end(session.as_deref()).await
+        false
     }
 
-    /// Ends a connection from within its own task. The broker offers no such call, but it closes a connection whose
-    /// entry in the router is gone, and it acknowledges no message that we turn into one of QoS 0.
-    async fn end(&self, session: Option<&Session>) -> PublishAction {
+    /// Holds up the connection until the message is safe.
+    async fn wait(&self, event: &ClientPublishEvent, session: Option<&Session>, first: Progress) -> PublishAction {
+        if self.in_time(self.make_safe(event, session, first), Instant::now(), event).await {
+            return PublishAction::Handled;
+        }
+        // The broker offers no call that ends a connection from within its own task, but it closes one whose entry in
+        // the router is gone, and it acknowledges no message that we turn into one of QoS 0.
         if let Some(session) = session {
             self.show_out(session).await;
         }
@@ -228,10 +298,16 @@ impl BrokerEventHandler for Hook {
         if self.is_forged(&event.topic, &event.payload) {
             return Box::pin(ready(PublishAction::Handled));
         }
-        match self.offer(&event, session.as_ref().map(|session| session.number())) {
-            Offer::Settled(action) => Box::pin(ready(action)),
-            first => Box::pin(self.wait(event, session, first)),
+        let number = session.as_ref().map(|session| session.number());
+        if let Some(session) = session.as_ref().filter(|_| event.qos == QoS::AtLeastOnce) {
+            return self.take_in_turn(event, Arc::clone(session));
         }
+        let first = match self.offer(&event, number) {
+            Offer::Settled(action) => return Box::pin(ready(action)),
+            Offer::Pending(safe) => Progress::Waits(safe),
+            Offer::Full => Progress::NotOffered,
+        };
+        Box::pin(async move { self.wait(&event, session.as_deref(), first).await })
     }
 
     fn on_client_disconnect<'a>(&'a self, event: ClientDisconnectEvent) -> Answer<'a, ()> {

@@ -15,8 +15,10 @@ use foldhash::fast::RandomState;
 use parking_lot::Mutex;
 use tokio::task::{Id, try_id};
 
+use super::acks::Acks;
 use super::entrance;
 use super::logins::Guest;
+use super::wire::Line;
 use crate::domain::access::Principal;
 use crate::ingest::door::Door;
 
@@ -41,6 +43,10 @@ pub struct Session {
     muted: AtomicBool,
     forges: bool,
     heard: Mutex<Heard>,
+    /// Its messages that are not safe yet.
+    acks: Acks,
+    /// The way to its client from outside its own task.
+    line: Arc<Line>,
 }
 
 #[derive(Debug, Default)]
@@ -76,6 +82,16 @@ impl Session {
     /// Whether its will claims to be a status, which only Rollcall publishes.
     pub fn forges(&self) -> bool {
         self.forges
+    }
+
+    /// Its messages of QoS 1 that are taken and not safe yet.
+    pub fn acks(&self) -> &Acks {
+        &self.acks
+    }
+
+    /// The way to its client from outside the task that serves it.
+    pub fn line(&self) -> &Line {
+        &self.line
     }
 
     /// Its client id.
@@ -129,7 +145,9 @@ impl Sessions {
         let number = self.last_number.fetch_add(1, Relaxed) + 1;
         let (muted, heard) = (AtomicBool::new(false), Mutex::default());
         let guest = entrance::guest();
-        let session = Arc::new(Session { number, client: Arc::clone(&client), guest, muted, forges, heard });
+        let (acks, line) = (Acks::default(), entrance::line());
+        let session =
+            Arc::new(Session { number, client: Arc::clone(&client), guest, muted, forges, heard, acks, line });
         let contested = self.succeed(&session);
         if self.shard(id).lock().insert(id, Arc::clone(&session)).is_none() {
             self.open.fetch_add(1, Relaxed);
@@ -165,6 +183,7 @@ impl Sessions {
         let Some(id) = try_id() else { return };
         let Some(session) = self.shard(id).lock().remove(&id) else { return };
         self.open.fetch_sub(1, Relaxed);
+        session.acks.close();
         let mut newest = self.newest.lock();
         if newest.get(&session.client).is_some_and(|newest| newest.session.number == session.number) {
             newest.remove(&session.client);

@@ -29,7 +29,7 @@ async fn seqs(store: &dyn Store) -> Vec<u64> {
     store.transitions(&everything()).await.unwrap().iter().rev().map(|one| one.change.seq).collect()
 }
 
-fn departure(vehicle: &str, seq: u64, purge: bool) -> Departure {
+pub fn departure(vehicle: &str, seq: u64, purge: bool) -> Departure {
     Departure { key: key("acme", vehicle), seq, at: 9_000, status: Status::Online, purge }
 }
 

@@ -176,6 +176,10 @@ const PURGE: &str = "
     DELETE FROM transition USING unnest($1::text[], $2::text[]) AS gone (customer, vehicle)
     WHERE transition.customer = gone.customer AND transition.vehicle = gone.vehicle";
 
+const PURGE_HEARTBEATS: &str = "
+    DELETE FROM heartbeat USING unnest($1::text[], $2::text[]) AS gone (customer, vehicle)
+    WHERE heartbeat.customer = gone.customer AND heartbeat.vehicle = gone.vehicle";
+
 const PURGE_DEPARTURES: &str = "
     DELETE FROM departure USING unnest($1::text[], $2::text[]) AS gone (customer, vehicle)
     WHERE departure.customer = gone.customer AND departure.vehicle = gone.vehicle";
@@ -185,7 +189,7 @@ const PURGE_TRANSFERS: &str = "
     WHERE transfer.vehicle = gone.vehicle AND gone.customer IN (from_customer, to_customer)";
 
 /// In this order: what is deleted is marked before.
-const PURGES: [&str; 4] = [MARK_PURGED, PURGE, PURGE_DEPARTURES, PURGE_TRANSFERS];
+const PURGES: [&str; 5] = [MARK_PURGED, PURGE, PURGE_HEARTBEATS, PURGE_DEPARTURES, PURGE_TRANSFERS];
 
 async fn remove(connection: &mut PgConnection, departures: Vec<Departure>) -> anyhow::Result<Vec<bool>> {
     let names = |rows: &[Departure]| {
@@ -306,6 +310,7 @@ pub const STATEMENTS: &[&str] = &[
     REMOVE,
     MARK_PURGED,
     PURGE,
+    PURGE_HEARTBEATS,
     PURGE_DEPARTURES,
     PURGE_TRANSFERS,
     GIVE,

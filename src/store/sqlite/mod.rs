@@ -3,6 +3,7 @@
 
 mod access;
 mod exports;
+mod heartbeats;
 mod history;
 mod logins;
 mod mosquitto;
@@ -10,6 +11,7 @@ mod read;
 mod registry;
 mod repair;
 mod scan;
+mod retention;
 mod stats;
 mod write;
 
@@ -27,7 +29,6 @@ use sqlx::sqlite::{SqlitePool, SqlitePoolOptions};
 use sqlx::{ConnectOptions, Connection};
 use tokio::sync::Mutex;
 
-use super::history::{HistoryStore, Name, Past};
 use super::local;
 use super::owned::Owned;
 use super::rows::{Page, Slice};
@@ -343,14 +344,6 @@ impl StatsStore for Sqlite {
     async fn spent(&self, customer: Option<&str>, instants: &[Millis]) -> anyhow::Result<Vec<Levels>> {
         let (customer, instants) = (customer.map(str::to_owned), instants.to_vec());
         self.read(|connection| Box::pin(stats::spent(connection, customer, instants))).await
-    }
-}
-
-#[async_trait]
-impl HistoryStore for Sqlite {
-    async fn stood(&self, vehicles: &[Name], at: Millis) -> anyhow::Result<Vec<Past>> {
-        let vehicles = vehicles.to_vec();
-        self.read(move |connection| Box::pin(history::stood(connection, vehicles, at))).await
     }
 }
 

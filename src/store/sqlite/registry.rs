@@ -167,6 +167,10 @@ const PURGE: &str = "
     DELETE FROM transition
     WHERE (customer, vehicle) IN (SELECT value ->> 0, value ->> 1 FROM json_each(?1) WHERE value ->> 4)";
 
+const PURGE_HEARTBEATS: &str = "
+    DELETE FROM heartbeat
+    WHERE (customer, vehicle) IN (SELECT value ->> 0, value ->> 1 FROM json_each(?1) WHERE value ->> 4)";
+
 const PURGE_DEPARTURES: &str = "
     DELETE FROM departure
     WHERE (customer, vehicle) IN (SELECT value ->> 0, value ->> 1 FROM json_each(?1) WHERE value ->> 4)";
@@ -177,7 +181,7 @@ const PURGE_TRANSFERS: &str = "
        OR (to_customer, vehicle) IN (SELECT value ->> 0, value ->> 1 FROM json_each(?1) WHERE value ->> 4)";
 
 /// In this order: what is deleted is marked before.
-const PURGES: [&str; 4] = [MARK_PURGED, PURGE, PURGE_DEPARTURES, PURGE_TRANSFERS];
+const PURGES: [&str; 5] = [MARK_PURGED, PURGE, PURGE_HEARTBEATS, PURGE_DEPARTURES, PURGE_TRANSFERS];
 
 async fn remove(connection: &mut SqliteConnection, departures: Vec<Departure>) -> anyhow::Result<Vec<bool>> {
     let rows = departures.iter().map(|gone| {
@@ -291,6 +295,7 @@ pub const STATEMENTS: &[&str] = &[
     REMOVE,
     MARK_PURGED,
     PURGE,
+    PURGE_HEARTBEATS,
     PURGE_DEPARTURES,
     PURGE_TRANSFERS,
     GIVE,

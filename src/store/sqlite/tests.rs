@@ -17,13 +17,15 @@ async fn memory() -> SqliteConnection {
 }
 
 /// The files with statements, and their sources.
-const FILES: [(&[&str], &str); 11] = [
+const FILES: [(&[&str], &str); 13] = [
     (read::STATEMENTS, include_str!("read.rs")),
     (write::STATEMENTS, include_str!("write.rs")),
     (repair::STATEMENTS, include_str!("repair.rs")),
     (registry::STATEMENTS, include_str!("registry.rs")),
     (stats::STATEMENTS, include_str!("stats.rs")),
     (history::STATEMENTS, include_str!("history.rs")),
+    (heartbeats::STATEMENTS, include_str!("heartbeats.rs")),
+    (retention::STATEMENTS, include_str!("retention.rs")),
     (access::STATEMENTS, include_str!("access.rs")),
     (mosquitto::STATEMENTS, include_str!("mosquitto.rs")),
     (logins::STATEMENTS, include_str!("logins.rs")),
@@ -55,9 +57,11 @@ async fn lists_are_read_from_their_index_without_sorting() {
         (read::VEHICLES, "PRIMARY KEY"),
         (scan::FORWARD, "transition_of_vehicle (customer=? AND vehicle=? AND (at_ms,seq)>(?,?) AND at_ms<?)"),
         (write::HEARD, "PRIMARY KEY (customer=? AND vehicle=?)"),
+        (history::TURNS, "COVERING INDEX transition_of_vehicle"),
         (stats::ROLLUPS, "PRIMARY KEY (customer=? AND span_ms=? AND at_ms>? AND at_ms<?)"),
     ];
-    for (statement, index) in read::LISTS.into_iter().chain(keyed) {
+    let log = heartbeats::LISTS.map(|statement| (statement, "PRIMARY KEY (customer=? AND vehicle"));
+    for (statement, index) in read::LISTS.into_iter().chain(keyed).chain(log).chain(retention::LISTS) {
         let explain = AssertSqlSafe(format!("EXPLAIN QUERY PLAN {statement}"));
         let rows = sqlx::query(explain).fetch_all(&mut connection).await.unwrap();
         let plan = rows.iter().map(|row| row.get::<String, _>("detail")).collect::<Vec<_>>().join("; ");
