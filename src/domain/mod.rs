@@ -14,6 +14,7 @@ pub mod limit;
 pub mod liveness;
 pub mod login;
 pub mod observation;
+pub mod oidc;
 pub mod owntracks;
 pub mod policy;
 pub mod query;

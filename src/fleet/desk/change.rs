@@ -162,7 +162,7 @@ pub async fn remove_customer(store: Arc<dyn Store>, live: Live, remove: RemoveCu
     for keys in keys.chunks(PART_ROWS) {
         leave(&store, &live, keys, purge).await?;
     }
-    let removed = store.remove_customer(&customer).await?;
+    let removed = store.remove_customer(&customer, live.parts.clock.today()).await?;
     if removed {
         live.parts.customers.remove(&customer);
     }
