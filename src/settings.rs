@@ -5,6 +5,7 @@ mod check;
 mod doors;
 mod history;
 mod map;
+mod oidc;
 mod values;
 
 use std::collections::HashMap;
@@ -19,6 +20,7 @@ use crate::domain::policy::Rules;
 pub use doors::{Http, Network, Origin, Tls};
 pub use history::{HeartbeatsKept, History, Retention};
 pub use map::Map;
+pub use oidc::{Oidc, is_private};
 use values::one_of;
 pub use values::{Secret, Span};
 
@@ -306,6 +308,8 @@ pub struct Auth {
     pub audit_keep: Span,
     /// Most entries of it; the oldest go first.
     pub audit_rows_max: u64,
+    /// Who signs in with an identity provider.
+    pub oidc: Oidc,
 }
 
 impl Default for Auth {
@@ -319,6 +323,7 @@ impl Default for Auth {
             login_pause: Span(30_000),
             audit_keep: Span(365 * 86_400_000),
             audit_rows_max: 1_000_000,
+            oidc: Oidc::default(),
         }
     }
 }
