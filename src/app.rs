@@ -27,6 +27,7 @@ use tokio::task::JoinHandle;
 
 use crate::access::Access;
 use crate::access::logins::Logins;
+use crate::access::oidc::Oidc;
 use crate::api::{self, Service, porter::Porter, rate::Rate, visitors::Visitors};
 use crate::clock::Clock;
 use crate::domain::limit::Limit;
@@ -119,6 +120,7 @@ pub async fn start(settings: &Settings) -> anyhow::Result<Running> {
     let (access, logins, followers) = access::start(&settings.auth, folder.clone(), &store, clock).await?;
     let exports = Exports::open(&settings.exports, folder, Arc::clone(&store), Arc::clone(&access), clock).await?;
 
+    let oidc = Oidc::open(&settings.auth.oidc, &logins)?;
     let registry = Arc::new(Registry::new(shards(settings), admission(settings), clock));
     let warnings = Arc::<Warnings>::default();
     let proof = settings.mqtt.broker.is_some().then(|| Arc::clone(registry.proof()));
@@ -182,6 +184,7 @@ pub async fn start(settings: &Settings) -> anyhow::Result<Running> {
     let service = web::Data::new(Service {
         access: Arc::clone(&access),
         logins: Arc::clone(&logins),
+        oidc,
         connections: connections_of(&intake),
         unwelcome: unwelcome_of(&intake),
         desk,
@@ -247,9 +250,9 @@ pub async fn start(settings: &Settings) -> anyhow::Result<Running> {
 }
 
 impl Running {
-    /// Where it answers HTTP.
-    pub fn http(&self) -> SocketAddr {
-        self.http
+    /// The dashboard's address.
+    pub fn page(&self) -> String {
+        format!("{}://{}", if self.https { "https" } else { "http" }, self.http)
     }
 
     /// Where its own broker listens, when it has one.

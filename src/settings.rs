@@ -6,6 +6,7 @@ mod doors;
 mod exports;
 mod history;
 mod map;
+mod oidc;
 mod values;
 
 use std::collections::HashMap;
@@ -21,6 +22,7 @@ pub use doors::{Http, Network, Origin, Tls};
 pub use exports::Exports;
 pub use history::{HeartbeatsKept, History, Retention};
 pub use map::Map;
+pub use oidc::{Oidc, is_private};
 use values::one_of;
 pub use values::{Secret, Span};
 
@@ -310,6 +312,8 @@ pub struct Auth {
     pub audit_keep: Span,
     /// Most entries of it; the oldest go first.
     pub audit_rows_max: u64,
+    /// Who signs in with an identity provider.
+    pub oidc: Oidc,
 }
 
 impl Default for Auth {
@@ -323,6 +327,7 @@ impl Default for Auth {
             login_pause: Span(30_000),
             audit_keep: Span(365 * 86_400_000),
             audit_rows_max: 1_000_000,
+            oidc: Oidc::default(),
         }
     }
 }

@@ -21,10 +21,16 @@ mod keys;
 mod live;
 mod map;
 mod metrics;
+#[cfg(feature = "oidc")]
+mod oidc;
+#[cfg(not(feature = "oidc"))]
+#[path = "no_oidc.rs"]
+mod oidc;
 mod openapi;
 mod orders;
 mod page;
 mod params;
+mod parts;
 pub mod porter;
 mod quarantine;
 pub mod rate;
@@ -51,6 +57,7 @@ use actix_web::{FromRequest, Handler, Resource, Responder, Route, guard, web};
 
 use crate::access::Access;
 use crate::access::logins::Logins;
+use crate::access::oidc::Oidc;
 use crate::clock::Clock;
 use crate::domain::access::Scope::{Admin, Ingest, Manage, Read};
 use crate::domain::policy::Rules;
@@ -81,6 +88,8 @@ pub struct Service {
     pub access: Arc<Access>,
     /// Who may sign in.
     pub logins: Arc<Logins>,
+    /// Another place to sign in at.
+    pub oidc: Option<Arc<Oidc>>,
     /// The board and the live push.
     pub feed: Arc<Feed>,
     /// Its writer.
@@ -260,6 +269,7 @@ pub fn routes(config: &mut web::ServiceConfig, service: web::Data<Service>) {
             "GET, HEAD, DELETE",
             [read(Known, sessions::current), gated(web::delete(), Known, sessions::end_current)],
         ))
+        .service(only("/sessions/current/password", "POST", [gated(web::post(), Known, sessions::change_password)]))
         .service(get("/audit", read(Customer(Admin), audit::list)))
         .service(get("/map", read(Customer(Read), map::settings)))
         .service(only(
@@ -282,6 +292,9 @@ pub fn routes(config: &mut web::ServiceConfig, service: web::Data<Service>) {
         .service(web::redirect("/docs", "/api/v1/docs/"))
         .service(get("/", read(Public, page::page)))
         .service(get("/login", read(Public, page::sign_in)))
+        .service(get("/login/password", read(Public, page::change_password)))
+        .service(only("/login/oidc", "GET", [gated(web::get(), Public, oidc::depart)]))
+        .service(only("/login/oidc/callback", "GET", [gated(web::get(), Public, oidc::arrive)]))
         .service(api)
         .default_service(web::to(assets::serve));
 }
