@@ -3,8 +3,10 @@
 
 mod check;
 mod doors;
+mod exports;
 mod history;
 mod map;
+mod oidc;
 mod values;
 
 use std::collections::HashMap;
@@ -17,8 +19,10 @@ use crate::domain::heartbeat::Format;
 use crate::domain::policy::Rules;
 
 pub use doors::{Http, Network, Origin, Tls};
+pub use exports::Exports;
 pub use history::{HeartbeatsKept, History, Retention};
 pub use map::Map;
+pub use oidc::{Oidc, is_private};
 use values::one_of;
 pub use values::{Secret, Span};
 
@@ -38,6 +42,8 @@ pub struct Settings {
     pub fleet: Fleet,
     /// What is kept of the past beside transitions.
     pub history: History,
+    /// The past as files.
+    pub exports: Exports,
     /// The live push.
     pub live: Live,
     /// Who may come in.
@@ -306,6 +312,8 @@ pub struct Auth {
     pub audit_keep: Span,
     /// Most entries of it; the oldest go first.
     pub audit_rows_max: u64,
+    /// Who signs in with an identity provider.
+    pub oidc: Oidc,
 }
 
 impl Default for Auth {
@@ -319,6 +327,7 @@ impl Default for Auth {
             login_pause: Span(30_000),
             audit_keep: Span(365 * 86_400_000),
             audit_rows_max: 1_000_000,
+            oidc: Oidc::default(),
         }
     }
 }

@@ -10,8 +10,10 @@ mod canary;
 mod cookie;
 mod customers;
 pub mod demo;
+mod downloads;
 mod error;
 mod export;
+mod exports;
 mod heartbeat_log;
 mod heartbeats;
 mod import;
@@ -19,10 +21,16 @@ mod keys;
 mod live;
 mod map;
 mod metrics;
+#[cfg(feature = "oidc")]
+mod oidc;
+#[cfg(not(feature = "oidc"))]
+#[path = "no_oidc.rs"]
+mod oidc;
 mod openapi;
 mod orders;
 mod page;
 mod params;
+mod parts;
 pub mod porter;
 mod quarantine;
 pub mod rate;
@@ -49,9 +57,11 @@ use actix_web::{FromRequest, Handler, Resource, Responder, Route, guard, web};
 
 use crate::access::Access;
 use crate::access::logins::Logins;
+use crate::access::oidc::Oidc;
 use crate::clock::Clock;
 use crate::domain::access::Scope::{Admin, Ingest, Manage, Read};
 use crate::domain::policy::Rules;
+use crate::exports::Exports;
 use crate::fleet::customers::Customers;
 use crate::fleet::desk::Desk;
 use crate::fleet::heartbeat_log::Counts;
@@ -78,6 +88,8 @@ pub struct Service {
     pub access: Arc<Access>,
     /// Who may sign in.
     pub logins: Arc<Logins>,
+    /// Another place to sign in at.
+    pub oidc: Option<Arc<Oidc>>,
     /// The board and the live push.
     pub feed: Arc<Feed>,
     /// Its writer.
@@ -100,6 +112,8 @@ pub struct Service {
     pub heartbeat_log: Option<Arc<Counts>>,
     /// Who listens to them.
     pub streams: stats_stream::Streams,
+    /// The past as files.
+    pub exports: Arc<Exports>,
     /// How the store is doing.
     pub health: Arc<StoreHealth>,
     /// Counters of the fleet.
@@ -178,6 +192,17 @@ pub fn routes(config: &mut web::ServiceConfig, service: web::Data<Service>) {
         .service(only("/stats/stream", "GET", [gated(web::get(), Customer(Read), stats_stream::open)]))
         .service(get("/transitions", read(Customer(Read), transitions::of_fleet)))
         .service(only(
+            "/exports",
+            "GET, HEAD, POST",
+            [read(Customer(Read), exports::list), gated(web::post(), Customer(Read), exports::create)],
+        ))
+        .service(only(
+            "/exports/{id}",
+            "GET, HEAD, DELETE",
+            [read(Customer(Read), exports::one), gated(web::delete(), Customer(Read), exports::remove)],
+        ))
+        .service(get("/exports/{id}/file", read(Public, downloads::file)))
+        .service(only(
             "/customers",
             "GET, HEAD, POST",
             [read(Customer(Read), customers::list), gated(web::post(), Fleet(Manage), customers::create)],
@@ -244,6 +269,7 @@ pub fn routes(config: &mut web::ServiceConfig, service: web::Data<Service>) {
             "GET, HEAD, DELETE",
             [read(Known, sessions::current), gated(web::delete(), Known, sessions::end_current)],
         ))
+        .service(only("/sessions/current/password", "POST", [gated(web::post(), Known, sessions::change_password)]))
         .service(get("/audit", read(Customer(Admin), audit::list)))
         .service(get("/map", read(Customer(Read), map::settings)))
         .service(only(
@@ -266,6 +292,9 @@ pub fn routes(config: &mut web::ServiceConfig, service: web::Data<Service>) {
         .service(web::redirect("/docs", "/api/v1/docs/"))
         .service(get("/", read(Public, page::page)))
         .service(get("/login", read(Public, page::sign_in)))
+        .service(get("/login/password", read(Public, page::change_password)))
+        .service(only("/login/oidc", "GET", [gated(web::get(), Public, oidc::depart)]))
+        .service(only("/login/oidc/callback", "GET", [gated(web::get(), Public, oidc::arrive)]))
         .service(api)
         .default_service(web::to(assets::serve));
 }

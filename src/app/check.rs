@@ -1,8 +1,9 @@
-//! `rollcall check`: the effective settings, and whether store and broker can be reached; and what every command that
+//! `rollcall check`: the effective settings, and whether store, broker and identity provider can be reached; and what every command that
 //! uses them refuses beforehand. Called by main.rs; changes nothing.
 
 use std::time::Duration;
 
+use crate::access::oidc::Oidc;
 use crate::gate::certificate::Certificate;
 use crate::ingest::subscriber::Address;
 use crate::ingest::topics::Topics;
@@ -30,10 +31,18 @@ pub async fn check(settings: &Settings) -> anyhow::Result<()> {
     if let Some(folder) = folder.filter(|_| settings.store.local_dir.is_some() || !is_sqlite(settings)) {
         faults.extend(local::probe(&folder).err().map(|error| format!("{error:#}")));
     }
+    let exports = settings.exports.folder.as_deref().map(local::probe);
+    faults.extend(exports.and_then(Result::err).map(|error| format!("exports.folder: {error:#}")));
     if let Some((cert, key)) = settings.tls.files() {
         match Certificate::probe(cert, key) {
             Ok(()) => println!("certificate: {} and its key fit", cert.display()),
             Err(error) => faults.push(format!("{error:#}")),
+        }
+    }
+    if let Some(issuer) = &settings.auth.oidc.issuer {
+        match Oidc::probe(&settings.auth.oidc).await {
+            Ok(()) => println!("identity provider: {issuer} answers"),
+            Err(error) => faults.push(format!("nobody could sign in with the identity provider: {error:#}")),
         }
     }
     if let Some(url) = &settings.mqtt.broker {

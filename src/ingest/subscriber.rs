@@ -7,7 +7,6 @@ mod address;
 mod connection;
 #[cfg(test)]
 mod tests;
-mod trust;
 mod window;
 
 use std::sync::Arc;

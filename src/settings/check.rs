@@ -18,7 +18,8 @@ const PEPPER_BYTES_LEAST: usize = 32;
 
 /// Rules that span settings, checked before anything is bound.
 pub fn check(settings: &Settings) -> Vec<String> {
-    let mut faults = [settings.map.check(), settings.history.check()].concat();
+    let parts = [settings.history.check(), settings.exports.check(), settings.auth.oidc.check()];
+    let mut faults = [settings.map.check(), parts.concat()].concat();
     let embedded = settings.mqtt.broker.is_none();
     let listeners = [
         ("http.listen", Some(settings.http.listen)),
@@ -50,6 +51,7 @@ pub fn check(settings: &Settings) -> Vec<String> {
         ("auth.session_idle", auth.session_idle),
         ("auth.session_max", auth.session_max),
         ("auth.login_pause", auth.login_pause),
+        ("auth.oidc.session_max", auth.oidc.session_max),
     ] {
         if span.0 < SECOND {
             faults.push(format!("{name} = {span} is too short, at least 1s"));
@@ -130,6 +132,7 @@ pub fn check(settings: &Settings) -> Vec<String> {
         ("auth.session_idle", settings.auth.session_idle),
         ("auth.session_max", settings.auth.session_max),
         ("auth.login_pause", settings.auth.login_pause),
+        ("auth.oidc.session_max", settings.auth.oidc.session_max),
         ("http.header_timeout", settings.http.header_timeout),
         ("http.body_timeout", settings.http.body_timeout),
         ("auth.audit_keep", settings.auth.audit_keep),

@@ -1,6 +1,6 @@
 /**
- * The small chart under the map: vehicles online over the last hour. Its line of words is always there; the chart itself
- * can be folded away, and is at first where the map has little room.
+ * The small chart under the map: vehicles online over the last hour. Its line of words is always there; the chart
+ * itself can be folded away, and is at first where the map has little room.
  * Loaded by panes.js once the fleet is there; fed with what the page counted itself, and with the minutes that the
  * service stored before.
  */

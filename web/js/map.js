@@ -5,6 +5,7 @@
  */
 import { FIT, NOWHERE, address_of, fit_button, start_of } from "./map-camera.js";
 import { Labels } from "./map-labels.js";
+import { redraw_ms_of } from "./map-pace.js";
 import { bounds_of, lat_of, lon_of, pixel_of, scale_of, x_of, y_of, zoom_of_width } from "./map-place.js";
 import { follow_pointer } from "./map-pointer.js";
 import { PointLayer } from "./map-points.js";
@@ -36,15 +37,12 @@ import { NO_LAYERS } from "./map-tiles.js";
  * @property {() => void} lost                       the graphics card gave up
  */
 
-/** A moved vehicle is redrawn at most so often; software renderers take a whole core otherwise. */
-const REDRAW_MS = { hardware: 250, software: 1_000 };
 /**
  * The vehicles wait for the first picture of the ground: a program that MapLibre has to build after 100,000 points were
  * drawn waits until a software renderer is done with them, and the page with it, for 150 ms. Ground that is slower than
  * this, or never comes, is not waited for.
  */
 const GROUND_MS = 1_500;
-const SOFTWARE = /swiftshader|llvmpipe|softpipe|basic render/i;
 /** By source. @type {Record<string, string>} */
 const WHAT_FAILS = { base: "The coasts of the map", tiles: "The tiles of the map", file: "The tiles of the map" };
 const ZOOM_MAX = 19;
@@ -75,7 +73,7 @@ export class FleetMap {
     /** For the ground, and until the next redraw. */
     this.waiting = this.timer = 0;
     this.drawn_at = -Infinity;
-    this.redraw_ms = REDRAW_MS.hardware;
+    this.redraw_ms = 0;
     this.streets = !this.own || choice.raster_tiles !== null || layers !== NO_LAYERS;
     this.map = new library.Map({
       container: parts.pane,
@@ -103,7 +101,7 @@ export class FleetMap {
     map.addControl(fit_button(() => this.#fit(true)), "top-right");
     map.addControl(new library.ScaleControl({ maxWidth: 110 }), "bottom-left");
     map.once("style.load", () => {
-      if (SOFTWARE.test(renderer_of(map))) this.redraw_ms = REDRAW_MS.software;
+      this.redraw_ms = redraw_ms_of(map);
       map.once("idle", () => this.#loaded());
       this.waiting = window.setTimeout(() => this.#loaded(), GROUND_MS);
     });
@@ -233,11 +231,4 @@ export class FleetMap {
     }
     this.map.triggerRepaint();
   }
-}
-
-/** What draws: a graphics card, or a program that plays one. @param {import("maplibre-gl").Map} map */
-function renderer_of(map) {
-  const gl = map.getCanvas().getContext("webgl2");
-  const names = gl?.getExtension("WEBGL_debug_renderer_info");
-  return names ? String(gl?.getParameter(names.UNMASKED_RENDERER_WEBGL)) : "";
 }

@@ -1,7 +1,7 @@
 /**
  * When to worry about the connection, when to try again, and how far behind the page is. Pure, in milliseconds.
- * Used by live.js and by the loading of the panes (which act on it), state.js (which feeds the pace) and banner.js (which
- * says so).
+ * Used by live.js and by the loading of the panes (which act on it), state.js (which feeds the pace) and banner.js
+ * (which says so).
  */
 
 /** The server says something at least once a second (its counts), so five missed beats mean that values may be old. */

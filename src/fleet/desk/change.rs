@@ -175,7 +175,7 @@ pub async fn remove_customer(store: Arc<dyn Store>, live: Live, remove: RemoveCu
     if !departed.is_empty() {
         purge_departed(&store, &live, departed).await?;
     }
-    let removed = store.remove_customer(&customer).await?;
+    let removed = store.remove_customer(&customer, live.parts.clock.today()).await?;
     if removed {
         live.parts.customers.remove(&customer);
     }

@@ -131,7 +131,7 @@ impl RegistryStore for Memory {
         self.answer()?;
         Ok(decide_customer(None, customer, edits, condition))
     }
-    async fn remove_customer(&self, _: &str) -> anyhow::Result<bool> {
+    async fn remove_customer(&self, _: &str, _: Millis) -> anyhow::Result<bool> {
         self.answer()?;
         Ok(true)
     }
@@ -208,6 +208,9 @@ impl AccessStore for Memory {
     async fn revoke_key(&self, _: KeyId, _: Millis) -> anyhow::Result<bool> {
         self.answer().map(|()| false)
     }
+    async fn end_access_of(&self, _: &str, _: Millis) -> anyhow::Result<()> {
+        self.answer()
+    }
     async fn note_key_uses(&self, _: &[(KeyId, Millis)]) -> anyhow::Result<()> {
         self.answer()
     }
@@ -250,7 +253,7 @@ impl LoginStore for Memory {
     async fn add_user(&self, _: &StoredUser) -> anyhow::Result<bool> {
         self.answer().map(|()| false)
     }
-    async fn change_user(&self, _: &StoredUser) -> anyhow::Result<bool> {
+    async fn change_user(&self, _: &StoredUser, _: Option<SessionId>) -> anyhow::Result<bool> {
         self.answer().map(|()| false)
     }
     async fn add_session(&self, _: &StoredSession, _: &[SessionId]) -> anyhow::Result<()> {
