@@ -31,6 +31,7 @@ use crate::access::oidc::Oidc;
 use crate::api::{self, Service, porter::Porter, rate::Rate, visitors::Visitors};
 use crate::clock::Clock;
 use crate::domain::limit::Limit;
+use crate::exports::{self, Exports};
 use crate::fleet::customers::Customers;
 use crate::fleet::heartbeat_log::HeartbeatLog;
 use crate::fleet::keeper::{Ages, Keeper};
@@ -87,6 +88,7 @@ pub struct Running {
     logins: Arc<Logins>,
     followers: access::Followers,
     rollups: Rollups,
+    exports: exports::Worker,
     heartbeat_log: Option<HeartbeatLog>,
     keeper: Keeper,
     /// Ours until the process has nothing more to write.
@@ -115,7 +117,8 @@ pub async fn start(settings: &Settings) -> anyhow::Result<Running> {
         Some(local) => Some(open_spool(local, &*store, identity, settings).await?),
         None => None,
     };
-    let (access, logins, followers) = access::start(&settings.auth, folder, &store, clock).await?;
+    let (access, logins, followers) = access::start(&settings.auth, folder.clone(), &store, clock).await?;
+    let exports = Exports::open(&settings.exports, folder, Arc::clone(&store), Arc::clone(&access), clock).await?;
 
     let oidc = Oidc::open(&settings.auth.oidc, &logins)?;
     let registry = Arc::new(Registry::new(shards(settings), admission(settings), clock));
@@ -161,6 +164,7 @@ pub async fn start(settings: &Settings) -> anyhow::Result<Running> {
     let every = settings.history.rollup_interval.0;
     let (health, on_board) = (persister.health(), Arc::clone(&feed));
     let rollups = Rollups::start(Arc::clone(&store), Arc::clone(&registry), on_board, health, every);
+    let export_worker = exports::Worker::start(Arc::clone(&exports), Arc::clone(&feed));
     let rate = Arc::<Rate>::default();
     let intake = start_intake(settings, &door, certificate.as_ref(), &access, &supervisor).await?;
     let voice = if let Intake::Embedded(broker) = &intake { Some(broker.voice()) } else { None };
@@ -194,6 +198,7 @@ pub async fn start(settings: &Settings) -> anyhow::Result<Running> {
         heartbeats_kept: settings.history.heartbeats,
         horizons: keeper.horizons(),
         streams: api::stats_stream::Streams::new(settings.history.streams_max),
+        exports,
         health: persister.health(),
         counters,
         warnings,
@@ -237,6 +242,7 @@ pub async fn start(settings: &Settings) -> anyhow::Result<Running> {
         logins,
         followers,
         rollups,
+        exports: export_worker,
         heartbeat_log,
         keeper,
         _local: local,
@@ -282,6 +288,7 @@ impl Running {
     pub async fn stop(mut self) {
         self.judge.abort();
         self.line.stop().await;
+        let exports = tokio::spawn(self.exports.stop());
         match self.intake {
             Intake::Embedded(broker) => {
                 self.publisher.stop().await;
@@ -302,6 +309,7 @@ impl Running {
         }
         self.keeper.stop();
         self.rollups.stop().await;
+        let _ = exports.await;
         if let Some(log) = self.heartbeat_log.take() {
             log.stop().await;
         }

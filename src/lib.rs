@@ -5,7 +5,7 @@
 //!                                                     |  latest state                | durable
 //!                                                     +-------> hub (board) <--------+ --> alerts, history
 //!                                                                 |--> session --> dashboard (WebSocket)
-//!                                                                 +--> REST queries
+//!                                                                 +--> REST queries, exports
 //! ```
 //!
 //! A pure core (`domain`) decides; a thin actor shell moves bytes, timers and rows. The modules below are the stations
@@ -42,6 +42,8 @@ pub mod live;
 pub mod fleet;
 
 pub mod ingest;
+
+pub mod exports;
 
 pub mod api;
 

@@ -3,6 +3,7 @@
 
 mod check;
 mod doors;
+mod exports;
 mod history;
 mod map;
 mod oidc;
@@ -18,6 +19,7 @@ use crate::domain::heartbeat::Format;
 use crate::domain::policy::Rules;
 
 pub use doors::{Http, Network, Origin, Tls};
+pub use exports::Exports;
 pub use history::{HeartbeatsKept, History, Retention};
 pub use map::Map;
 pub use oidc::{Oidc, is_private};
@@ -40,6 +42,8 @@ pub struct Settings {
     pub fleet: Fleet,
     /// What is kept of the past beside transitions.
     pub history: History,
+    /// The past as files.
+    pub exports: Exports,
     /// The live push.
     pub live: Live,
     /// Who may come in.

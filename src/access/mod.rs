@@ -4,6 +4,7 @@
 
 mod attempts;
 mod follow;
+mod links;
 pub mod logins;
 pub mod mosquitto;
 #[cfg(feature = "oidc")]

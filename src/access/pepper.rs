@@ -72,6 +72,11 @@ impl Pepper {
         bytes(hmac::sign(&self.key, &[what.as_bytes(), b":", text].concat()))
     }
 
+    /// Whether [`Pepper::seal`] made this of it; takes as long either way.
+    pub fn is_seal(&self, what: &str, text: &[u8], seal: &[u8; 32]) -> bool {
+        hmac::verify(&self.key, &[what.as_bytes(), b":", text].concat(), seal).is_ok()
+    }
+
     /// Whether this hash is of this key; takes as long either way.
     pub fn matches(&self, key: &FullKey, hash: &[u8; 32]) -> bool {
         hmac::verify(&self.key, &text_of(key), hash).is_ok()

@@ -10,12 +10,12 @@ use super::Service;
 use super::error::Problem;
 use super::params::{Params, cursor};
 use super::vehicles::{all_known, no_vehicle, read_filter};
-use crate::domain::availability::{Availability, Blind, Mean, Outage, Tally};
+use crate::domain::availability::{Availability, Blind, Mean, Outage};
 use crate::domain::query::{Filter, Query};
 use crate::domain::time::{self, Millis};
 use crate::domain::transition::Cause;
-use crate::store::GAPS_MAX;
-use crate::store::history::{Name, Turn};
+use crate::store::availability;
+use crate::store::history::Name;
 use crate::store::retention::Kind;
 
 /// The period when nobody says: the last day.
@@ -174,17 +174,9 @@ pub fn still_kept(service: &Service, kind: Kind, parameter: &str, from: Millis) 
     Err(Problem::field(parameter, sentence))
 }
 
-/// All blind intervals of a period, as they overlap it; the store gives them a part at a time.
+/// All blind intervals of a period.
 pub async fn blind_intervals(service: &Service, from: Millis, to: Millis) -> Result<Vec<(Millis, Millis)>, Problem> {
-    let (mut intervals, mut begin) = (Vec::new(), from);
-    loop {
-        let gaps = service.store.gaps(begin, to).await.map_err(|error| Problem::store(&error))?;
-        intervals.extend(gaps.iter().map(|gap| (gap.from, gap.to.unwrap_or(to))));
-        match gaps.last() {
-            Some(last) if gaps.len() as i64 == GAPS_MAX && last.from > begin => begin = last.from,
-            _ => return Ok(intervals),
-        }
-    }
+    availability::blind_intervals(&*service.store, from, to).await.map_err(|error| Problem::store(&error))
 }
 
 /// The time of all vehicles of a customer, or of the fleet, as far as it is counted (a few seconds ago).
@@ -234,11 +226,6 @@ fn view(period: &Period, (customer, vehicle): Name, sum: Availability) -> View {
 
 /// The sums of these vehicles, and their outages.
 async fn sums(service: &Service, period: &Period, names: &[Name]) -> Result<Vec<(Availability, Vec<Outage>)>, Problem> {
-    let all = service.store.turns(names, period.from, period.to).await.map_err(|error| Problem::store(&error))?;
-    let sum = |turns: Vec<Turn>| {
-        let mut tally = Tally::over(period.from, period.to, &period.blind);
-        let _beginning = turns.iter().all(|turn| tally.since(turn.at, turn.status, turn.cause));
-        tally.end()
-    };
-    Ok(all.into_iter().map(sum).collect())
+    let all = availability::sums(&*service.store, (period.from, period.to), &period.blind, names).await;
+    all.map_err(|error| Problem::store(&error))
 }

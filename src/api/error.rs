@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::domain::access::{Denied, Scope};
 use crate::domain::time::Millis;
+use crate::exports::BadLink;
 
 /// One wrong field.
 #[derive(Debug, Clone, Serialize)]
@@ -128,6 +129,30 @@ impl Problem {
     /// 403: asked by a page that may not.
     pub fn foreign_page(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::FORBIDDEN, detail)
+    }
+
+    /// 403 or 410: a link that opens nothing.
+    pub fn bad_link(bad: BadLink) -> Self {
+        match bad {
+            BadLink::Forged => Self::new(StatusCode::FORBIDDEN, bad.to_string()),
+            BadLink::Expired => Self::gone(bad.to_string()),
+        }
+    }
+
+    /// 410: it was here.
+    pub fn gone(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::GONE, detail)
+    }
+
+    /// 416: behind the end of a file.
+    pub fn range(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::RANGE_NOT_SATISFIABLE, detail)
+    }
+
+    /// 503: nothing to seal a link with. Why is logged, not sent.
+    pub fn unlinked(error: &anyhow::Error) -> Self {
+        tracing::warn!("a link could not be made or checked: {error:#}");
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "links to files cannot be made here at the moment")
     }
 
     /// 408: the request did not come in time.

@@ -70,6 +70,7 @@ impl Collector for Scrape {
         gauge(&mut out, "stats_streams", "Streams of statistics", service.streams.open() as i64)?;
         let help = "Windows computed for streams of statistics, each for all who listen to the same";
         counter(&mut out, "stats_computations", help, service.streams.computations())?;
+        self.exports(&mut out)?;
         self.heartbeat_log(&mut out)?;
         self.http(&mut out)?;
         self.spool(&mut out)?;
@@ -84,6 +85,15 @@ impl Collector for Scrape {
 }
 
 impl Scrape {
+    fn exports(&self, out: &mut DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let exports = &self.0.exports;
+        gauge(out, "exports_running", "Exports that are worked on", exports.running() as i64)?;
+        counter(out, "exports_finished", "Exports that became a file", exports.counts.finished.load(Relaxed))?;
+        let help = "Tries at an export that failed and will be made again";
+        counter(out, "exports_retried", help, exports.counts.tried.load(Relaxed))?;
+        counter(out, "exports_failed", "Exports given up", exports.counts.failed.load(Relaxed))
+    }
+
     fn heartbeat_log(&self, out: &mut DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
         let none = Counts::default();
         let counts = self.0.heartbeat_log.as_deref().unwrap_or(&none);

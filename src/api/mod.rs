@@ -10,8 +10,10 @@ mod canary;
 mod cookie;
 mod customers;
 pub mod demo;
+mod downloads;
 mod error;
 mod export;
+mod exports;
 mod heartbeat_log;
 mod heartbeats;
 mod import;
@@ -59,6 +61,7 @@ use crate::access::oidc::Oidc;
 use crate::clock::Clock;
 use crate::domain::access::Scope::{Admin, Ingest, Manage, Read};
 use crate::domain::policy::Rules;
+use crate::exports::Exports;
 use crate::fleet::customers::Customers;
 use crate::fleet::desk::Desk;
 use crate::fleet::heartbeat_log::Counts;
@@ -109,6 +112,8 @@ pub struct Service {
     pub heartbeat_log: Option<Arc<Counts>>,
     /// Who listens to them.
     pub streams: stats_stream::Streams,
+    /// The past as files.
+    pub exports: Arc<Exports>,
     /// How the store is doing.
     pub health: Arc<StoreHealth>,
     /// Counters of the fleet.
@@ -186,6 +191,17 @@ pub fn routes(config: &mut web::ServiceConfig, service: web::Data<Service>) {
         .service(get("/stats", read(Customer(Read), stats::list)))
         .service(only("/stats/stream", "GET", [gated(web::get(), Customer(Read), stats_stream::open)]))
         .service(get("/transitions", read(Customer(Read), transitions::of_fleet)))
+        .service(only(
+            "/exports",
+            "GET, HEAD, POST",
+            [read(Customer(Read), exports::list), gated(web::post(), Customer(Read), exports::create)],
+        ))
+        .service(only(
+            "/exports/{id}",
+            "GET, HEAD, DELETE",
+            [read(Customer(Read), exports::one), gated(web::delete(), Customer(Read), exports::remove)],
+        ))
+        .service(get("/exports/{id}/file", read(Public, downloads::file)))
         .service(only(
             "/customers",
             "GET, HEAD, POST",

@@ -31,6 +31,8 @@ pub async fn check(settings: &Settings) -> anyhow::Result<()> {
     if let Some(folder) = folder.filter(|_| settings.store.local_dir.is_some() || !is_sqlite(settings)) {
         faults.extend(local::probe(&folder).err().map(|error| format!("{error:#}")));
     }
+    let exports = settings.exports.folder.as_deref().map(local::probe);
+    faults.extend(exports.and_then(Result::err).map(|error| format!("exports.folder: {error:#}")));
     if let Some((cert, key)) = settings.tls.files() {
         match Certificate::probe(cert, key) {
             Ok(()) => println!("certificate: {} and its key fit", cert.display()),

@@ -156,6 +156,7 @@ macro_rules! identifiers {
         }
     )*};
 }
+pub(super) use identifiers;
 
 identifiers! {
     /// The public half of a key: 64 random bits, written as 16 hexadecimal digits.

@@ -6,6 +6,7 @@ pub mod availability;
 pub mod board;
 pub mod boots;
 pub mod calendar;
+pub mod export;
 pub mod firsts;
 pub mod heartbeat;
 pub mod ids;

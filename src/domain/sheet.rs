@@ -33,6 +33,11 @@ pub fn unguarded(cell: &str) -> &str {
 
 /// The cell of a list of tags.
 pub fn tags_cell(tags: &[Box<str>]) -> String {
+    guarded(&tags_text(tags))
+}
+
+/// A list of tags as one text.
+pub fn tags_text(tags: &[Box<str>]) -> String {
     let mut cell = String::new();
     for (i, tag) in tags.iter().enumerate() {
         cell.extend((i > 0).then_some(BETWEEN));
@@ -41,7 +46,7 @@ pub fn tags_cell(tags: &[Box<str>]) -> String {
             cell.push(char);
         }
     }
-    guarded(&cell)
+    cell
 }
 
 /// What the cell of a column that can be written says, as JSON would: an empty one removes.

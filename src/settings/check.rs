@@ -18,7 +18,8 @@ const PEPPER_BYTES_LEAST: usize = 32;
 
 /// Rules that span settings, checked before anything is bound.
 pub fn check(settings: &Settings) -> Vec<String> {
-    let mut faults = [settings.map.check(), settings.history.check(), settings.auth.oidc.check()].concat();
+    let parts = [settings.history.check(), settings.exports.check(), settings.auth.oidc.check()];
+    let mut faults = [settings.map.check(), parts.concat()].concat();
     let embedded = settings.mqtt.broker.is_none();
     let listeners = [
         ("http.listen", Some(settings.http.listen)),

@@ -2,6 +2,7 @@
 //! Fed by `cargo test`; Postgres takes part when `ROLLCALL_TEST_POSTGRES` holds the URL of a superuser.
 
 mod access;
+mod exports;
 mod gaps;
 mod heartbeats;
 mod histories;
@@ -13,6 +14,7 @@ mod registry;
 mod repairs;
 mod retention;
 pub mod samples;
+mod scan;
 mod stats;
 
 mod writes;
@@ -162,6 +164,10 @@ on_every_store! {
     logins: a_user_is_kept_whole_and_a_login_once, a_change_of_a_user_ends_its_sessions_and_no_other,
         a_session_begins_once_makes_room_and_ends,
         a_user_of_a_provider_is_one_whatever_its_name_and_keeps_the_session_it_has;
+    exports: an_order_is_kept_whole_once_and_no_more_than_so_many, the_oldest_has_its_turn_and_each_tenant_its_share,
+        a_try_whose_lease_was_lost_writes_nothing_more, a_failed_try_waits_and_the_last_one_is_the_end,
+        an_export_is_cancelled_expires_and_is_forgotten;
+    scan: a_vehicles_history_is_read_from_its_beginning, whoever_has_history_is_found_in_order_also_who_has_left;
     repairs: a_row_that_was_changed_by_hand_is_mended, every_slice_is_looked_at;
     heartbeats: a_heartbeat_is_read_back_whole, heartbeats_that_come_twice_count_once_and_equal_ones_do_not,
         pages_of_heartbeats_are_complete_in_either_order, heartbeats_go_with_a_purged_history_and_stay_otherwise;

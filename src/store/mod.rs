@@ -3,6 +3,8 @@
 
 pub mod access;
 pub mod audit;
+pub mod availability;
+pub mod exports;
 pub mod heartbeats;
 pub mod history;
 pub mod last_seen;
@@ -14,6 +16,7 @@ mod postgres;
 pub mod registry;
 pub mod retention;
 mod rows;
+pub mod scan;
 pub mod spool;
 mod sqlite;
 pub mod stats;
@@ -31,12 +34,14 @@ use crate::domain::transition::{Status, Transition};
 
 use access::AccessStore;
 use audit::AuditStore;
+use exports::ExportStore;
 pub use heartbeats::HeartbeatStore;
 pub use history::HistoryStore;
 use logins::LoginStore;
 pub use registry::RegistryStore;
 pub use retention::RetentionStore;
 pub use rows::GAPS_MAX;
+use scan::ScanStore;
 pub use stats::StatsStore;
 
 const UNKNOWN_KIND: &str = "store.url must start with sqlite: or postgres://";
@@ -184,10 +189,12 @@ pub trait Store:
     + RegistryStore
     + StatsStore
     + HistoryStore
+    + ScanStore
+    + ExportStore
     + HeartbeatStore
+    + RetentionStore
     + Send
     + Sync
-    + RetentionStore
 {
     /// `sqlite` or `postgres`.
     fn kind(&self) -> &'static str;

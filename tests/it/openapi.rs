@@ -38,6 +38,16 @@ async fn service() -> Service {
     service
 }
 
+/// A finished export, and the link to its file.
+async fn export(service: &Service) -> (String, String) {
+    let order = json!({"kind": "vehicles", "format": "csv"}).to_string();
+    let made = ask(service, Method::POST, "/api/v1/exports", &[("content-type", "application/json")], &order).await;
+    let place = made.headers()["location"].to_str().expect("text").to_owned();
+    until("the export is finished", || async { service.get(&place).await["state"] == "FINISHED" }).await;
+    let link = service.get(&place).await["exportUri"].as_str().expect("a link").to_owned();
+    (place, link)
+}
+
 async fn document(service: &Service) -> Document {
     Document::new(service.get("/api/v1/openapi.json").await)
 }
@@ -95,11 +105,13 @@ async fn every_get_answers_with_exactly_what_is_documented() {
     let made = ask(&service, Method::POST, "/api/v1/users", &[("content-type", "application/json")], &user).await;
     let user = made.headers()["location"].to_str().expect("text").to_owned();
     faults.extend(faults_of(&document, "/api/v1/users", "post", made).await);
+    let (export, link) = export(&service).await;
     // A stream has no end, stats_stream.rs reads its beginning; and there is no identity provider here, but in oidc.rs.
     let elsewhere = ["/api/v1/stats/stream", "/login/oidc", "/login/oidc/callback"];
     for path in document.paths_with("get").into_iter().filter(|path| !elsewhere.contains(&path.as_str())) {
         let real = path.replace("{customer}", "acme").replace("{vehicle}", "TRK-1");
         let real = real.replace("/api/v1/keys/{key}", &place).replace("/api/v1/users/{user}", &user);
+        let real = real.replace("/api/v1/exports/{id}/file", &link).replace("/api/v1/exports/{id}", &export);
         let response = ask(&service, Method::GET, &real, &[], "").await;
         let status = response.status().as_u16();
         assert!(status < 400 || path == "/api/v1/live", "{real} answers {status}");
@@ -195,6 +207,39 @@ async fn every_change_of_the_registry_answers_with_what_is_documented() {
     ] {
         let real = format!("{}{query}", path.replace("{customer}", "acme").replace("{vehicle}", "TRK-1"));
         let response = ask(&service, method.parse().expect("a method"), &real, &[("content-type", kind)], body).await;
+        assert_eq!(response.status(), status, "{method} {real} {body}");
+        faults.extend(faults_of(&document, path, &method.to_lowercase(), response).await);
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+#[tokio::test]
+async fn every_answer_about_exports_is_what_is_documented() {
+    let service = service().await;
+    let document = document(&service).await;
+    let (place, link) = export(&service).await;
+    let (json, csv) = ("application/json", "text/csv");
+    let (list, one, file) = ("/api/v1/exports", "/api/v1/exports/{id}", "/api/v1/exports/{id}/file");
+    let order = r#"{"kind":"availability","format":"ndjson","customer":"acme","from":1,"to":"2999-01-01T00:00:00Z"}"#;
+    let order = order.replace(":1,", &format!(":{},", chrono::Utc::now().timestamp_millis() - 86_400_000));
+    let whole = [("range", "bytes=0-1")];
+    let mut faults = Vec::new();
+    for (method, path, real, headers, body, status) in [
+        ("POST", list, list, &[("content-type", json)][..], order.as_str(), 202),
+        ("POST", list, list, &[("content-type", json)], "{", 400),
+        ("POST", list, list, &[("content-type", csv)], "", 415),
+        ("POST", list, list, &[("content-type", json)], r#"{"kind":"vehicles","format":"xlsx"}"#, 422),
+        ("GET", list, "/api/v1/exports?state=FINISHED&limit=1", &[], "", 200),
+        ("GET", list, "/api/v1/exports?state=lost", &[], "", 422),
+        ("GET", one, "/api/v1/exports/0123456789abcdef", &[], "", 404),
+        ("GET", file, &link, &whole, "", 206),
+        ("GET", file, &link, &[("range", "bytes=9999999-")], "", 416),
+        ("GET", file, &link.replace("seal=", "seal=0"), &[], "", 403),
+        ("DELETE", one, &place, &[], "", 204),
+        ("DELETE", one, &place, &[], "", 404),
+        ("GET", file, &link, &[], "", 410),
+    ] {
+        let response = ask(&service, method.parse().expect("a method"), real, headers, body).await;
         assert_eq!(response.status(), status, "{method} {real} {body}");
         faults.extend(faults_of(&document, path, &method.to_lowercase(), response).await);
     }

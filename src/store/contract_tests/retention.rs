@@ -121,7 +121,7 @@ pub async fn old_minutes_go_and_what_was_spent_stays_exact(database: Arc<Databas
     store.commit(&rows.collect::<Vec<_>>()).await.unwrap();
     count_all(&*store).await;
     let instants: Vec<Millis> = (0..80).map(|n| n * 19 * MINUTE + n * 111).collect();
-    let spent = async |customer| store.spent(customer, &instants).await.unwrap();
+    let spent = async |customer: Option<&str>| store.spent(customer, &instants).await.unwrap();
     let rollups = async |span, customer: Option<&str>| {
         let query = RollupQuery { customer: customer.map(str::to_owned), span, from: 0, to: 3 * DAY };
         store.rollups(&query).await.unwrap().rollups

@@ -2,6 +2,7 @@
 //! Fed by the persister through one writing connection; read at start and by REST through a few reading ones.
 
 mod access;
+mod exports;
 mod heartbeats;
 mod history;
 mod lane;
@@ -11,6 +12,7 @@ mod past;
 mod read;
 mod registry;
 mod repair;
+mod scan;
 mod retention;
 mod stats;
 mod write;

@@ -24,7 +24,7 @@ async fn parts(url: &str, table: &str) -> Vec<String> {
 async fn a_table_that_was_there_becomes_the_first_partition_and_no_row_is_copied() {
     let Some(database) = Database::postgres().await else { return };
     let url = database.url();
-    let before = MIGRATIONS.iter().filter(|migration| migration.version < 13);
+    let before = MIGRATIONS.iter().filter(|migration| migration.version < 14);
     for migration in before {
         sql(&url, migration.sql.as_str().to_owned()).await;
     }
@@ -39,7 +39,7 @@ async fn a_table_that_was_there_becomes_the_first_partition_and_no_row_is_copied
         FROM generate_series(1, 50) AS n, generate_series(1, 2) AS seq;";
     sql(&url, fill.into()).await;
     let file = column_of(&url, "SELECT pg_relation_filenode('transition')::text").await;
-    let retention = MIGRATIONS.iter().find(|migration| migration.version == 13).unwrap();
+    let retention = MIGRATIONS.iter().find(|migration| migration.version == 14).unwrap();
     sql(&url, retention.sql.as_str().to_owned()).await;
     assert_eq!(column_of(&url, "SELECT pg_relation_filenode('transition_first')::text").await, file);
     // 100 days: the tenth of April.

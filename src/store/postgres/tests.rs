@@ -10,7 +10,7 @@ use super::*;
 use crate::store::contract_tests::{Database, samples, sql};
 
 /// The files with statements, and their sources.
-const FILES: [(&[&str], &str); 11] = [
+const FILES: [(&[&str], &str); 13] = [
     (read::STATEMENTS, include_str!("read.rs")),
     (write::STATEMENTS, include_str!("write.rs")),
     (repair::STATEMENTS, include_str!("repair.rs")),
@@ -22,6 +22,8 @@ const FILES: [(&[&str], &str); 11] = [
     (access::STATEMENTS, include_str!("access.rs")),
     (mosquitto::STATEMENTS, include_str!("mosquitto.rs")),
     (logins::STATEMENTS, include_str!("logins.rs")),
+    (exports::STATEMENTS, include_str!("exports.rs")),
+    (scan::STATEMENTS, include_str!("scan.rs")),
 ];
 
 #[tokio::test]

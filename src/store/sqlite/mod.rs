@@ -2,6 +2,7 @@
 //! Fed by the persister through the one writing connection; read at start and by REST through a few reading ones.
 
 mod access;
+mod exports;
 mod heartbeats;
 mod history;
 mod logins;
@@ -9,6 +10,7 @@ mod mosquitto;
 mod read;
 mod registry;
 mod repair;
+mod scan;
 mod retention;
 mod stats;
 mod write;

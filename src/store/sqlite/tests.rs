@@ -17,7 +17,7 @@ async fn memory() -> SqliteConnection {
 }
 
 /// The files with statements, and their sources.
-const FILES: [(&[&str], &str); 11] = [
+const FILES: [(&[&str], &str); 13] = [
     (read::STATEMENTS, include_str!("read.rs")),
     (write::STATEMENTS, include_str!("write.rs")),
     (repair::STATEMENTS, include_str!("repair.rs")),
@@ -29,6 +29,8 @@ const FILES: [(&[&str], &str); 11] = [
     (access::STATEMENTS, include_str!("access.rs")),
     (mosquitto::STATEMENTS, include_str!("mosquitto.rs")),
     (logins::STATEMENTS, include_str!("logins.rs")),
+    (exports::STATEMENTS, include_str!("exports.rs")),
+    (scan::STATEMENTS, include_str!("scan.rs")),
 ];
 
 #[tokio::test]
@@ -53,6 +55,7 @@ async fn lists_are_read_from_their_index_without_sorting() {
     let mut connection = memory().await;
     let keyed = [
         (read::VEHICLES, "PRIMARY KEY"),
+        (scan::FORWARD, "transition_of_vehicle (customer=? AND vehicle=? AND (at_ms,seq)>(?,?) AND at_ms<?)"),
         (write::HEARD, "PRIMARY KEY (customer=? AND vehicle=?)"),
         (history::TURNS, "COVERING INDEX transition_of_vehicle"),
         (stats::ROLLUPS, "PRIMARY KEY (customer=? AND span_ms=? AND at_ms>? AND at_ms<?)"),
