@@ -287,7 +287,7 @@ async fn heartbeats_are_rows_aligned_by_the_vehicles_own_time() {
     let columns =
         json!(["vehicle", "at", "seq", "lat", "speed_kmh", "battery_pct", "ignition", "metrics.rpm", "metrics.oil"]);
     let mut body = since_ever("heartbeats", "csv");
-    body["columns"] = columns;
+    (body["columns"], body["from"]) = (columns, json!(at(-3_600_000)));
     let (export, file) = written(&service, "", &body).await;
     let text = |after: i64| chrono::DateTime::from_timestamp_millis(at(after)).expect("a time").format("%FT%T%.3fZ");
     let expected = format!(
@@ -304,7 +304,7 @@ async fn heartbeats_are_rows_aligned_by_the_vehicles_own_time() {
     body["vehicles"] = json!(["bus 2"]);
     let (_, file) = written(&service, "", &body).await;
     assert_eq!(file.lines().count(), 2);
-    let everybody = json!({"kind": "heartbeats", "format": "parquet", "from": recently(), "to": at(60_000)});
+    let everybody = json!({"kind": "heartbeats", "format": "parquet", "from": at(-3_600_000), "to": at(60_000)});
     let (export, _) = written(&service, "", &everybody).await;
     assert_eq!(export["rows"], 3);
 }

@@ -3,12 +3,11 @@
 //! Heartbeats of one vehicle and the same instant are one row: devices send what belongs together in several messages. Of
 //! a field that comes twice the one that arrived later counts.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::names::filter;
+use super::names::{Customers, Progress};
 use super::{PAGE_ROWS, Record, Source};
 use crate::domain::export::{Cell, Column, Order};
 use crate::domain::logged::Logged;
@@ -17,53 +16,35 @@ use crate::store::Store;
 use crate::store::heartbeats::HeartbeatSweep;
 use crate::store::scan::Log;
 
-/// Customers that are asked for at once.
-const PAGE_CUSTOMERS: u32 = 500;
-
 /// The heartbeats of an order.
 pub struct Heartbeats {
     store: Arc<dyn Store>,
     order: Order,
-    /// Customers to come, and after which name there may be more.
-    customers: VecDeque<String>,
-    customers_after: Option<String>,
+    customers: Customers,
     /// Where the present customer goes on.
     sweep: Option<HeartbeatSweep>,
     /// The last row so far: the next page may add to it.
     open: Option<Logged>,
-    given: u64,
-    total: u64,
+    progress: Progress,
 }
 
 impl Heartbeats {
     pub fn of(order: &Order, store: &Arc<dyn Store>, feed: &Feed) -> Self {
-        let total = match order.vehicles.len() {
-            0 => feed.board().counts(&filter(order)).total().into(),
-            named => named as u64,
-        };
-        let (customers, customers_after) = match &order.customer {
-            Some(customer) => (VecDeque::from([customer.clone()]), None),
-            None => (VecDeque::new(), Some(String::new())),
-        };
-        let (store, order) = (Arc::clone(store), order.clone());
-        Self { store, order, customers, customers_after, sweep: None, open: None, given: 0, total }
+        let (customers, progress) = (Customers::of(order, Log::Heartbeats, store), Progress::of(order, feed));
+        Self { store: Arc::clone(store), order: order.clone(), customers, sweep: None, open: None, progress }
     }
 
-    async fn next_customer(&mut self) -> anyhow::Result<Option<HeartbeatSweep>> {
-        if let (true, Some(after)) = (self.customers.is_empty(), self.customers_after.take()) {
-            self.customers = self.store.customers_in(Log::Heartbeats, &after, PAGE_CUSTOMERS).await?.into();
-            self.customers_after = self.customers.back().cloned();
-        }
+    async fn next_sweep(&mut self) -> anyhow::Result<Option<HeartbeatSweep>> {
+        let Some(customer) = self.customers.next().await? else { return Ok(None) };
         let (from, to) = self.order.period();
         let vehicles = (!self.order.vehicles.is_empty()).then(|| self.order.vehicles.as_slice().into());
-        let sweep = |customer| HeartbeatSweep { customer, vehicles, from, to, after: None, limit: PAGE_ROWS };
-        Ok(self.customers.pop_front().map(sweep))
+        Ok(Some(HeartbeatSweep { customer, vehicles, from, to, after: None, limit: PAGE_ROWS }))
     }
 
     /// Puts a heartbeat after the open row, or into it; gives back the row that it closes.
     fn take(&mut self, beat: Logged) -> Option<Record> {
         let Some(open) = &mut self.open else {
-            self.given += 1;
+            self.progress.begin();
             self.open = Some(beat);
             return None;
         };
@@ -71,7 +52,9 @@ impl Heartbeats {
             add(open, beat);
             return None;
         }
-        self.given += u64::from(open.key != beat.key);
+        if open.key != beat.key {
+            self.progress.begin();
+        }
         self.open.replace(beat).map(record)
     }
 }
@@ -104,7 +87,7 @@ impl Source for Heartbeats {
     async fn next(&mut self) -> anyhow::Result<Option<Vec<Record>>> {
         let mut sweep = match self.sweep.take() {
             Some(sweep) => sweep,
-            None => match self.next_customer().await? {
+            None => match self.next_sweep().await? {
                 Some(sweep) => sweep,
                 None => return Ok(self.open.take().map(|last| vec![record(last)])),
             },
@@ -120,7 +103,7 @@ impl Source for Heartbeats {
     fn progress(&self) -> f64 {
         let (from, to) = self.order.period();
         let within = self.open.as_ref().map_or(1.0, |open| (open.at - from) as f64 / (to - from).max(1) as f64);
-        (self.given.saturating_sub(1) as f64 + within) / self.total.max(self.given).max(1) as f64
+        self.progress.share(within)
     }
 }
 
