@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::auth::Caller;
+use super::availability::still_kept;
 use super::error::Problem;
 use super::params::{Params, cursor};
 use super::registry::is_or_was_known;
@@ -19,6 +20,7 @@ use crate::domain::ids;
 use crate::domain::query::Filter;
 use crate::domain::time::{self, Millis};
 use crate::store::exports::{ExportQuery, StoredExport};
+use crate::store::retention;
 
 /// An export as it is shown.
 #[derive(Serialize)]
@@ -122,6 +124,12 @@ impl Asked {
         let order = order.check(service.clock.today(), service.exports.limits());
         let order = order.map_err(|(field, problem)| Problem::field(field, problem))?;
         check_vehicles(service, caller, &order)?;
+        let log = match order.kind {
+            Kind::Transitions | Kind::Availability => retention::Kind::Transitions,
+            Kind::Heartbeats => retention::Kind::Heartbeats,
+            Kind::Vehicles => return Ok(order),
+        };
+        still_kept(service, log, "from", order.period().0)?;
         Ok(order)
     }
 }

@@ -63,6 +63,8 @@ words! {
         Transitions = "transitions",
         /// How long each vehicle was there, a row a vehicle.
         Availability = "availability",
+        /// What vehicles said, as far as it was kept.
+        Heartbeats = "heartbeats",
         /// The vehicles as they are now, a row each.
         Vehicles = "vehicles",
     }

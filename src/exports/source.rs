@@ -2,6 +2,7 @@
 //! Fed by the store and the board; feeds run.rs.
 
 mod availability;
+mod heartbeats;
 mod names;
 mod transitions;
 mod vehicles;
@@ -11,6 +12,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use crate::domain::export::{Cell, Column, Kind, Order};
+use crate::domain::logged::Logged;
 use crate::domain::transition::Transition;
 use crate::live::feed::Feed;
 use crate::store::Store;
@@ -35,6 +37,7 @@ pub trait Source: Send {
 pub enum Record {
     Transition(Box<Transition>),
     Spent(Box<Spent>),
+    Heartbeat(Box<Logged>),
     Vehicle(Box<Vehicle>),
 }
 
@@ -44,6 +47,7 @@ impl Record {
         match self {
             Self::Transition(transition) => (&transition.key.customer, &transition.key.vehicle),
             Self::Spent(spent) => (&spent.customer, &spent.vehicle),
+            Self::Heartbeat(beat) => (&beat.key.customer, &beat.key.vehicle),
             Self::Vehicle(vehicle) => (&vehicle.key.customer, &vehicle.key.vehicle),
         }
     }
@@ -57,6 +61,7 @@ impl Record {
             name => match self {
                 Self::Transition(transition) => transitions::cell(transition, name),
                 Self::Spent(spent) => spent.cell(name),
+                Self::Heartbeat(beat) => heartbeats::cell(beat, column),
                 Self::Vehicle(vehicle) => vehicle.cell(column),
             },
         };
@@ -72,6 +77,7 @@ pub async fn open(order: &Order, store: &Arc<dyn Store>, feed: &Arc<Feed>) -> an
     Ok(match order.kind {
         Kind::Transitions => Box::new(transitions::Transitions::of(order, store, feed)),
         Kind::Availability => Box::new(availability::Periods::of(order, store, feed).await?),
+        Kind::Heartbeats => Box::new(heartbeats::Heartbeats::of(order, store, feed)),
         Kind::Vehicles => Box::new(vehicles::Vehicles::of(order, feed)),
     })
 }

@@ -15,6 +15,8 @@ pub enum Log {
     Registry,
     /// Changes of status, also those of vehicles that have left.
     Transitions,
+    /// The heartbeat log, likewise.
+    Heartbeats,
 }
 
 /// Which rows of a vehicle.

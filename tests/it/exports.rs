@@ -263,6 +263,52 @@ async fn a_customer_exports_its_own_vehicles_and_sees_its_own_exports() {
     assert!(audit.contains("export.ordered") && audit.contains("export.removed"), "{audit}");
 }
 
+#[tokio::test]
+async fn heartbeats_are_rows_aligned_by_the_vehicles_own_time() {
+    let service = Service::with_settings(&[("ROLLCALL__HISTORY__HEARTBEATS", "all")]);
+    let now = crate::stacks::wall_ms() - 10_000;
+    let at = |after: i64| now + after;
+    let beat = |vehicle: &str, more: Value| {
+        let mut beat = json!({"customer": CUSTOMER, "vehicle": vehicle});
+        beat.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+        beat
+    };
+    // Out of order; and two messages of one instant, which say different things.
+    let beats = json!([
+        beat("bus 2", json!({"ts": at(7), "speed_kmh": 0, "ignition": false})),
+        beat("bus 1", json!({"ts": at(2_000), "speed_kmh": 48.3, "seq": 3})),
+        beat("bus 1", json!({"ts": at(0), "lat": 53.5, "lon": -2.25, "seq": 1, "metrics": {"rpm": 900, "oil": 1}})),
+        beat("bus 1", json!({"ts": at(0), "battery_pct": 81, "seq": 2, "metrics": {"rpm": 950}})),
+    ]);
+    assert_eq!(service.post_heartbeats(&beats).await.0, 202);
+    let path = |vehicle: &str| format!("/api/v1/customers/{CUSTOMER}/vehicles/{vehicle}/heartbeats");
+    let kept = async |vehicle: &str| service.get(&path(vehicle)).await["items"].as_array().map(Vec::len);
+    until("they are kept", || async { kept("bus%201").await == Some(3) && kept("bus%202").await == Some(1) }).await;
+    let columns =
+        json!(["vehicle", "at", "seq", "lat", "speed_kmh", "battery_pct", "ignition", "metrics.rpm", "metrics.oil"]);
+    let mut body = since_ever("heartbeats", "csv");
+    (body["columns"], body["from"]) = (columns, json!(at(-3_600_000)));
+    let (export, file) = written(&service, "", &body).await;
+    let text = |after: i64| chrono::DateTime::from_timestamp_millis(at(after)).expect("a time").format("%FT%T%.3fZ");
+    let expected = format!(
+        "vehicle,at,seq,lat,speed_kmh,battery_pct,ignition,metrics.rpm,metrics.oil\n\
+         bus 1,{},2,53.5,,81,,950,1\n\
+         bus 1,{},3,,48.3,,,,\n\
+         bus 2,{},,,0,,false,,\n",
+        text(0),
+        text(2_000),
+        text(7)
+    );
+    assert_eq!(file, expected);
+    assert_eq!(export["rows"], 3);
+    body["vehicles"] = json!(["bus 2"]);
+    let (_, file) = written(&service, "", &body).await;
+    assert_eq!(file.lines().count(), 2);
+    let everybody = json!({"kind": "heartbeats", "format": "parquet", "from": at(-3_600_000), "to": at(60_000)});
+    let (export, _) = written(&service, "", &everybody).await;
+    assert_eq!(export["rows"], 3);
+}
+
 /// Puts many transitions of a few vehicles into a store that no service uses at the moment.
 async fn fill(stack: &Stack) {
     let migrated = rollcall(&["migrate", "--store", &stack.store]).status().expect("runs");

@@ -91,6 +91,22 @@ const AVAILABILITY: &[(&str, Type)] = &[
     ("longest_outage_ms", Type::Whole),
 ];
 
+const HEARTBEATS: &[(&str, Type)] = &[
+    ("customer", Type::Text),
+    ("vehicle", Type::Text),
+    ("at", Type::Time),
+    ("arrived", Type::Time),
+    ("backlog", Type::Truth),
+    ("seq", Type::Whole),
+    ("lat", Type::Number),
+    ("lon", Type::Number),
+    ("speed_kmh", Type::Number),
+    ("heading_deg", Type::Number),
+    ("battery_pct", Type::Number),
+    ("odometer_km", Type::Number),
+    ("ignition", Type::Truth),
+];
+
 const VEHICLES: &[(&str, Type)] = &[
     ("customer", Type::Text),
     ("vehicle", Type::Text),
@@ -120,6 +136,7 @@ fn table(kind: Kind) -> (&'static [(&'static str, Type)], bool) {
     match kind {
         Kind::Transitions => (TRANSITIONS, false),
         Kind::Availability => (AVAILABILITY, false),
+        Kind::Heartbeats => (HEARTBEATS, true),
         Kind::Vehicles => (VEHICLES, true),
     }
 }

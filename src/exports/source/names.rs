@@ -14,77 +14,107 @@ use crate::store::scan::Log;
 /// Names of a page: at most 64 KB of them.
 const PAGE_NAMES: u32 = 500;
 
+/// The customers of an order, one after the other: the one it names, or all that have anything in a log.
+pub struct Customers {
+    store: Arc<dyn Store>,
+    log: Log,
+    waiting: VecDeque<String>,
+    /// Where the next page begins; none when there is no further one.
+    after: Option<String>,
+}
+
+impl Customers {
+    /// Those of an order in a log.
+    pub fn of(order: &Order, log: Log, store: &Arc<dyn Store>) -> Self {
+        let after = order.customer.is_none().then(String::new);
+        Self { store: Arc::clone(store), log, waiting: order.customer.iter().cloned().collect(), after }
+    }
+
+    /// The next one.
+    pub async fn next(&mut self) -> anyhow::Result<Option<String>> {
+        if let (true, Some(after)) = (self.waiting.is_empty(), self.after.take()) {
+            self.waiting = self.store.customers_in(self.log, &after, PAGE_NAMES).await?.into();
+            self.after = self.waiting.back().cloned();
+        }
+        Ok(self.waiting.pop_front())
+    }
+}
+
+/// How far an order is, by vehicles.
+#[derive(Debug, Clone, Copy)]
+pub struct Progress {
+    given: u64,
+    /// How many there will be, as far as the board knows; those that have left are not in it.
+    total: u64,
+}
+
+impl Progress {
+    /// Nothing of an order is done.
+    pub fn of(order: &Order, feed: &Feed) -> Self {
+        let total = match order.vehicles.len() {
+            0 => feed.board().counts(&filter(order)).total().into(),
+            named => named as u64,
+        };
+        Self { given: 0, total }
+    }
+
+    /// One more is begun.
+    pub fn begin(&mut self) {
+        self.given += 1;
+    }
+
+    /// From 0 to 1, when `within` of the present vehicle is done.
+    pub fn share(self, within: f64) -> f64 {
+        (self.given.saturating_sub(1) as f64 + within) / self.total.max(self.given).max(1) as f64
+    }
+}
+
 /// The vehicles of an order.
 pub struct Names {
     store: Arc<dyn Store>,
     log: Log,
-    /// Customers to come: the one of the order, or a page of all.
-    customers: VecDeque<String>,
-    /// Where the next page of customers begins; none when there is no further one.
-    customers_after: Option<String>,
+    customers: Customers,
     /// Where the next page of vehicles begins.
     after: Option<Name>,
     waiting: VecDeque<Name>,
-    given: u64,
-    /// How many there will be, as far as the board knows.
-    total: u64,
+    progress: Progress,
 }
 
 impl Names {
     /// Those of an order in a log.
     pub fn of(order: &Order, log: Log, store: &Arc<dyn Store>, feed: &Feed) -> Self {
-        let mut names = Self {
-            store: Arc::clone(store),
-            log,
-            customers: VecDeque::new(),
-            customers_after: None,
-            after: None,
-            waiting: VecDeque::new(),
-            given: 0,
-            total: order.vehicles.len() as u64,
-        };
-        match &order.customer {
-            Some(customer) if !order.vehicles.is_empty() => {
-                names.waiting = order.vehicles.iter().map(|vehicle| (customer.clone(), vehicle.clone())).collect();
-                return names;
-            }
-            Some(customer) => names.customers.push_back(customer.clone()),
-            None => names.customers_after = Some(String::new()),
+        let mut customers = Customers::of(order, log, store);
+        let mut waiting = VecDeque::new();
+        if let Some(customer) = order.customer.as_ref().filter(|_| !order.vehicles.is_empty()) {
+            waiting.extend(order.vehicles.iter().map(|vehicle| (customer.clone(), vehicle.clone())));
+            customers.waiting.clear();
         }
-        names.total = feed.board().counts(&filter(order)).total().into();
-        names
+        Self { store: Arc::clone(store), log, customers, after: None, waiting, progress: Progress::of(order, feed) }
     }
 
     /// The next one.
     pub async fn next(&mut self) -> anyhow::Result<Option<Name>> {
         loop {
             if let Some(name) = self.waiting.pop_front() {
-                self.given += 1;
+                self.progress.begin();
                 return Ok(Some(name));
             }
-            if self.after.is_none() {
-                let Some(customer) = self.next_customer().await? else { return Ok(None) };
-                self.after = Some((customer, String::new()));
-            }
-            let Some(after) = self.after.take() else { continue };
+            let after = match self.after.take() {
+                Some(after) => after,
+                None => match self.customers.next().await? {
+                    Some(customer) => (customer, String::new()),
+                    None => return Ok(None),
+                },
+            };
             let page = self.store.vehicles_in(self.log, &after, PAGE_NAMES).await?;
             self.after = page.last().map(|last| (after.0.clone(), last.clone()));
             self.waiting = page.into_iter().map(|vehicle| (after.0.clone(), vehicle)).collect();
         }
     }
 
-    async fn next_customer(&mut self) -> anyhow::Result<Option<String>> {
-        if let (true, Some(after)) = (self.customers.is_empty(), self.customers_after.take()) {
-            self.customers = self.store.customers_in(self.log, &after, PAGE_NAMES).await?.into();
-            self.customers_after = self.customers.back().cloned();
-        }
-        Ok(self.customers.pop_front())
-    }
-
-    /// How far it is, 0 to 1, when `within` of the last one given is done. Vehicles that have left are not in the total.
+    /// How far it is, 0 to 1, when `within` of the last one given is done.
     pub fn progress(&self, within: f64) -> f64 {
-        let total = self.total.max(self.given).max(1) as f64;
-        (self.given.saturating_sub(1) as f64 + within) / total
+        self.progress.share(within)
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::Database;
 use super::samples::{all_pages, key, transition};
+use crate::domain::logged::{Facts, Logged};
 use crate::domain::transition::{Status, Transition};
 use crate::store::registry::Departure;
 use crate::store::scan::{Log, Span};
@@ -58,6 +59,19 @@ pub async fn whoever_has_history_is_found_in_order_also_who_has_left(database: A
     assert_eq!(names(Log::Registry, "", 9).await, ["a b", "b"]);
     assert_eq!(names(Log::Transitions, "B", 1).await, ["a b"]);
     assert_eq!(names(Log::Transitions, "b", 9).await, [""; 0]);
+    let beat = |customer: &str, vehicle: &str| Logged {
+        key: key(customer, vehicle),
+        at: 5,
+        arrived: 6,
+        backlog: false,
+        said: Facts::default(),
+    };
+    store
+        .log_heartbeats(1, &[beat("acme", "b"), beat("acme", "new"), beat("acme", "b"), beat("acne", "1")])
+        .await
+        .unwrap();
+    assert_eq!(names(Log::Heartbeats, "", 9).await, ["b", "new"]);
+    assert_eq!(store.customers_in(Log::Heartbeats, "", 9).await.unwrap(), ["acme", "acne"]);
     for log in [Log::Transitions, Log::Registry] {
         assert_eq!(store.customers_in(log, "", 9).await.unwrap(), ["Acme", "acme", "birch"]);
         assert_eq!(store.customers_in(log, "Acme", 1).await.unwrap(), ["acme"]);

@@ -12,8 +12,8 @@ mod past;
 mod read;
 mod registry;
 mod repair;
-mod scan;
 mod retention;
+mod scan;
 mod stats;
 mod write;
 

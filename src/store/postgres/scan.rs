@@ -1,5 +1,5 @@
 //! History read from its beginning in Postgres, each statement beside the function that binds it.
-//! Fed by the store's trait; runs on a reading connection, a short page at a time.
+//! Fed by the store's trait; a short page at a time, at the replica where there is one.
 
 use async_trait::async_trait;
 use sqlx::postgres::PgConnection;
@@ -24,10 +24,20 @@ const CUSTOMERS_CHANGED: &str = "
     )
     SELECT customer FROM leap WHERE customer IS NOT NULL LIMIT $2";
 
+const CUSTOMERS_HEARD: &str = "
+    WITH RECURSIVE leap (customer) AS (
+        SELECT min(customer) FROM heartbeat WHERE customer > $1
+        UNION ALL
+        SELECT (SELECT min(customer) FROM heartbeat WHERE customer > leap.customer) FROM leap
+        WHERE leap.customer IS NOT NULL
+    )
+    SELECT customer FROM leap WHERE customer IS NOT NULL LIMIT $2";
+
 async fn customers(connection: &mut PgConnection, log: Log, after: String, limit: u32) -> anyhow::Result<Vec<String>> {
     let statement = match log {
         Log::Registry => CUSTOMERS_REGISTERED,
         Log::Transitions => CUSTOMERS_CHANGED,
+        Log::Heartbeats => CUSTOMERS_HEARD,
     };
     Ok(sqlx::query_scalar(statement).bind(after).bind(i64::from(limit)).fetch_all(connection).await?)
 }
@@ -44,10 +54,20 @@ const VEHICLES_CHANGED: &str = "
     )
     SELECT vehicle FROM leap WHERE vehicle IS NOT NULL LIMIT $3";
 
+const VEHICLES_HEARD: &str = "
+    WITH RECURSIVE leap (vehicle) AS (
+        SELECT min(vehicle) FROM heartbeat WHERE customer = $1 AND vehicle > $2
+        UNION ALL
+        SELECT (SELECT min(vehicle) FROM heartbeat WHERE customer = $1 AND vehicle > leap.vehicle) FROM leap
+        WHERE leap.vehicle IS NOT NULL
+    )
+    SELECT vehicle FROM leap WHERE vehicle IS NOT NULL LIMIT $3";
+
 async fn vehicles(connection: &mut PgConnection, log: Log, after: Name, limit: u32) -> anyhow::Result<Vec<String>> {
     let statement = match log {
         Log::Registry => VEHICLES_REGISTERED,
         Log::Transitions => VEHICLES_CHANGED,
+        Log::Heartbeats => VEHICLES_HEARD,
     };
     let names = sqlx::query_scalar(statement).bind(after.0).bind(after.1).bind(i64::from(limit));
     Ok(names.fetch_all(connection).await?)
@@ -71,19 +91,26 @@ async fn forward(
 
 /// Every statement of this file.
 #[cfg(test)]
-pub const STATEMENTS: &[&str] =
-    &[CUSTOMERS_REGISTERED, CUSTOMERS_CHANGED, VEHICLES_REGISTERED, VEHICLES_CHANGED, FORWARD];
+pub const STATEMENTS: &[&str] = &[
+    CUSTOMERS_REGISTERED,
+    CUSTOMERS_CHANGED,
+    CUSTOMERS_HEARD,
+    VEHICLES_REGISTERED,
+    VEHICLES_CHANGED,
+    VEHICLES_HEARD,
+    FORWARD,
+];
 
 #[async_trait]
 impl ScanStore for Postgres {
     async fn customers_in(&self, log: Log, after: &str, limit: u32) -> anyhow::Result<Vec<String>> {
         let after = after.to_owned();
-        self.read(move |connection| Box::pin(customers(connection, log, after, limit))).await
+        self.read_past(move |connection| Box::pin(customers(connection, log, after, limit))).await
     }
 
     async fn vehicles_in(&self, log: Log, after: &Name, limit: u32) -> anyhow::Result<Vec<String>> {
         let after = after.clone();
-        self.read(move |connection| Box::pin(vehicles(connection, log, after, limit))).await
+        self.read_past(move |connection| Box::pin(vehicles(connection, log, after, limit))).await
     }
 
     async fn transitions_forward(
@@ -96,6 +123,6 @@ impl ScanStore for Postgres {
         // No number is below 1, so being after number 0 of the first instant is being in the span.
         let (from, seq) = after.unwrap_or((span.from, 0));
         let (span, seq) = (Span { from, ..span }, signed(seq)?);
-        self.read(move |connection| Box::pin(forward(connection, vehicle, span, seq))).await
+        self.read_past(move |connection| Box::pin(forward(connection, vehicle, span, seq))).await
     }
 }

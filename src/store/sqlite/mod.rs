@@ -10,8 +10,8 @@ mod mosquitto;
 mod read;
 mod registry;
 mod repair;
-mod scan;
 mod retention;
+mod scan;
 mod stats;
 mod write;
 

@@ -24,6 +24,15 @@ const CUSTOMERS_CHANGED: &str = "
     )
     SELECT customer FROM leap WHERE customer IS NOT NULL LIMIT ?2";
 
+const CUSTOMERS_HEARD: &str = "
+    WITH RECURSIVE leap (customer) AS (
+        SELECT min(customer) FROM heartbeat WHERE customer > ?1
+        UNION ALL
+        SELECT (SELECT min(customer) FROM heartbeat WHERE customer > leap.customer) FROM leap
+        WHERE leap.customer IS NOT NULL
+    )
+    SELECT customer FROM leap WHERE customer IS NOT NULL LIMIT ?2";
+
 async fn customers(
     connection: &mut SqliteConnection,
     log: Log,
@@ -33,6 +42,7 @@ async fn customers(
     let statement = match log {
         Log::Registry => CUSTOMERS_REGISTERED,
         Log::Transitions => CUSTOMERS_CHANGED,
+        Log::Heartbeats => CUSTOMERS_HEARD,
     };
     Ok(sqlx::query_scalar(statement).bind(after).bind(i64::from(limit)).fetch_all(connection).await?)
 }
@@ -49,10 +59,20 @@ const VEHICLES_CHANGED: &str = "
     )
     SELECT vehicle FROM leap WHERE vehicle IS NOT NULL LIMIT ?3";
 
+const VEHICLES_HEARD: &str = "
+    WITH RECURSIVE leap (vehicle) AS (
+        SELECT min(vehicle) FROM heartbeat WHERE customer = ?1 AND vehicle > ?2
+        UNION ALL
+        SELECT (SELECT min(vehicle) FROM heartbeat WHERE customer = ?1 AND vehicle > leap.vehicle) FROM leap
+        WHERE leap.vehicle IS NOT NULL
+    )
+    SELECT vehicle FROM leap WHERE vehicle IS NOT NULL LIMIT ?3";
+
 async fn vehicles(connection: &mut SqliteConnection, log: Log, after: Name, limit: u32) -> anyhow::Result<Vec<String>> {
     let statement = match log {
         Log::Registry => VEHICLES_REGISTERED,
         Log::Transitions => VEHICLES_CHANGED,
+        Log::Heartbeats => VEHICLES_HEARD,
     };
     let names = sqlx::query_scalar(statement).bind(after.0).bind(after.1).bind(i64::from(limit));
     Ok(names.fetch_all(connection).await?)
@@ -76,8 +96,15 @@ async fn forward(
 
 /// Every statement of this file.
 #[cfg(test)]
-pub const STATEMENTS: &[&str] =
-    &[CUSTOMERS_REGISTERED, CUSTOMERS_CHANGED, VEHICLES_REGISTERED, VEHICLES_CHANGED, FORWARD];
+pub const STATEMENTS: &[&str] = &[
+    CUSTOMERS_REGISTERED,
+    CUSTOMERS_CHANGED,
+    CUSTOMERS_HEARD,
+    VEHICLES_REGISTERED,
+    VEHICLES_CHANGED,
+    VEHICLES_HEARD,
+    FORWARD,
+];
 
 #[async_trait]
 impl ScanStore for Sqlite {
