@@ -12,10 +12,11 @@ WORKDIR /build
 # the lockfile changes, not at every change of a source file.
 COPY Cargo.toml Cargo.lock ./
 COPY simulator/Cargo.toml simulator/
-RUN mkdir -p src simulator/src \
+COPY bench/Cargo.toml bench/
+RUN mkdir -p src simulator/src bench/src \
  && touch src/lib.rs simulator/src/lib.rs \
- && echo 'fn main() {}' | tee src/main.rs > simulator/src/main.rs \
- && cargo build --release --locked --workspace --bins
+ && echo 'fn main() {}' | tee src/main.rs bench/src/main.rs > simulator/src/main.rs \
+ && cargo build --release --locked -p rollcall -p simulator --bins
 
 # `touch`: copied files keep their old times, and cargo would take the empty sources above for newer.
 COPY src src
@@ -24,7 +25,7 @@ COPY web web
 COPY migrations migrations
 COPY config config
 RUN find src simulator/src -name '*.rs' -exec touch {} + \
- && cargo build --release --locked --workspace --bins
+ && cargo build --release --locked -p rollcall -p simulator --bins
 
 FROM debian:bookworm-slim
 LABEL org.opencontainers.image.title="Rollcall" \

@@ -27,11 +27,13 @@ use tokio::task::JoinHandle;
 
 use crate::access::Access;
 use crate::access::logins::Logins;
+use crate::access::oidc::Oidc;
 use crate::api::{self, Service, porter::Porter, rate::Rate, visitors::Visitors};
 use crate::clock::Clock;
 use crate::domain::limit::Limit;
 use crate::fleet::customers::Customers;
 use crate::fleet::heartbeat_log::HeartbeatLog;
+use crate::fleet::keeper::{Ages, Keeper};
 use crate::fleet::last_seen::LastSeen;
 use crate::fleet::outbox::FleetCounters;
 use crate::fleet::persister::Persister;
@@ -47,9 +49,10 @@ use crate::ingest::publisher::Publisher;
 use crate::ingest::subscriber::{Link, Subscriber};
 use crate::live::feed::Feed;
 use crate::live::hub::{CloseAll, Hub};
-use crate::settings::{HeartbeatsKept, Settings};
+use crate::settings::{HeartbeatsKept, Retention, Secret, Settings};
 use crate::store::last_seen::{self, Seen, SeenFile};
 use crate::store::local::{self, Local};
+use crate::store::retention::Kind;
 use crate::store::spool::{self, Limits, Spool};
 use crate::store::{self, Store};
 use crate::telemetry::warnings::Warnings;
@@ -85,6 +88,7 @@ pub struct Running {
     followers: access::Followers,
     rollups: Rollups,
     heartbeat_log: Option<HeartbeatLog>,
+    keeper: Keeper,
     /// Ours until the process has nothing more to write.
     _local: Option<Local>,
 }
@@ -102,7 +106,8 @@ pub async fn start(settings: &Settings) -> anyhow::Result<Running> {
     // Before the store: a second process on the same folder must not bring its schema up to date beneath the first.
     let folder = local::folder(settings.store.url.expose(), settings.store.local_dir.as_deref());
     let local = folder.as_deref().map(Local::open).transpose()?;
-    let store = store::open(settings.store.url.expose()).await?;
+    let replica = settings.store.replica_url.as_ref().map(Secret::expose);
+    let store = store::open_with_replica(settings.store.url.expose(), replica).await?;
     store.take_over().await?;
     let identity = store.identity().await?;
     let seen_file = local.as_ref().map(|local| SeenFile::new(local.path(last_seen::FILE), identity.clone()));
@@ -112,6 +117,7 @@ pub async fn start(settings: &Settings) -> anyhow::Result<Running> {
     };
     let (access, logins, followers) = access::start(&settings.auth, folder, &store, clock).await?;
 
+    let oidc = Oidc::open(&settings.auth.oidc, &logins)?;
     let registry = Arc::new(Registry::new(shards(settings), admission(settings), clock));
     let warnings = Arc::<Warnings>::default();
     let proof = settings.mqtt.broker.is_some().then(|| Arc::clone(registry.proof()));
@@ -150,6 +156,8 @@ pub async fn start(settings: &Settings) -> anyhow::Result<Running> {
     let every = settings.store.last_seen_interval.std();
     let last_seen = seen_file.map(|file| LastSeen::start(file, Arc::clone(&feed), Arc::clone(&registry), every));
 
+    let ages = ages(&settings.history.retention);
+    let keeper = Keeper::start(&store, persister.health(), clock, ages).await?;
     let every = settings.history.rollup_interval.0;
     let (health, on_board) = (persister.health(), Arc::clone(&feed));
     let rollups = Rollups::start(Arc::clone(&store), Arc::clone(&registry), on_board, health, every);
@@ -172,6 +180,7 @@ pub async fn start(settings: &Settings) -> anyhow::Result<Running> {
     let service = web::Data::new(Service {
         access: Arc::clone(&access),
         logins: Arc::clone(&logins),
+        oidc,
         connections: connections_of(&intake),
         unwelcome: unwelcome_of(&intake),
         desk,
@@ -182,6 +191,8 @@ pub async fn start(settings: &Settings) -> anyhow::Result<Running> {
         store: Arc::clone(&store),
         counted: rollups.counted(),
         heartbeat_log: heartbeat_log.as_ref().map(HeartbeatLog::counts),
+        heartbeats_kept: settings.history.heartbeats,
+        horizons: keeper.horizons(),
         streams: api::stats_stream::Streams::new(settings.history.streams_max),
         health: persister.health(),
         counters,
@@ -227,14 +238,15 @@ pub async fn start(settings: &Settings) -> anyhow::Result<Running> {
         followers,
         rollups,
         heartbeat_log,
+        keeper,
         _local: local,
     })
 }
 
 impl Running {
-    /// Where it answers HTTP.
-    pub fn http(&self) -> SocketAddr {
-        self.http
+    /// The dashboard's address.
+    pub fn page(&self) -> String {
+        format!("{}://{}", if self.https { "https" } else { "http" }, self.http)
     }
 
     /// Where its own broker listens, when it has one.
@@ -288,6 +300,7 @@ impl Running {
         if let Err(error) = self.logins.note_uses().await {
             tracing::warn!("when sessions were last used could not be written: {error:#}");
         }
+        self.keeper.stop();
         self.rollups.stop().await;
         if let Some(log) = self.heartbeat_log.take() {
             log.stop().await;
@@ -359,7 +372,18 @@ fn start_heartbeat_log(settings: &Settings, store: &Arc<dyn Store>, persister: &
         HeartbeatsKept::Sampled => true,
         HeartbeatsKept::All => false,
     };
-    Some(HeartbeatLog::start(Arc::clone(store), persister.health(), sampled, None))
+    let reach = settings.history.retention.heartbeats.0;
+    Some(HeartbeatLog::start(Arc::clone(store), persister.health(), sampled, (reach > 0).then_some(reach)))
+}
+
+/// How long each kind of history is kept; what is kept for ever is not in it.
+fn ages(retention: &Retention) -> Ages {
+    let ages = [
+        (Kind::Transitions, retention.transitions),
+        (Kind::Heartbeats, retention.heartbeats),
+        (Kind::Minutes, retention.statistics_minutes),
+    ];
+    ages.into_iter().filter(|(_, age)| age.0 > 0).map(|(kind, age)| (kind, age.0)).collect()
 }
 
 /// What an earlier run left in the spool is brought to the store, before the fleet is read from there.

@@ -5,6 +5,7 @@ mod check;
 mod doors;
 mod history;
 mod map;
+mod oidc;
 mod values;
 
 use std::collections::HashMap;
@@ -17,8 +18,9 @@ use crate::domain::heartbeat::Format;
 use crate::domain::policy::Rules;
 
 pub use doors::{Http, Network, Origin, Tls};
-pub use history::{HeartbeatsKept, History};
+pub use history::{HeartbeatsKept, History, Retention};
 pub use map::Map;
+pub use oidc::{Oidc, is_private};
 use values::one_of;
 pub use values::{Secret, Span};
 
@@ -161,6 +163,8 @@ impl TopicKind {
 pub struct Store {
     /// `sqlite:PATH`, `sqlite::memory:` or `postgres://...` (may hold a password, so it is masked).
     pub url: Secret,
+    /// A replica of a Postgres store, where history is read; None: at the store itself. May hold a password.
+    pub replica_url: Option<Secret>,
     /// Folder for Rollcall's own small files beside the store; one process at a time. None: the folder of the SQLite
     /// file, or `data`; a store in memory has none.
     pub local_dir: Option<PathBuf>,
@@ -178,6 +182,7 @@ impl Default for Store {
     fn default() -> Self {
         Self {
             url: Secret::from("sqlite:data/rollcall.db"),
+            replica_url: None,
             local_dir: None,
             spool_sync: SpoolSync::Always,
             spool_bytes_max: 1 << 30,
@@ -303,6 +308,8 @@ pub struct Auth {
     pub audit_keep: Span,
     /// Most entries of it; the oldest go first.
     pub audit_rows_max: u64,
+    /// Who signs in with an identity provider.
+    pub oidc: Oidc,
 }
 
 impl Default for Auth {
@@ -316,6 +323,7 @@ impl Default for Auth {
             login_pause: Span(30_000),
             audit_keep: Span(365 * 86_400_000),
             audit_rows_max: 1_000_000,
+            oidc: Oidc::default(),
         }
     }
 }

@@ -34,6 +34,10 @@ CREATE FUNCTION add_partition(parent TEXT, part TEXT, from_ms BIGINT, to_ms BIGI
 LANGUAGE plpgsql AS $$
 BEGIN
     IF to_regclass(format('%I', part)) IS NULL THEN
+        -- Another connection may be making it.
+        PERFORM pg_advisory_xact_lock(hashtext(part));
+    END IF;
+    IF to_regclass(format('%I', part)) IS NULL THEN
         EXECUTE format('CREATE TABLE %I (LIKE %I INCLUDING ALL)', part, parent);
         EXECUTE format('ALTER TABLE %I ATTACH PARTITION %I FOR VALUES FROM (%s) TO (%s)', parent, part, from_ms, to_ms);
     END IF;

@@ -7,7 +7,7 @@ use clap::Parser;
 use crate::{
     burst::Burst,
     duration,
-    options::{Broker, Options, Qos, Verify, Wills},
+    options::{Broker, Key, Options, Qos, Verify, Wills},
     oracle::{Stack, StageFlags},
     plan::Shares,
 };
@@ -19,6 +19,13 @@ pub struct Flags {
     /// Where to publish: mqtt://[user:password@]host[:port]
     #[arg(long, value_name = "URL", default_value = "mqtt://127.0.0.1:1883", value_parser = broker)]
     broker: Broker,
+    /// Key of the service, with the scope ingest of all customers, and read for --verify; rather by ROLLCALL_KEY or
+    /// --key-file, for other programs see the command line
+    #[arg(long, value_name = "KEY", env = "ROLLCALL_KEY", hide_env_values = true, value_parser = key)]
+    key: Option<Key>,
+    /// File with that key
+    #[arg(long, value_name = "FILE", conflicts_with = "key", value_parser = key_in)]
+    key_file: Option<Key>,
     /// How many vehicles
     #[arg(long, value_name = "N", default_value_t = 100)]
     vehicles: u32,
@@ -127,9 +134,10 @@ impl Flags {
 
 impl From<Flags> for Options {
     fn from(flags: Flags) -> Self {
+        let key = flags.key_file.clone().or_else(|| flags.key.clone());
         Self {
             shares: flags.shares(),
-            broker: flags.broker,
+            broker: flags.broker.with_key(key.as_ref()),
             vehicles: flags.vehicles,
             customers: flags.customers,
             interval: flags.interval,
@@ -141,7 +149,7 @@ impl From<Flags> for Options {
             offline_after: flags.offline_after,
             will_grace: flags.will_grace,
             sleep_grace: flags.sleep_grace,
-            verify: flags.verify.map(|url| Verify { url, tolerance: flags.tolerance }),
+            verify: flags.verify.map(|url| Verify { url, tolerance: flags.tolerance, key }),
             wills: Wills { suppressed: flags.wills_suppressed, late: flags.wills_late, late_by: flags.wills_late_by },
             reconnect_max: flags.reconnect_max,
             record: flags.scenario.is_some(),
@@ -169,6 +177,14 @@ impl Flags {
 
 fn broker(text: &str) -> Result<Broker, String> {
     Broker::parse(text).map_err(|error| format!("{error:#}"))
+}
+
+fn key(text: &str) -> Result<Key, String> {
+    Key::parse(text).map_err(|error| error.to_string())
+}
+
+fn key_in(file: &str) -> Result<Key, String> {
+    key(&std::fs::read_to_string(file).map_err(|error| format!("{file} cannot be read: {error}"))?)
 }
 
 fn http(text: &str) -> Result<String, String> {

@@ -52,7 +52,7 @@ pub use burst::Burst;
 pub use control::Control;
 pub use fleet::{run, start};
 pub use ledger::Counts;
-pub use options::{Broker, Options, Qos, Verify, Wills};
+pub use options::{Broker, Key, Options, Qos, Verify, Wills};
 pub use plan::{Behaviour, Shares};
 pub use report::Report;
 pub use truth::TruthCounts;

@@ -39,6 +39,35 @@ pub struct Verify {
     pub url: String,
     /// A transition may be off by this much and still be right.
     pub tolerance: Duration,
+    /// What lets us read there, if anybody is asked.
+    pub key: Option<Key>,
+}
+
+/// A key of the service. Never shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Key(String);
+
+impl Key {
+    /// Reads a key; white space around it, as a file has it, is none of it.
+    pub fn parse(text: &str) -> anyhow::Result<Self> {
+        let key = text.trim();
+        ensure!(
+            key.starts_with("rk_") && !key.contains(char::is_whitespace),
+            "that is no key; it is written rk_..._..."
+        );
+        Ok(Self(key.to_owned()))
+    }
+
+    /// The key itself, for the one place that sends it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Key(***)")
+    }
 }
 
 /// What becomes of the last wills of vehicles whose connection breaks, as shares of these vehicles; the rest is
@@ -232,6 +261,15 @@ impl Options {
 }
 
 impl Broker {
+    /// Comes in with a key of the service, as the password, where the address names no user. For the key of all customers
+    /// any user does.
+    pub fn with_key(mut self, key: Option<&Key>) -> Self {
+        if let Some(key) = key {
+            self.login.get_or_insert_with(|| ("simulator".to_owned(), key.expose().to_owned()));
+        }
+        self
+    }
+
     /// Reads `mqtt://[user:password@]host[:port]`.
     pub fn parse(url: &str) -> anyhow::Result<Self> {
         let rest = url
@@ -289,6 +327,15 @@ mod tests {
     fn password_is_never_shown() {
         let broker = Broker::parse("mqtt://user:secret@h").unwrap();
         assert!(!format!("{broker:?} {broker}").contains("secret"));
+    }
+
+    #[test]
+    fn a_key_is_the_password_unless_the_address_has_one_and_is_never_shown() {
+        let key = Key::parse(" rk_1_secret\n").unwrap();
+        let login = |url: &str| Broker::parse(url).unwrap().with_key(Some(&key)).login.unwrap();
+        assert_eq!(login("mqtt://h"), ("simulator".to_owned(), "rk_1_secret".to_owned()));
+        assert_eq!(login("mqtt://acme:own@h"), ("acme".to_owned(), "own".to_owned()));
+        assert!(!format!("{key:?}").contains("secret") && Key::parse("hunter2").is_err());
     }
 
     #[test]

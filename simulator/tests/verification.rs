@@ -34,7 +34,7 @@ async fn verify(fault: Fault) -> Option<(Report, Verdict)> {
         offline_after: Duration::from_millis(TIMEOUTS.offline_after_ms),
         will_grace: Duration::from_millis(TIMEOUTS.will_grace_ms),
         sleep_grace: Duration::from_millis(TIMEOUTS.sleep_grace_ms),
-        verify: Some(Verify { url: format!("http://{monitor}/"), tolerance: Duration::from_millis(500) }),
+        verify: Some(Verify { url: format!("http://{monitor}/"), tolerance: Duration::from_millis(500), key: None }),
         ..Options::default()
     };
     let report = run(options, std::future::pending()).await.unwrap();

@@ -44,7 +44,10 @@ impl Access {
     }
 
     /// Reads every key anew.
-    pub(super) async fn reload(&self) -> anyhow::Result<()> {
+    ///
+    /// # Errors
+    /// The store does not answer.
+    pub async fn reload(&self) -> anyhow::Result<()> {
         let _one = self.reading.lock().await;
         // The number first: a change that comes between the two is then seen by the next look.
         let revision = self.store.access_revision().await?;

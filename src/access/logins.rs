@@ -26,7 +26,7 @@ use crate::settings::Auth;
 use crate::store::logins::{Holder, LoginStore, StoredSession, StoredUser};
 
 /// Users there may be: people of all customers; each is about 300 bytes in memory.
-const USERS_MAX: usize = 20_000;
+pub(super) const USERS_MAX: usize = 20_000;
 /// Sessions there may be.
 const SESSIONS_MAX: usize = 20_000;
 /// Sessions of one user or key: screens that one person leaves open.
@@ -51,6 +51,8 @@ pub enum Refused {
     Limited(Millis, bool),
     /// Too many at once.
     Crowded,
+    /// The name that an identity provider gives is another user's.
+    Taken(Login),
     /// The store does not answer.
     Store(anyhow::Error),
 }
@@ -68,15 +70,15 @@ pub struct Change {
 
 /// Who may sign in.
 pub struct Logins {
-    access: Arc<Access>,
-    store: Arc<dyn LoginStore>,
-    users: RwLock<BTreeMap<UserId, StoredUser>>,
+    pub(super) access: Arc<Access>,
+    pub(super) store: Arc<dyn LoginStore>,
+    pub(super) users: RwLock<BTreeMap<UserId, StoredUser>>,
     revision: AtomicI64,
     /// One reading at a time, so that an older one never covers a newer.
     reading: tokio::sync::Mutex<()>,
-    attempts: Attempts,
-    passwords: Passwords,
-    session_max: Millis,
+    pub(super) attempts: Attempts,
+    pub(super) passwords: Passwords,
+    pub(super) session_max: Millis,
     limited: AtomicU64,
     limited_noted: AtomicI64,
 }
@@ -121,7 +123,10 @@ impl Logins {
     }
 
     /// Reads everything anew when the store's number says that somebody changed it.
-    async fn look(&self) -> anyhow::Result<()> {
+    ///
+    /// # Errors
+    /// The store does not answer.
+    pub async fn look(&self) -> anyhow::Result<()> {
         let _one = self.reading.lock().await;
         let revision = self.store.login_revision().await?;
         if revision == self.revision.load(Relaxed) {
@@ -180,24 +185,37 @@ impl Logins {
     /// # Errors
     /// Why not. Whether there is such a user is told neither by the answer nor by how long it takes.
     pub async fn with_password(&self, user: &str, password: &str, from: IpAddr) -> Result<Begun, Refused> {
-        self.take(Some(user), from)?;
         let found = user.parse::<Login>().ok().and_then(|login| self.find_login(&login));
-        let pepper = self.access.own_pepper().map_err(Refused::Store)?;
-        let good = found.as_ref().filter(|user| user.disabled_at.is_none() && user.pepper == pepper.id());
-        let hash = good.filter(|_| password.len() <= PASSWORD_BYTES_MAX).map(|user| user.hash.clone());
-        let id = good.map_or(UserId::new(0), |user| user.id);
-        let fits = self.passwords.fits(keyed(pepper, id, password), hash).await;
-        let fits = fits.inspect_err(|_| self.attempts.give_back(Some(user), from));
-        match (fits.map_err(|Crowded| Refused::Crowded)?, found) {
-            (true, Some(found)) => {
-                self.attempts.give_back(Some(user), from);
-                self.begin(Holder::User(found.id), from).await
-            }
+        match (self.judge(user, found.as_ref(), password, from).await?, found) {
+            (true, Some(found)) => self.begin(Holder::User(found.id), from, self.session_max).await,
             (_, found) => {
                 self.access.note_denied();
                 Err(Refused::Denied(Denied::Login, found.map(Box::new)))
             }
         }
+    }
+
+    /// Whether this is the password of a user, who was asked for by this name; takes as long for nobody's.
+    ///
+    /// # Errors
+    /// It is not judged.
+    pub(super) async fn judge(
+        &self,
+        name: &str,
+        user: Option<&StoredUser>,
+        password: &str,
+        from: IpAddr,
+    ) -> Result<bool, Refused> {
+        self.take(Some(name), from)?;
+        let pepper = self.access.own_pepper().map_err(Refused::Store)?;
+        let good = user.filter(|user| user.disabled_at.is_none() && user.pepper == pepper.id());
+        let hash = good.filter(|_| password.len() <= PASSWORD_BYTES_MAX).map(|user| user.hash.clone());
+        let id = good.map_or(UserId::new(0), |user| user.id);
+        let fits = self.passwords.fits(keyed(pepper, id, password), hash).await;
+        if !matches!(fits, Ok(false)) {
+            self.attempts.give_back(Some(name), from);
+        }
+        fits.map_err(|Crowded| Refused::Crowded)
     }
 
     /// Signs the holder of a key in.
@@ -209,10 +227,11 @@ impl Logins {
         let principal = self.access.key(key).map_err(|denied| Refused::Denied(denied, None))?;
         self.attempts.give_back(None, from);
         let Who::Key { id, .. } = principal.who else { return Err(Refused::Denied(Denied::Unknown, None)) };
-        self.begin(Holder::Key(id), from).await
+        self.begin(Holder::Key(id), from, self.session_max).await
     }
 
-    fn take(&self, user: Option<&str>, from: IpAddr) -> Result<(), Refused> {
+    /// Takes a try; see [`Attempts::take`].
+    pub(super) fn take(&self, user: Option<&str>, from: IpAddr) -> Result<(), Refused> {
         let now = self.access.clock.now();
         self.attempts.take(user, from, now).map_err(|wait| {
             self.limited.fetch_add(1, Relaxed);
@@ -228,12 +247,13 @@ impl Logins {
         self.limited.load(Relaxed)
     }
 
-    async fn begin(&self, holder: Holder, from: IpAddr) -> Result<Begun, Refused> {
+    /// Begins a session that is over after so long.
+    pub(super) async fn begin(&self, holder: Holder, from: IpAddr, life: Millis) -> Result<Begun, Refused> {
         let pepper = self.access.own_pepper().map_err(Refused::Store)?;
         let token: [u8; 32] = self.access.bytes().map_err(Refused::Store)?;
         let (id, hash) = hash_of(pepper, &token);
         let now = self.access.clock.today();
-        let expires_at = now + self.session_max;
+        let expires_at = now + life;
         let address = from.to_canonical().to_string();
         let session = StoredSession { id, hash, holder, address, made_at: now, seen_at: now, expires_at };
         self.store.add_session(&session, &self.displaced(holder)).await.map_err(Refused::Store)?;
@@ -281,17 +301,22 @@ impl Logins {
         let id = UserId::new(u64::from_be_bytes(self.access.bytes()?));
         let (hash, pepper) = self.hash(id, password).await?;
         let (made_at, made_by) = (self.access.clock.today(), by.to_owned());
-        let user = StoredUser { id, login, role, hash, pepper, made_at, made_by, disabled_at: None };
+        let user = StoredUser { id, login, role, hash, pepper, made_at, made_by, disabled_at: None, identity: None };
         let is_new = self.store.add_user(&user).await?;
         self.look().await?;
         Ok(is_new.then_some(user))
     }
 
-    /// Changes a user, and ends all of that one's sessions.
+    /// Changes a user, and ends all of that one's sessions, but for one that is kept.
     ///
     /// # Errors
     /// The store does not answer.
-    pub async fn change(&self, mut user: StoredUser, change: Change) -> anyhow::Result<StoredUser> {
+    pub async fn change(
+        &self,
+        mut user: StoredUser,
+        change: Change,
+        kept: Option<SessionId>,
+    ) -> anyhow::Result<StoredUser> {
         user.role = change.role.unwrap_or(user.role);
         if let Some(password) = change.password {
             (user.hash, user.pepper) = self.hash(user.id, &password).await?;
@@ -301,7 +326,7 @@ impl Logins {
             Some(false) => None,
             None => user.disabled_at,
         };
-        self.store.change_user(&user).await?;
+        self.store.change_user(&user, kept).await?;
         self.look().await?;
         Ok(user)
     }
@@ -337,7 +362,7 @@ fn principal(user: &StoredUser) -> Principal {
 
 /// What is hashed slowly: the pepper and the user are in it, so a hash that is moved to another row fits nothing there,
 /// and whoever can write to the database but has not the pepper can make no password.
-fn keyed(pepper: &Pepper, id: UserId, password: &str) -> [u8; 32] {
+pub(super) fn keyed(pepper: &Pepper, id: UserId, password: &str) -> [u8; 32] {
     pepper.seal("password", format!("{id}:{password}").as_bytes())
 }
 

@@ -59,11 +59,11 @@ async fn whoever_is_changed_elsewhere_is_out_here_within_a_second() {
             None => user(&here, "jo", Role::Operator).await,
         };
         let again = Change { disabled: Some(false), password: Some(PASSWORD.into()), ..Change::default() };
-        let jo = here.change(jo, again).await.expect("changed");
+        let jo = here.change(jo, again, None).await.expect("changed");
         let begun = here.with_password("jo", PASSWORD, HERE).await.unwrap_or_else(|_| panic!("not signed in"));
         let principal = here.access.session(&begun.token).expect("let in");
         let ended = tokio::spawn(Arc::clone(&here.access).ended(principal));
-        there.change(jo, change).await.expect("changed");
+        there.change(jo, change, None).await.expect("changed");
         let ended = tokio::time::timeout(Duration::from_secs(20), ended).await.expect("in time").expect("no panic");
         assert_eq!((ended, here.access.session(&begun.token)), (Denied::Ended, Err(Denied::Ended)));
     }
@@ -104,7 +104,7 @@ async fn one_holder_has_so_many_sessions_and_can_end_them_all() {
     let jo = user(&here, "jo", Role::Admin).await;
     let mut tokens = Vec::new();
     for _ in 0..=SESSIONS_EACH {
-        let begun = here.begin(Holder::User(jo.id), HERE).await.unwrap_or_else(|_| panic!("not signed in"));
+        let begun = here.begin(Holder::User(jo.id), HERE, 60_000).await.unwrap_or_else(|_| panic!("not signed in"));
         tokens.push(begun.token);
     }
     let here_now = here.access.sessions(|_| true);

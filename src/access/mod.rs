@@ -6,7 +6,13 @@ mod attempts;
 mod follow;
 pub mod logins;
 pub mod mosquitto;
+#[cfg(feature = "oidc")]
+pub mod oidc;
+#[cfg(not(feature = "oidc"))]
+#[path = "no_oidc.rs"]
+pub mod oidc;
 mod password;
+pub mod people;
 mod pepper;
 mod sessions;
 mod tickets;
@@ -251,6 +257,15 @@ impl Access {
                 return Ok((stored, full));
             }
         }
+    }
+
+    /// Ends all keys and users of a customer, whatever becomes of it; [`Logins`](logins::Logins) has to look then.
+    ///
+    /// # Errors
+    /// The store does not answer.
+    pub async fn end_of(&self, customer: &str) -> anyhow::Result<()> {
+        self.store.end_access_of(customer, self.clock.today()).await?;
+        self.reload().await
     }
 
     /// Ends a key; `false` when there is none, or it was ended before.

@@ -41,6 +41,14 @@ impl AccessStore for Shelf {
         Ok(true)
     }
 
+    async fn end_access_of(&self, customer: &str, at: Millis) -> anyhow::Result<()> {
+        let mut keys = self.keys.lock();
+        let own = keys.iter_mut().filter(|key| key.grant.customer.as_deref() == Some(customer));
+        own.for_each(|key| key.revoked_at = key.revoked_at.or(Some(at)));
+        self.revision.fetch_add(1, Relaxed);
+        Ok(())
+    }
+
     async fn note_key_uses(&self, uses: &[(KeyId, Millis)]) -> anyhow::Result<()> {
         self.noted.lock().extend(uses);
         Ok(())

@@ -14,13 +14,15 @@ use crate::domain::availability::{Availability, Blind, Mean, Outage, Tally};
 use crate::domain::query::{Filter, Query};
 use crate::domain::time::{self, Millis};
 use crate::domain::transition::Cause;
-use crate::store::{After, GAPS_MAX, TransitionQuery};
+use crate::store::GAPS_MAX;
+use crate::store::history::{Name, Turn};
+use crate::store::retention::Kind;
 
 /// The period when nobody says: the last day.
 const PERIOD_DEFAULT: Millis = 86_400_000;
-/// Transitions read at once.
-const READ_ROWS: u32 = 1_000;
-/// Vehicles of a page that are read at the same time: as many as the store has readers.
+/// Vehicles read at once.
+const READ_NAMES: usize = 250;
+/// And so many times that at the same time: as many as the store has readers.
 const READ_TOGETHER: usize = 4;
 
 #[derive(Serialize)]
@@ -105,14 +107,15 @@ pub async fn of_vehicle(
         return Err(no_vehicle(&customer, &vehicle));
     }
     let period = Period::read(&service, &params, None).await?;
-    let (sum, outages) = sum(&service, &period, &customer, &vehicle).await?;
-    let customer_mean = mean(&service, &period, Some(&customer)).await?.into();
+    let name = (customer, vehicle);
+    let (sum, outages) = sums(&service, &period, std::slice::from_ref(&name)).await?.pop().unwrap_or_default();
+    let customer_mean = mean(&service, &period, Some(&name.0)).await?.into();
     let fleet_mean = match params.caller().customer {
         Some(_) => None,
         None => Some(mean(&service, &period, None).await?.into()),
     };
     let outage_list = outages.into_iter().map(Into::into).collect();
-    let vehicle = view(&period, (customer, vehicle), sum);
+    let vehicle = view(&period, name, sum);
     Ok(HttpResponse::Ok().json(OneView { vehicle, customer_mean, fleet_mean, outage_list }))
 }
 
@@ -126,16 +129,13 @@ pub async fn of_fleet(request: HttpRequest, service: web::Data<Service>) -> Resu
     let period = Period::read(&service, &params, place.map(|place| place.to)).await?;
     let last = names.last().filter(|_| more).cloned();
     let next_cursor = last.map(|(customer, vehicle)| cursor(&Place { customer, vehicle, to: period.to }));
-    let views = names.into_iter().map(async |name| {
-        let (sum, _) = sum(&service, &period, &name.0, &name.1).await?;
-        Ok::<_, Problem>(view(&period, name, sum))
-    });
-    let items = stream::iter(views).buffered(READ_TOGETHER).try_collect().await?;
+    let parts = names.chunks(READ_NAMES).map(|names| sums(&service, &period, names));
+    let parts: Vec<_> = stream::iter(parts).buffered(READ_TOGETHER).try_collect().await?;
+    let sums = parts.into_iter().flatten();
+    let items = names.iter().cloned().zip(sums).map(|(name, (sum, _))| view(&period, name, sum)).collect();
     let mean = mean_of_all(&service, &period, &query.filter).await?.into();
     Ok(HttpResponse::Ok().json(Page { items, mean, next_cursor }))
 }
-
-type Name = (String, String);
 
 /// The vehicles of a page, and whether there are more.
 fn names(service: &Service, query: &Query, after: Option<&Place>, limit: usize) -> Result<(Vec<Name>, bool), Problem> {
@@ -158,8 +158,20 @@ impl Period {
         if from > to {
             return Err(Problem::field("from", "is in the future, or after to"));
         }
+        still_kept(service, Kind::Transitions, "from", from)?;
         Ok(Self { from, to, blind: Blind::union(blind_intervals(service, from, to).await?) })
     }
+}
+
+/// What was dropped cannot be answered from: it would look as if nothing had happened.
+///
+/// # Errors
+/// 422 naming the parameter, and from when on there is history.
+pub fn still_kept(service: &Service, kind: Kind, parameter: &str, from: Millis) -> Result<(), Problem> {
+    let Some(horizon) = service.horizons.of(kind).filter(|horizon| from < *horizon) else { return Ok(()) };
+    let (word, horizon) = (kind.word(), time::rfc3339(horizon));
+    let sentence = format!("lies before {horizon}; older history was dropped (history.retention.{word})");
+    Err(Problem::field(parameter, sentence))
 }
 
 /// All blind intervals of a period, as they overlap it; the store gives them a part at a time.
@@ -220,28 +232,13 @@ fn view(period: &Period, (customer, vehicle): Name, sum: Availability) -> View {
     }
 }
 
-/// Reads the vehicle's transitions from the period's end back to the one that was in force at its beginning.
-async fn sum(
-    service: &Service,
-    period: &Period,
-    customer: &str,
-    vehicle: &str,
-) -> Result<(Availability, Vec<Outage>), Problem> {
-    let mut tally = Tally::over(period.from, period.to, &period.blind);
-    let mut query = TransitionQuery {
-        customer: Some(customer.to_owned()),
-        vehicle: Some(vehicle.to_owned()),
-        to: Some(period.to),
-        limit: READ_ROWS,
-        ..TransitionQuery::default()
+/// The sums of these vehicles, and their outages.
+async fn sums(service: &Service, period: &Period, names: &[Name]) -> Result<Vec<(Availability, Vec<Outage>)>, Problem> {
+    let all = service.store.turns(names, period.from, period.to).await.map_err(|error| Problem::store(&error))?;
+    let sum = |turns: Vec<Turn>| {
+        let mut tally = Tally::over(period.from, period.to, &period.blind);
+        let _beginning = turns.iter().all(|turn| tally.since(turn.at, turn.status, turn.cause));
+        tally.end()
     };
-    loop {
-        let rows = service.store.transitions(&query).await.map_err(|error| Problem::store(&error))?;
-        let older = rows.iter().all(|row| tally.since(row.change.at, row.change.to, row.change.cause));
-        let Some(last) = rows.last().filter(|_| older && rows.len() == READ_ROWS as usize) else {
-            return Ok(tally.end());
-        };
-        let (customer, vehicle) = (customer.to_owned(), vehicle.to_owned());
-        query.after = Some(After { at: last.change.at, customer, vehicle, seq: last.change.seq });
-    }
+    Ok(all.into_iter().map(sum).collect())
 }

@@ -1,4 +1,5 @@
-//! The cookie of a session: set and taken back by sessions.rs, read by the gate of every route.
+//! The cookies: that of a session, set and taken back by sessions.rs, read by the gate of every route; and that of a
+//! browser which is away at the identity provider (oidc.rs).
 //! Under TLS its name begins with `__Host-`, which browsers accept from this very host only.
 
 use actix_web::cookie::time::Duration;
@@ -25,11 +26,37 @@ pub fn made(scheme: &str, token: &str, life: Millis) -> Cookie<'static> {
         .finish()
 }
 
-/// The token in a request. Read by hand: one that some other program of this host set may be of any form.
+/// The token in a request.
 pub fn token<'a>(scheme: &str, headers: &'a HeaderMap) -> Option<&'a str> {
+    find(name(scheme), headers)
+}
+
+#[cfg(feature = "oidc")]
+fn voyage_name(scheme: &str) -> &'static str {
+    if scheme == "https" { "__Host-rollcall-oidc" } else { "rollcall-oidc" }
+}
+
+/// The cookie of a browser that goes to the identity provider. It has to come along when that one sends the browser
+/// back, so it is SameSite=Lax; it opens nothing by itself.
+#[cfg(feature = "oidc")]
+pub fn voyage(scheme: &str, sealed: &str, life: Millis) -> Cookie<'static> {
+    let mut cookie = made(scheme, sealed, life);
+    cookie.set_name(voyage_name(scheme));
+    cookie.set_same_site(SameSite::Lax);
+    cookie
+}
+
+/// What such a browser brings back.
+#[cfg(feature = "oidc")]
+pub fn voyage_in<'a>(scheme: &str, headers: &'a HeaderMap) -> Option<&'a str> {
+    find(voyage_name(scheme), headers)
+}
+
+/// Read by hand: a cookie that some other program of this host set may be of any form.
+fn find<'a>(name: &str, headers: &'a HeaderMap) -> Option<&'a str> {
     let lines = headers.get_all(COOKIE).filter_map(|line| line.to_str().ok());
     let mut pairs = lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
-    pairs.find_map(|(named, value)| (named == name(scheme)).then_some(value))
+    pairs.find_map(|(named, value)| (named == name).then_some(value))
 }
 
 /// Whether a request that carries the cookie comes from the dashboard's own page. A cookie goes along unasked, so a

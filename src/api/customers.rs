@@ -146,6 +146,12 @@ pub async fn delete(
     if !is_known(&service, &service.feed.board(), &customer) {
         return Err(nobody(&customer));
     }
+    if vehicles {
+        // First, or what is deleted would come back with the next heartbeat.
+        service.access.end_of(&customer).await.map_err(|error| Problem::not_written(&error))?;
+        let all = format!("all keys and users of {customer}");
+        audit::note(&service, &request, "customer.locked_out", Some(customer.as_str().into()), all).await;
+    }
     let remove = RemoveCustomer { customer: customer.clone(), vehicles, purge };
     let removed = service.desk.send(remove).await.map_err(anyhow::Error::from).flatten();
     if !removed.map_err(|error| Problem::not_written(&error))? {
@@ -153,6 +159,8 @@ pub async fn delete(
             "customer '{customer}' has vehicles; say vehicles=delete, or delete them"
         )));
     }
+    // It is done by then; a store that fails just now is read again by itself.
+    let _ = (service.access.reload().await, service.logins.look().await);
     let subject = if purge { format!("{customer} and its history") } else { customer.clone() };
     audit::note(&service, &request, "customer.deleted", Some(customer.as_str().into()), subject).await;
     Ok(HttpResponse::Ok().json(Removed { customer, history: if purge { "deleted" } else { "kept" } }))

@@ -9,18 +9,12 @@ use serde::{Deserialize, Serialize};
 
 use super::auth::Caller;
 use super::error::Problem;
-use super::params::{Params, cursor};
-use super::vehicles::read_customer;
+use super::params::Params;
+use super::parts::Part;
 use super::{Service, audit, body};
 use crate::domain::access::{Grant, KeyId, Scopes};
 use crate::domain::time::{self, Millis};
 use crate::store::access::StoredKey;
-
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Place {
-    after: String,
-}
 
 /// A key as it is shown.
 #[derive(Serialize)]
@@ -63,12 +57,6 @@ struct Made {
     #[serde(flatten)]
     view: View,
     key: String,
-}
-
-#[derive(Serialize)]
-struct Page {
-    items: Vec<View>,
-    next_cursor: Option<String>,
 }
 
 /// What a new key is to be.
@@ -118,16 +106,10 @@ pub async fn create(
 
 /// A page of the keys, by identifier; revoked and expired ones too.
 pub async fn list(request: HttpRequest, service: web::Data<Service>) -> Result<HttpResponse, Problem> {
-    let params = Params::read(&request, &["customer", "limit", "cursor"])?;
-    let (customer, limit) = (read_customer(&params)?, params.limit()?);
-    let after = params.cursor::<Place>()?.and_then(|place| KeyId::parse(&place.after));
-    let fits = |grant: &Grant| customer.is_none() || grant.customer.as_deref() == customer.as_deref();
-    let mut keys = service.access.page(after, limit + 1, fits);
-    let more = keys.len() > limit;
-    keys.truncate(limit);
-    let last = keys.last().filter(|_| more);
-    let next_cursor = last.map(|key| cursor(&Place { after: key.id.to_string() }));
-    Ok(HttpResponse::Ok().json(Page { items: keys.into_iter().map(View::from).collect(), next_cursor }))
+    let part = Part::read(&request)?;
+    let fits = |grant: &Grant| part.fits(grant.customer.as_deref());
+    let keys = service.access.page(part.after(KeyId::parse), part.limit + 1, fits);
+    Ok(part.page(keys.into_iter().map(|key| (key.id.to_string(), View::from(key)))))
 }
 
 /// One key.

@@ -11,6 +11,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use super::Service;
 use crate::domain::transition::Status;
+use crate::fleet::heartbeat_log::Counts;
 use crate::telemetry::BUCKETS_MS;
 
 #[derive(Debug)]
@@ -69,6 +70,7 @@ impl Collector for Scrape {
         gauge(&mut out, "stats_streams", "Streams of statistics", service.streams.open() as i64)?;
         let help = "Windows computed for streams of statistics, each for all who listen to the same";
         counter(&mut out, "stats_computations", help, service.streams.computations())?;
+        self.heartbeat_log(&mut out)?;
         self.http(&mut out)?;
         self.spool(&mut out)?;
         let help = "Stored statuses that somebody changed and that were mended from their transitions";
@@ -82,6 +84,16 @@ impl Collector for Scrape {
 }
 
 impl Scrape {
+    fn heartbeat_log(&self, out: &mut DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let none = Counts::default();
+        let counts = self.0.heartbeat_log.as_deref().unwrap_or(&none);
+        counter(out, "heartbeats_logged", "Heartbeats written to the log", counts.logged.load(Relaxed))?;
+        counter(out, "heartbeats_log_dropped", "Heartbeats the log had no room for", counts.dropped.load(Relaxed))?;
+        let help = "Heartbeats older than the log reaches back";
+        counter(out, "heartbeats_log_expired", help, counts.expired.load(Relaxed))?;
+        gauge(out, "heartbeats_log_waiting", "Heartbeats waiting for the log", counts.waiting.load(Relaxed) as i64)
+    }
+
     fn http(&self, out: &mut DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
         let visitors = &self.0.visitors;
         gauge(out, "http_connections", "Connections to the HTTP door", visitors.count() as i64)?;

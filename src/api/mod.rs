@@ -12,16 +12,23 @@ mod customers;
 pub mod demo;
 mod error;
 mod export;
+mod heartbeat_log;
 mod heartbeats;
 mod import;
 mod keys;
 mod live;
 mod map;
 mod metrics;
+#[cfg(feature = "oidc")]
+mod oidc;
+#[cfg(not(feature = "oidc"))]
+#[path = "no_oidc.rs"]
+mod oidc;
 mod openapi;
 mod orders;
 mod page;
 mod params;
+mod parts;
 pub mod porter;
 mod quarantine;
 pub mod rate;
@@ -48,6 +55,7 @@ use actix_web::{FromRequest, Handler, Resource, Responder, Route, guard, web};
 
 use crate::access::Access;
 use crate::access::logins::Logins;
+use crate::access::oidc::Oidc;
 use crate::clock::Clock;
 use crate::domain::access::Scope::{Admin, Ingest, Manage, Read};
 use crate::domain::policy::Rules;
@@ -63,8 +71,9 @@ use crate::ingest::door::Door;
 use crate::ingest::publisher;
 use crate::live::feed::Feed;
 use crate::live::hub::Hub;
-use crate::settings::{Map as MapSettings, Origin};
+use crate::settings::{HeartbeatsKept, Map as MapSettings, Origin};
 use crate::store::Store;
+use crate::store::retention::Horizons;
 use crate::telemetry::warnings::Warnings;
 use auth::Gate::{self, Customer, Fleet, Known, Public, Socket};
 use auth::gated;
@@ -76,6 +85,8 @@ pub struct Service {
     pub access: Arc<Access>,
     /// Who may sign in.
     pub logins: Arc<Logins>,
+    /// Another place to sign in at.
+    pub oidc: Option<Arc<Oidc>>,
     /// The board and the live push.
     pub feed: Arc<Feed>,
     /// Its writer.
@@ -90,6 +101,10 @@ pub struct Service {
     pub store: Arc<dyn Store>,
     /// How far the statistics are.
     pub counted: Arc<Counted>,
+    /// Which heartbeats are kept.
+    pub heartbeats_kept: HeartbeatsKept,
+    /// How far back history reaches.
+    pub horizons: Arc<Horizons>,
     /// How the heartbeat log is doing, where heartbeats are kept.
     pub heartbeat_log: Option<Arc<Counts>>,
     /// Who listens to them.
@@ -158,6 +173,10 @@ pub fn routes(config: &mut web::ServiceConfig, service: web::Data<Service>) {
         .service(get(
             "/customers/{customer}/vehicles/{vehicle}/transitions",
             read(Customer(Read), transitions::of_vehicle),
+        ))
+        .service(get(
+            "/customers/{customer}/vehicles/{vehicle}/heartbeats",
+            read(Customer(Read), heartbeat_log::of_vehicle),
         ))
         .service(get(
             "/customers/{customer}/vehicles/{vehicle}/availability",
@@ -234,6 +253,7 @@ pub fn routes(config: &mut web::ServiceConfig, service: web::Data<Service>) {
             "GET, HEAD, DELETE",
             [read(Known, sessions::current), gated(web::delete(), Known, sessions::end_current)],
         ))
+        .service(only("/sessions/current/password", "POST", [gated(web::post(), Known, sessions::change_password)]))
         .service(get("/audit", read(Customer(Admin), audit::list)))
         .service(get("/map", read(Customer(Read), map::settings)))
         .service(only(
@@ -256,6 +276,9 @@ pub fn routes(config: &mut web::ServiceConfig, service: web::Data<Service>) {
         .service(web::redirect("/docs", "/api/v1/docs/"))
         .service(get("/", read(Public, page::page)))
         .service(get("/login", read(Public, page::sign_in)))
+        .service(get("/login/password", read(Public, page::change_password)))
+        .service(only("/login/oidc", "GET", [gated(web::get(), Public, oidc::depart)]))
+        .service(only("/login/oidc/callback", "GET", [gated(web::get(), Public, oidc::arrive)]))
         .service(api)
         .default_service(web::to(assets::serve));
 }

@@ -9,6 +9,7 @@ use super::Service;
 use super::assets;
 use super::auth::Caller;
 use super::error::{self, Problem};
+use super::oidc;
 use super::vehicles::{CountsView, TEXT_BYTES_MAX};
 use crate::domain::access::Scope;
 use crate::domain::firsts::{Order, first_rows};
@@ -21,6 +22,8 @@ use crate::live::protocol::VehicleView;
 const ROWS: usize = 60;
 /// Where they go in index.html.
 const PLACE: &str = "<!-- first rows -->";
+/// Where the way to the identity provider goes in login.html.
+const PLACE_OF_BUTTON: &str = "<!-- single sign-on -->";
 
 #[derive(Serialize)]
 struct First<'a> {
@@ -58,7 +61,19 @@ pub async fn page(request: HttpRequest, service: web::Data<Service>) -> Result<H
 
 /// Where people sign in, `GET /login`: web/js/sign-in.js does the rest.
 pub async fn sign_in(request: HttpRequest, service: web::Data<Service>) -> Result<HttpResponse, Problem> {
-    let Some((page, _)) = assets::file(&service, "login.html") else { return error::unknown_path(request).await };
+    let button = oidc::button(&service);
+    plain(request, &service, "login.html", &button).await
+}
+
+/// Where people change their password, `GET /login/password`: web/js/password.js does the rest.
+pub async fn change_password(request: HttpRequest, service: web::Data<Service>) -> Result<HttpResponse, Problem> {
+    plain(request, &service, "password.html", "").await
+}
+
+/// A page without anything of the fleet.
+async fn plain(request: HttpRequest, service: &Service, file: &str, button: &str) -> Result<HttpResponse, Problem> {
+    let Some((page, _)) = assets::file(service, file) else { return error::unknown_path(request).await };
+    let page = String::from_utf8_lossy(&page).replacen(PLACE_OF_BUTTON, button, 1);
     Ok(HttpResponse::Ok().insert_header((CACHE_CONTROL, "no-store")).content_type(ContentType::html()).body(page))
 }
 

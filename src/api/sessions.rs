@@ -1,9 +1,11 @@
-//! `/sessions`: sign in with a name and a password or with a key, see who is signed in, sign out here or everywhere.
+//! `/sessions`: sign in with a name and a password or with a key, see who is signed in, change one's password, sign out
+//! here or everywhere.
 //! Feeds the logins; what is set as a cookie is in no answer's body.
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use actix_web::cookie::Cookie;
 use actix_web::{HttpMessage, HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
 
@@ -12,6 +14,7 @@ use super::params::Params;
 use super::porter::Address;
 use super::{Service, audit, body, cookie};
 use crate::access::logins::{Begun, Refused};
+use crate::access::people::Unchanged;
 use crate::domain::access::{Principal, Scope, SessionId, Who};
 use crate::domain::time::{self, Millis};
 use crate::store::logins::StoredSession;
@@ -84,22 +87,34 @@ pub async fn begin(
     if !service.access.asks() {
         return Err(Problem::conflict("nobody has to sign in here: auth.mode is not \"keys\""));
     }
-    let from = request.extensions().get::<Address>().map_or(IpAddr::from([0, 0, 0, 0]), |address| address.0);
+    let from = address_of(&request);
     let begun = match (&asked.user, &asked.password, &asked.key) {
         (Some(user), Some(password), None) => service.logins.with_password(user, password, from).await,
         (None, None, Some(key)) => service.logins.with_key(key.trim(), from).await,
         _ => return Err(Problem::field("body", "needs user and password, or key alone")),
     };
-    let Begun { token, principal } = match begun {
-        Ok(begun) => begun,
-        Err(refused) => return Err(refusal(&service, &request, refused).await),
-    };
+    match begun {
+        Ok(begun) => {
+            let cookie = cookie_of(&service, &request, &begun).await;
+            Ok(HttpResponse::Created().cookie(cookie).json(Me::from(&begun.principal)))
+        }
+        Err(refused) => Err(refusal(&service, &request, refused).await),
+    }
+}
+
+/// From where somebody asks.
+pub fn address_of(request: &HttpRequest) -> IpAddr {
+    request.extensions().get::<Address>().map_or(IpAddr::from([0, 0, 0, 0]), |address| address.0)
+}
+
+/// Notes a session that has begun, and gives its cookie.
+pub async fn cookie_of(service: &Service, request: &HttpRequest, begun: &Begun) -> Cookie<'static> {
+    let Begun { token, principal } = begun;
     let subject = principal.session.map(|id| format!("session {id}")).unwrap_or_default();
     let by = principal.who.to_string();
-    audit::note_of(&service, &request, by, "session.begun", principal.customer.clone(), subject, "ok").await;
+    audit::note_of(service, request, by, "session.begun", principal.customer.clone(), subject, "ok").await;
     let life = principal.expires_at.map_or(0, |at| at - service.clock.today());
-    let cookie = cookie::made(request.connection_info().scheme(), &token, life);
-    Ok(HttpResponse::Created().cookie(cookie).json(Me::from(&principal)))
+    cookie::made(request.connection_info().scheme(), token, life)
 }
 
 /// What is told to whoever was refused, and to the audit. A name that is no user's is not written down: people type
@@ -121,6 +136,7 @@ async fn refusal(service: &Service, request: &HttpRequest, refused: Refused) -> 
             }
             Problem::limited("too many wrong attempts; wait a little, or sign in with a key", wait)
         }
+        Refused::Taken(login) => Problem::conflict(format!("there is another user '{login}'")),
         Refused::Crowded => Problem::busy("too many are signing in at once; try again"),
         Refused::Store(error) => Problem::store(&error),
     }
@@ -171,6 +187,43 @@ pub async fn end_all(request: HttpRequest, service: web::Data<Service>) -> Resul
     let own = service.access.sessions(|other| is_same(params.caller(), other));
     let own: Vec<SessionId> = own.into_iter().map(|(session, _)| session.id).collect();
     end(&request, &service, params.caller(), &own).await
+}
+
+/// What somebody's password is, and is to be.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AskedPassword {
+    current: String,
+    new: String,
+}
+
+/// Gives the user who is asking another password: 204, and that one's other sessions are over.
+pub async fn change_password(
+    request: HttpRequest,
+    payload: web::Payload,
+    service: web::Data<Service>,
+) -> Result<HttpResponse, Problem> {
+    let params = Params::read(&request, &[])?;
+    let asked: AskedPassword = body::json(&request, payload).await?;
+    let caller = params.caller();
+    let none = || Problem::conflict("whoever is asking has no password here");
+    let Who::User { id, name } = &caller.who else { return Err(none()) };
+    let new = super::users::read_password("new", asked.new)?;
+    let (subject, customer) = (format!("user {name}"), caller.customer.clone());
+    let changed = service.logins.change_own_password(*id, caller.session, &asked.current, new, address_of(&request));
+    match changed.await {
+        Ok(_) => {
+            audit::note(&service, &request, "user.password_changed", customer, subject).await;
+            Ok(HttpResponse::NoContent().finish())
+        }
+        Err(Unchanged::NoPassword) => Err(none()),
+        Err(Unchanged::Wrong) => {
+            let (by, why) = (caller.who.to_string(), "the current password is wrong");
+            audit::note_of(&service, &request, by, "user.password_refused", customer, subject, why).await;
+            Err(Problem::field("current", "is not your password"))
+        }
+        Err(Unchanged::Refused(refused)) => Err(refusal(&service, &request, refused).await),
+    }
 }
 
 /// Whether two are the same user, or hold the same key.

@@ -7,7 +7,7 @@ use chrono_tz::Tz;
 use serde::Serialize;
 
 use super::Service;
-use super::availability::blind_intervals;
+use super::availability::{blind_intervals, still_kept};
 use super::error::Problem;
 use super::params::Params;
 use super::vehicles::read_known_customer;
@@ -15,6 +15,7 @@ use crate::domain::availability::Blind;
 use crate::domain::calendar::{Calendar, Resolution};
 use crate::domain::statistics::{Bucket, Period};
 use crate::domain::time::{self, Millis};
+use crate::store::retention::Kind;
 use crate::store::stats::RollupQuery;
 
 /// Buckets of an answer: a week of minutes, a year of hours; some 3 MB.
@@ -94,6 +95,9 @@ impl Subject {
         let Self { customer, calendar } = self;
         let Some(borders) = calendar.borders(from, to, BUCKETS_MAX) else { return Err(too_many(calendar, to)) };
         let (from, to) = (borders[0], borders[borders.len() - 1]);
+        if calendar.resolution == Resolution::Minute {
+            still_kept(service, Kind::Minutes, "from", from)?;
+        }
         // Before the store is read: what was counted then is in what it answers.
         let counted_until = service.counted.until();
         let query = RollupQuery { customer: customer.clone(), span: calendar.span(), from, to };

@@ -1,6 +1,8 @@
 //! How the service itself is doing: `GET /status`, `/healthz`, `/readyz`, `/observation-gaps`.
 //! Fed by every part's own counters.
 
+use std::sync::atomic::Ordering::Relaxed;
+
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -63,9 +65,22 @@ fn of_all(service: &Service) -> Value {
             "stuck": service.health.stuck(),
             "repaired_rows": service.health.repaired(),
         },
+        "heartbeat_log": heartbeat_log(service),
         "canary": canary::view(service),
         "dashboards": service.feed.dashboards(),
         "detection_lag_ms": { "p50": lag.p50, "p99": lag.p99, "max": lag.max },
+    })
+}
+
+/// Null while no heartbeats are kept.
+fn heartbeat_log(service: &Service) -> Value {
+    let Some(counts) = &service.heartbeat_log else { return Value::Null };
+    json!({
+        "kept": service.heartbeats_kept.word(),
+        "logged": counts.logged.load(Relaxed),
+        "dropped": counts.dropped.load(Relaxed),
+        "expired": counts.expired.load(Relaxed),
+        "waiting": counts.waiting.load(Relaxed),
     })
 }
 

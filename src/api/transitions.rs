@@ -12,6 +12,7 @@ use super::vehicles::{no_vehicle, read_known_customer};
 use crate::domain::time::{self, Millis};
 use crate::domain::transition::{Evidence, Status, Transition, TransitionView};
 use crate::live::protocol::PositionView;
+use crate::store::retention::Kind;
 use crate::store::{After, TransitionQuery};
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -63,6 +64,9 @@ impl<'a> EvidenceView<'a> {
 struct Page<'a> {
     items: Vec<Item<'a>>,
     next_cursor: Option<String>,
+    /// Older ones were dropped, all but the last of each vehicle.
+    #[serde(serialize_with = "time::as_optional_text::serialize")]
+    kept_from: Option<Millis>,
 }
 
 /// The transitions of one vehicle.
@@ -106,7 +110,8 @@ async fn answer(service: &Service, params: &Params, query: TransitionQuery) -> R
         transition: Transition::view(transition),
         evidence: EvidenceView::of(&transition.evidence),
     };
-    Ok(HttpResponse::Ok().json(Page { items: found.iter().map(item).collect(), next_cursor }))
+    let kept_from = service.horizons.of(Kind::Transitions);
+    Ok(HttpResponse::Ok().json(Page { items: found.iter().map(item).collect(), next_cursor, kept_from }))
 }
 
 fn place_of(transition: &Transition) -> Place {

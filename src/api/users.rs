@@ -9,20 +9,14 @@ use serde::{Deserialize, Serialize};
 
 use super::auth::Caller;
 use super::error::Problem;
-use super::params::{Params, cursor};
-use super::vehicles::read_customer;
+use super::params::Params;
+use super::parts::Part;
 use super::{Service, audit, body};
 use crate::access::logins::Change;
 use crate::domain::access::{Role, Scope, UserId};
 use crate::domain::login::{Login, check_password};
 use crate::domain::time::{self, Millis};
 use crate::store::logins::StoredUser;
-
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Place {
-    after: String,
-}
 
 /// A user as it is shown.
 #[derive(Serialize)]
@@ -35,6 +29,7 @@ struct View {
     #[serde(serialize_with = "time::as_text::serialize")]
     made_at: Millis,
     made_by: String,
+    signs_in_with: &'static str,
     #[serde(serialize_with = "time::as_optional_text::serialize")]
     disabled_at: Option<Millis>,
 }
@@ -49,15 +44,10 @@ impl From<StoredUser> for View {
             role: user.role.word(),
             made_at: user.made_at,
             made_by: user.made_by,
+            signs_in_with: if user.identity.is_some() { "provider" } else { "password" },
             disabled_at: user.disabled_at,
         }
     }
-}
-
-#[derive(Serialize)]
-struct Page {
-    items: Vec<View>,
-    next_cursor: Option<String>,
 }
 
 /// What a new user is to be.
@@ -93,7 +83,7 @@ pub async fn create(
         return Err(Problem::field("customer", format!("there is no customer '{other}'")));
     }
     let login = Login::new(customer, &asked.name).map_err(|(field, problem)| Problem::field(field, problem))?;
-    let (role, password) = (read_role(&asked.role)?, read_password(asked.password)?);
+    let (role, password) = (read_role(&asked.role)?, read_password("password", asked.password)?);
     check_reach(caller, &login, role)?;
     let text = login.to_string();
     let made = service.logins.create(login, role, &password, &caller.who.to_string()).await;
@@ -106,16 +96,10 @@ pub async fn create(
 
 /// A page of the users, by identifier; disabled ones too.
 pub async fn list(request: HttpRequest, service: web::Data<Service>) -> Result<HttpResponse, Problem> {
-    let params = Params::read(&request, &["customer", "limit", "cursor"])?;
-    let (customer, limit) = (read_customer(&params)?, params.limit()?);
-    let after = params.cursor::<Place>()?.and_then(|place| UserId::parse(&place.after));
-    let fits = |user: &StoredUser| customer.is_none() || user.login.customer.as_deref() == customer.as_deref();
-    let mut users = service.logins.page(after, limit + 1, fits);
-    let more = users.len() > limit;
-    users.truncate(limit);
-    let last = users.last().filter(|_| more);
-    let next_cursor = last.map(|user| cursor(&Place { after: user.id.to_string() }));
-    Ok(HttpResponse::Ok().json(Page { items: users.into_iter().map(View::from).collect(), next_cursor }))
+    let part = Part::read(&request)?;
+    let fits = |user: &StoredUser| part.fits(user.login.customer.as_deref());
+    let users = service.logins.page(part.after(UserId::parse), part.limit + 1, fits);
+    Ok(part.page(users.into_iter().map(|user| (user.id.to_string(), View::from(user)))))
 }
 
 /// One user.
@@ -139,9 +123,13 @@ pub async fn change(
     let asked: AskedChange = body::json(&request, payload).await?;
     let user = find(&service, params.caller(), &path)?;
     let role = asked.role.as_deref().map(read_role).transpose()?;
-    let password = asked.password.map(read_password).transpose()?;
+    let password = asked.password.map(|password| read_password("password", password)).transpose()?;
     for role in [Some(user.role), role].into_iter().flatten() {
         check_reach(params.caller(), &user.login, role)?;
+    }
+    if user.identity.is_some() && (role.is_some() || password.is_some()) {
+        let detail = "this user signs in with the identity provider, which says what the role is; there is no password";
+        return Err(Problem::conflict(detail));
     }
     let what = match (asked.disabled, &password) {
         (Some(true), _) => "user.disabled",
@@ -149,7 +137,7 @@ pub async fn change(
         _ => "user.changed",
     };
     let change = Change { role, password, disabled: asked.disabled };
-    let user = service.logins.change(user, change).await.map_err(|error| Problem::store(&error))?;
+    let user = service.logins.change(user, change, None).await.map_err(|error| Problem::store(&error))?;
     audit::note(&service, &request, what, user.login.customer.clone(), subject(&user)).await;
     Ok(HttpResponse::Ok().json(View::from(user)))
 }
@@ -163,8 +151,9 @@ fn read_role(word: &str) -> Result<Role, Problem> {
     role.ok_or_else(|| Problem::field("role", format!("'{word}' is no role; use viewer, operator or admin")))
 }
 
-fn read_password(password: String) -> Result<String, Problem> {
-    check_password(&password).map_err(|problem| Problem::field("password", problem))?;
+/// A password that may be one; `field` names it in the answer.
+pub fn read_password(field: &str, password: String) -> Result<String, Problem> {
+    check_password(&password).map_err(|problem| Problem::field(field, problem))?;
     Ok(password)
 }
 

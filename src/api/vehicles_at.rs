@@ -6,7 +6,7 @@ use actix_web::HttpResponse;
 use serde::{Deserialize, Serialize};
 
 use super::Service;
-use super::availability::blind_intervals;
+use super::availability::{blind_intervals, still_kept};
 use super::error::Problem;
 use super::params::{Params, cursor};
 use super::vehicles::{Page, all_known, read_filter};
@@ -18,6 +18,7 @@ use crate::domain::time::Millis;
 use crate::domain::transition::Status;
 use crate::live::protocol::VehicleView;
 use crate::store::history::{Name, Past};
+use crate::store::retention::Kind;
 
 /// Vehicles asked about at once.
 const READ_NAMES: usize = 1_000;
@@ -41,6 +42,7 @@ pub async fn list(service: &Service, params: &Params, at: Millis) -> Result<Http
     if at > service.clock.today() {
         return Err(Problem::field("as_of", "is in the future"));
     }
+    still_kept(service, Kind::Transitions, "as_of", at)?;
     let (filter, limit) = (read_filter(params)?, params.limit()?);
     all_known(service, &service.feed.board(), &filter)?;
     let asked = (filter.customers.clone(), params.text("status").unwrap_or_default().to_owned());

@@ -1,8 +1,9 @@
-//! `rollcall check`: the effective settings, and whether store and broker can be reached; and what every command that
+//! `rollcall check`: the effective settings, and whether store, broker and identity provider can be reached; and what every command that
 //! uses them refuses beforehand. Called by main.rs; changes nothing.
 
 use std::time::Duration;
 
+use crate::access::oidc::Oidc;
 use crate::gate::certificate::Certificate;
 use crate::ingest::subscriber::Address;
 use crate::ingest::topics::Topics;
@@ -34,6 +35,12 @@ pub async fn check(settings: &Settings) -> anyhow::Result<()> {
         match Certificate::probe(cert, key) {
             Ok(()) => println!("certificate: {} and its key fit", cert.display()),
             Err(error) => faults.push(format!("{error:#}")),
+        }
+    }
+    if let Some(issuer) = &settings.auth.oidc.issuer {
+        match Oidc::probe(&settings.auth.oidc).await {
+            Ok(()) => println!("identity provider: {issuer} answers"),
+            Err(error) => faults.push(format!("nobody could sign in with the identity provider: {error:#}")),
         }
     }
     if let Some(url) = &settings.mqtt.broker {

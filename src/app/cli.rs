@@ -87,7 +87,7 @@ pub enum Command {
     /// Exit 0 when the service at this address answers; for container health checks.
     #[command(hide = true)]
     Healthcheck {
-        /// Address and port of the service's HTTP door.
+        /// Address and port of the service's HTTP door; http:// or https:// before it asks in that way only.
         #[arg(default_value = "127.0.0.1:8080")]
         address: String,
     },

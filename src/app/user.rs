@@ -5,7 +5,7 @@ use std::io::{BufRead, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use clap::{Args, Subcommand};
 
 use super::key::{open_access, operator};
@@ -107,12 +107,13 @@ async fn obey(logins: &Logins, store: &dyn Store, clock: Clock, command: UserCom
         UserCommand::List { customer } => return list(logins, customer.as_deref()),
         UserCommand::Disable { login } => {
             let change = Change { disabled: Some(true), ..Change::default() };
-            ("user.disabled", logins.change(find(logins, &login)?, change).await?)
+            ("user.disabled", logins.change(find(logins, &login)?, change, None).await?)
         }
         UserCommand::Password { login, password } => {
             let user = find(logins, &login)?;
+            ensure!(user.identity.is_none(), "'{login}' signs in with the identity provider and has no password here");
             let change = Change { password: Some(password.read()?), ..Change::default() };
-            ("user.password_changed", logins.change(user, change).await?)
+            ("user.password_changed", logins.change(user, change, None).await?)
         }
     };
     eprintln!("{what}: {}", line(&user));

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::ids;
 
 /// Longest name, bytes: an address of mail fits.
-const NAME_BYTES_MAX: usize = 64;
+pub const NAME_BYTES_MAX: usize = 64;
 /// Shortest password, characters. NIST SP 800-63B asks for 8 at least; there are no other rules about its characters.
 pub const PASSWORD_CHARS_LEAST: usize = 10;
 /// Longest password, bytes: what is hashed is bounded before the hash.

@@ -15,6 +15,7 @@ pub mod liveness;
 pub mod logged;
 pub mod login;
 pub mod observation;
+pub mod oidc;
 pub mod owntracks;
 pub mod policy;
 pub mod query;

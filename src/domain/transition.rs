@@ -62,7 +62,8 @@ pub enum Cause {
 }
 
 impl Cause {
-    const ALL: [Cause; 5] = [Cause::Heartbeat, Cause::Silence, Cause::LastWill, Cause::Goodbye, Cause::Blind];
+    /// Every cause.
+    pub const ALL: [Cause; 5] = [Cause::Heartbeat, Cause::Silence, Cause::LastWill, Cause::Goodbye, Cause::Blind];
 
     /// The word used in JSON, SQL and metrics.
     pub fn word(self) -> &'static str {

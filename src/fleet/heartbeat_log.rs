@@ -21,7 +21,7 @@ use crate::domain::time::Millis;
 use crate::store::Store;
 
 /// Heartbeats that wait at most: about 20 MB with a position and a few gauges each, a few seconds of the fastest intake.
-const ROWS_MAX: usize = 65_536;
+pub const ROWS_MAX: usize = 65_536;
 /// Rows of a write: some tens of milliseconds of the writer, which transitions wait for.
 const BATCH_MAX: usize = 2_000;
 /// How long rows are collected for a write.

@@ -7,6 +7,7 @@ pub mod customers;
 pub mod desk;
 pub mod entry;
 pub mod heartbeat_log;
+pub mod keeper;
 pub mod last_seen;
 pub mod outbox;
 pub mod persister;

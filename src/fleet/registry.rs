@@ -283,6 +283,16 @@ impl Registry {
         self.lanes[self.shard_of(&key.customer, &key.vehicle)].inside.lock().departed.get(key).copied()
     }
 
+    /// The names of this customer that vehicles have left, each with the number of its last transition.
+    pub fn departed_of(&self, customer: &str) -> Vec<(Arc<VehicleKey>, u64)> {
+        let of = |lane: &Lane| {
+            let inside = lane.inside.lock();
+            let own = inside.departed.iter().filter(|(key, _)| *key.customer == *customer);
+            own.map(|(key, seq)| (Arc::new(key.clone()), *seq)).collect::<Vec<_>>()
+        };
+        self.lanes.iter().flat_map(of).collect()
+    }
+
     /// Queues an input for its vehicle, registering it when it is new and may come. `token` is called only when the
     /// sender has to wait.
     ///

@@ -2,14 +2,16 @@
 //! Reads every file of this folder; R2, R12, R22, R27, R35, R45.
 
 use super::*;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use crate::domain::heartbeat::Heartbeat;
 use crate::domain::ids::VehicleKey;
 use crate::domain::limit::Limit;
+use crate::domain::logged::{Facts, Logged};
 use crate::domain::sleep::Announced;
 use crate::domain::transition::Status;
 use crate::fleet::desk::{Desk, NotRemoved, Remove};
+use crate::fleet::heartbeat_log::{HeartbeatLog, ROWS_MAX};
 use crate::fleet::registry::{Admission, Delivered, Input, LANE_INPUTS_MAX, NotTaken};
 use crate::fleet::supervisor::{Hearing, Plan, Supervisor};
 use crate::fleet::token::Token;
@@ -348,4 +350,27 @@ async fn a_vehicle_that_the_store_does_not_let_go_lives_on() {
     // It speaks again: a new one, whose numbers go on.
     beat().expect("room");
     wait(Some((Status::Online, 2))).await;
+}
+
+#[actix_web::test]
+async fn a_heartbeat_log_that_is_full_drops_the_newest_and_keeps_the_rest_in_order() {
+    let store = Arc::new(Memory::default());
+    store.broken.store(true, Relaxed);
+    let log = HeartbeatLog::start(Arc::clone(&store) as Arc<dyn Store>, Arc::default(), false, Some(1_000));
+    let (mut hand, counts, key) =
+        (log.hand(), log.counts(), Arc::new(VehicleKey::parse("acme", "bus").expect("a key")));
+    let row = |at| Logged { key: Arc::clone(&key), at, arrived: 1_000, backlog: false, said: Facts::default() };
+    hand.put(0, row(-1));
+    // The task does not run before this one waits.
+    let all = ROWS_MAX as Millis + 500;
+    (0..all).for_each(|at| hand.put(0, row(at)));
+    assert_eq!((counts.expired.load(Relaxed), counts.dropped.load(Relaxed)), (1, 500));
+    until("a write has failed", || store.asked.load(Relaxed) > 0).await;
+    store.broken.store(false, Relaxed);
+    until("all that waited is kept", || counts.waiting.load(Relaxed) == 0).await;
+    let kept: Vec<_> = store.heartbeats.lock().iter().map(|row| (row.id, row.beat.at)).collect();
+    assert_eq!(kept, (0..ROWS_MAX as Millis).map(|at| (at + 1, at)).collect::<Vec<_>>());
+    hand.put(0, row(7));
+    log.stop().await;
+    assert_eq!(store.heartbeats.lock().last().map(|row| row.beat.at), Some(7), "what came last is written");
 }

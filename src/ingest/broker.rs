@@ -116,6 +116,9 @@ impl Broker {
         broker.resource_monitor().update_limits(limits(settings));
         let voice = Voice(broker.router());
         let _ = hook.router.set(broker.router());
+        if let Some(storage) = broker.storage() {
+            let _ = hook.storage.set(storage);
+        }
         broker.router().initialize().await.context("cannot start the MQTT broker")?;
         let entrance = Entrance::new(lobby, settings, &broker, config(settings, &hook));
         let cleaner = tokio::spawn(clean_up(broker.storage(), broker.router(), broker.resource_monitor()));

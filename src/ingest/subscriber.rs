@@ -7,7 +7,6 @@ mod address;
 mod connection;
 #[cfg(test)]
 mod tests;
-mod trust;
 mod window;
 
 use std::sync::Arc;
@@ -93,7 +92,8 @@ impl Default for Tuning {
             keep_alive: KEEP_ALIVE,
             silence_max: Duration::from_secs(30),
             subscribe_max: Duration::from_secs(15),
-            backoff: (Duration::from_millis(100), Duration::from_secs(30)),
+            // One connection every few seconds costs a broker nothing, and each second deaf costs the control room one.
+            backoff: (Duration::from_millis(100), Duration::from_secs(5)),
             healthy_after: Duration::from_secs(60),
             pause: Duration::from_millis(100),
         }

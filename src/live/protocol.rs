@@ -108,7 +108,8 @@ impl PositionView {
     }
 }
 
-struct MetricsView<'a>(Option<&'a Metrics>);
+/// Readings as an object of numbers; none is an empty one.
+pub struct MetricsView<'a>(pub Option<&'a Metrics>);
 
 impl Serialize for MetricsView<'_> {
     fn serialize<S: Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {

@@ -18,7 +18,7 @@ const PEPPER_BYTES_LEAST: usize = 32;
 
 /// Rules that span settings, checked before anything is bound.
 pub fn check(settings: &Settings) -> Vec<String> {
-    let mut faults = [settings.map.check(), settings.history.check()].concat();
+    let mut faults = [settings.map.check(), settings.history.check(), settings.auth.oidc.check()].concat();
     let embedded = settings.mqtt.broker.is_none();
     let listeners = [
         ("http.listen", Some(settings.http.listen)),
@@ -35,6 +35,12 @@ pub fn check(settings: &Settings) -> Vec<String> {
         }
     }
     faults.extend(tls(settings));
+    if let Some(replica) = &settings.store.replica_url {
+        let is_postgres = |url: &str| url.starts_with("postgres://") || url.starts_with("postgresql://");
+        if !is_postgres(replica.expose()) {
+            faults.push("store.replica_url must start with postgres://, as only such a store has a replica".into());
+        }
+    }
     let pepper = settings.auth.pepper.expose();
     if !pepper.is_empty() && pepper.len() < PEPPER_BYTES_LEAST {
         faults.push(format!("auth.pepper is too short, at least {PEPPER_BYTES_LEAST} random characters"));
@@ -44,6 +50,7 @@ pub fn check(settings: &Settings) -> Vec<String> {
         ("auth.session_idle", auth.session_idle),
         ("auth.session_max", auth.session_max),
         ("auth.login_pause", auth.login_pause),
+        ("auth.oidc.session_max", auth.oidc.session_max),
     ] {
         if span.0 < SECOND {
             faults.push(format!("{name} = {span} is too short, at least 1s"));
@@ -124,6 +131,7 @@ pub fn check(settings: &Settings) -> Vec<String> {
         ("auth.session_idle", settings.auth.session_idle),
         ("auth.session_max", settings.auth.session_max),
         ("auth.login_pause", settings.auth.login_pause),
+        ("auth.oidc.session_max", settings.auth.oidc.session_max),
         ("http.header_timeout", settings.http.header_timeout),
         ("http.body_timeout", settings.http.body_timeout),
         ("auth.audit_keep", settings.auth.audit_keep),

@@ -1,4 +1,4 @@
-//! Settings of the past: what is kept beside transitions, and how often.
+//! Settings of the past: what is kept, how long, and how often it is counted.
 //! Part of settings.rs; read by app.rs.
 
 use serde::{Deserialize, Deserializer, Serialize};
@@ -6,6 +6,10 @@ use serde::{Deserialize, Deserializer, Serialize};
 use super::{Span, one_of};
 use crate::domain::time::Millis;
 
+/// A month is dropped as a whole, when its last day is old enough.
+const MONTH: Millis = 31 * 86_400_000;
+/// Longer than any archive: a hundred years.
+const AGE_MAX: Millis = 36_500 * 86_400_000;
 /// Longest pause between two counts: buckets of a minute are told within one.
 const ROLLUP_INTERVAL_MAX: Millis = 60_000;
 
@@ -19,6 +23,53 @@ pub struct History {
     pub streams_max: usize,
     /// Which heartbeats are kept.
     pub heartbeats: HeartbeatsKept,
+    /// How long each kind is kept.
+    pub retention: Retention,
+}
+
+/// How long each kind of history is kept; 0 is for ever.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Retention {
+    /// Transitions.
+    pub transitions: Span,
+    /// Heartbeats.
+    pub heartbeats: Span,
+    /// Statistics by the minute; those of quarters and hours stay.
+    pub statistics_minutes: Span,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        const DAY: Millis = 86_400_000;
+        Self { transitions: Span(0), heartbeats: Span(30 * DAY), statistics_minutes: Span(90 * DAY) }
+    }
+}
+
+impl Retention {
+    fn check(&self) -> impl Iterator<Item = String> {
+        let spans = [
+            ("transitions", self.transitions, MONTH),
+            ("heartbeats", self.heartbeats, 86_400_000),
+            ("statistics_minutes", self.statistics_minutes, 2 * 86_400_000),
+        ];
+        let wrong = spans.into_iter().filter(|(_, age, least)| age.0 != 0 && !(*least..=AGE_MAX).contains(&age.0));
+        wrong.map(|(name, age, least)| {
+            let (least, most) = (Span(least), Span(AGE_MAX));
+            format!("history.retention.{name} = {age} must be {least} to {most}, or 0s for ever")
+        })
+    }
+}
+
+impl HeartbeatsKept {
+    /// The word of the setting.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Sampled => "sampled",
+            Self::All => "all",
+        }
+    }
 }
 
 /// Which heartbeats are kept.
@@ -41,7 +92,12 @@ impl<'de> Deserialize<'de> for HeartbeatsKept {
 
 impl Default for History {
     fn default() -> Self {
-        Self { rollup_interval: Span(5_000), streams_max: 2_000, heartbeats: HeartbeatsKept::Off }
+        Self {
+            rollup_interval: Span(5_000),
+            streams_max: 2_000,
+            heartbeats: HeartbeatsKept::Off,
+            retention: Retention::default(),
+        }
     }
 }
 
@@ -51,6 +107,6 @@ impl History {
         let interval = self.rollup_interval;
         let wrong = !(100..=ROLLUP_INTERVAL_MAX).contains(&interval.0);
         let fault = || format!("history.rollup_interval = {interval} must be 100ms to {}", Span(ROLLUP_INTERVAL_MAX));
-        wrong.then(fault).into_iter().collect()
+        wrong.then(fault).into_iter().chain(self.retention.check()).collect()
     }
 }

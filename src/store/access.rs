@@ -47,6 +47,9 @@ pub trait AccessStore: MosquittoStore + Send + Sync {
     /// Ends a key; `false` when there is none, or it was ended before.
     async fn revoke_key(&self, id: KeyId, at: Millis) -> anyhow::Result<bool>;
 
+    /// Ends all keys and users of a customer, and who came in by them.
+    async fn end_access_of(&self, customer: &str, at: Millis) -> anyhow::Result<()>;
+
     /// Writes down when keys were last used; only forward in time, and without a new revision.
     async fn note_key_uses(&self, uses: &[(KeyId, Millis)]) -> anyhow::Result<()>;
 }

@@ -11,6 +11,7 @@ mod pages;
 mod past;
 mod registry;
 mod repairs;
+mod retention;
 pub mod samples;
 mod stats;
 
@@ -157,13 +158,18 @@ on_every_store! {
         many_vehicles_are_registered_at_once;
     mosquitto: a_hash_is_kept_for_each_key_and_the_last_one_counts;
     access: a_key_is_kept_whole_and_its_identifier_once, a_key_is_revoked_once_and_every_change_is_seen,
-        uses_of_keys_only_move_forward, the_audit_is_read_newest_first_and_by_customer, the_audit_is_bounded;
+        uses_of_keys_only_move_forward, all_keys_and_users_of_a_customer_end_and_no_other, the_audit_is_read_newest_first_and_by_customer, the_audit_is_bounded;
     logins: a_user_is_kept_whole_and_a_login_once, a_change_of_a_user_ends_its_sessions_and_no_other,
-        a_session_begins_once_makes_room_and_ends;
+        a_session_begins_once_makes_room_and_ends,
+        a_user_of_a_provider_is_one_whatever_its_name_and_keeps_the_session_it_has;
     repairs: a_row_that_was_changed_by_hand_is_mended, every_slice_is_looked_at;
     heartbeats: a_heartbeat_is_read_back_whole, heartbeats_that_come_twice_count_once_and_equal_ones_do_not,
         pages_of_heartbeats_are_complete_in_either_order, heartbeats_go_with_a_purged_history_and_stay_otherwise;
-    past: vehicles_stood_as_their_last_transition_before_says;
+    past: vehicles_stood_as_their_last_transition_before_says, turns_of_a_period_reach_back_to_the_one_in_force,
+        a_vehicle_that_left_was_not_there_until_it_came_back;
+    retention: old_transitions_go_but_for_the_last_of_each_vehicle, what_is_not_counted_yet_stays,
+        old_heartbeats_go_by_the_day, old_minutes_go_and_what_was_spent_stays_exact,
+        a_number_is_there_once_though_it_comes_with_another_time;
     stats: who_left_is_in_no_level_and_a_purged_history_is_uncounted,
         what_was_spent_before_any_instant_is_exact, rollups_are_a_function_of_the_stored_transitions,
         levels_at_any_border_are_the_sum_of_what_changed_before, heartbeats_are_added_once,

@@ -8,6 +8,15 @@ use crate::domain::access::{KeyId, Role, SessionId, UserId};
 use crate::domain::login::Login;
 use crate::domain::time::Millis;
 
+/// Who somebody is to an identity provider; the two never change together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// Which provider.
+    pub issuer: String,
+    /// Who to it.
+    pub subject: String,
+}
+
 /// A person who may sign in, without the password.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredUser {
@@ -17,7 +26,7 @@ pub struct StoredUser {
     pub login: Login,
     /// What that one may do.
     pub role: Role,
-    /// The password's hash, with its salt and costs.
+    /// The password's hash, with its salt and costs; empty where there is none.
     pub hash: String,
     /// Which pepper keyed the hash: with another one no password can match.
     pub pepper: String,
@@ -27,12 +36,14 @@ pub struct StoredUser {
     pub made_by: String,
     /// Since when nobody signs in as this one.
     pub disabled_at: Option<Millis>,
+    /// With what that one signs in in place of a password.
+    pub identity: Option<Identity>,
 }
 
 /// Whose a session is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Holder {
-    /// Somebody who gave a password.
+    /// Somebody who gave a password, or came from an identity provider.
     User(UserId),
     /// Somebody who gave a key.
     Key(KeyId),
@@ -70,11 +81,12 @@ pub trait LoginStore: Send + Sync {
     /// Every session, by identifier.
     async fn load_sessions(&self) -> anyhow::Result<Vec<StoredSession>>;
 
-    /// Keeps a user; `false` when there is one of this identifier or login already, which stays as it is.
+    /// Keeps a user; `false` when there is one of this identifier, login or identity already, which stays as it is.
     async fn add_user(&self, user: &StoredUser) -> anyhow::Result<bool>;
 
-    /// Gives a user this role, password and end, and ends all of that one's sessions; `false` when there is none.
-    async fn change_user(&self, user: &StoredUser) -> anyhow::Result<bool>;
+    /// Gives a user this login, role, password and end, and ends all of that one's sessions but this; `false` when there
+    /// is none.
+    async fn change_user(&self, user: &StoredUser, kept: Option<SessionId>) -> anyhow::Result<bool>;
 
     /// Keeps a session and ends these others, which make room for it.
     async fn add_session(&self, session: &StoredSession, ended: &[SessionId]) -> anyhow::Result<()>;
@@ -97,6 +109,8 @@ pub(super) struct UserRow {
     made_at_ms: Millis,
     made_by: String,
     disabled_at_ms: Option<Millis>,
+    issuer: Option<String>,
+    subject: Option<String>,
 }
 
 impl TryFrom<UserRow> for StoredUser {
@@ -113,6 +127,7 @@ impl TryFrom<UserRow> for StoredUser {
             made_at: row.made_at_ms,
             made_by: row.made_by,
             disabled_at: row.disabled_at_ms,
+            identity: row.issuer.zip(row.subject).map(|(issuer, subject)| Identity { issuer, subject }),
         })
     }
 }

@@ -12,6 +12,7 @@ pub mod mosquitto;
 mod owned;
 mod postgres;
 pub mod registry;
+pub mod retention;
 mod rows;
 pub mod spool;
 mod sqlite;
@@ -34,6 +35,7 @@ pub use heartbeats::HeartbeatStore;
 pub use history::HistoryStore;
 use logins::LoginStore;
 pub use registry::RegistryStore;
+pub use retention::RetentionStore;
 pub use rows::GAPS_MAX;
 pub use stats::StatsStore;
 
@@ -176,7 +178,16 @@ pub struct TakenOver;
 /// that lives as long as it and is never blocked. Errors say what failed; a write that failed may simply be repeated.
 #[async_trait]
 pub trait Store:
-    AccessStore + AuditStore + LoginStore + RegistryStore + StatsStore + HistoryStore + HeartbeatStore + Send + Sync
+    AccessStore
+    + AuditStore
+    + LoginStore
+    + RegistryStore
+    + StatsStore
+    + HistoryStore
+    + HeartbeatStore
+    + Send
+    + Sync
+    + RetentionStore
 {
     /// `sqlite` or `postgres`.
     fn kind(&self) -> &'static str;
@@ -242,9 +253,20 @@ pub trait Store:
 /// # Errors
 /// One sentence saying what failed and what to do; it never holds the URL's password.
 pub async fn open(url: &str) -> anyhow::Result<Arc<dyn Store>> {
+    open_with_replica(url, None).await
+}
+
+/// Likewise, with a replica that history is read at.
+///
+/// # Errors
+/// As [`open`].
+pub async fn open_with_replica(url: &str, replica: Option<&str>) -> anyhow::Result<Arc<dyn Store>> {
     match url.split_once(':') {
+        Some(("sqlite", _)) if replica.is_some() => {
+            anyhow::bail!("a SQLite store has no replica: leave store.replica_url out")
+        }
         Some(("sqlite", path)) => Ok(Arc::new(sqlite::Sqlite::open(path).await?)),
-        Some(("postgres" | "postgresql", _)) => Ok(Arc::new(postgres::Postgres::open(url).await?)),
+        Some(("postgres" | "postgresql", _)) => Ok(Arc::new(postgres::Postgres::open(url, replica).await?)),
         _ => anyhow::bail!(UNKNOWN_KIND),
     }
 }

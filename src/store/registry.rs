@@ -140,8 +140,8 @@ pub trait RegistryStore {
         condition: Condition,
     ) -> anyhow::Result<(Outcome, StoredCustomer)>;
 
-    /// Removes a customer. `false` when it still has vehicles in the store.
-    async fn remove_customer(&self, customer: &str) -> anyhow::Result<bool>;
+    /// Removes a customer, and ends its keys and users. `false` when it still has vehicles in the store.
+    async fn remove_customer(&self, customer: &str, at: Millis) -> anyhow::Result<bool>;
 }
 
 /// One that amends a few rows, and hands back what became of them.

@@ -157,6 +157,13 @@ impl Hours {
         Self { first: floor(instants.iter().min()), end: floor(instants.iter().max()) }
     }
 
+    /// An instant, where its hour begins, and the span that the part of the hour before it is read in: minutes, or
+    /// quarters where minutes are no longer kept.
+    pub fn asked(instant: Millis, minutes_from: Millis) -> (Millis, Millis, Millis) {
+        let hour = instant - instant.rem_euclid(HOUR);
+        (instant, hour, if hour < minutes_from { QUARTER } else { MINUTE })
+    }
+
     /// What was spent before each instant, from what was spent before the first hour, the changes of the hours, and
     /// what the changes within its own hour make of each.
     pub fn spent(&self, before: SixSums, rows: Vec<RollupRow>, since: &[(Millis, Levels)]) -> Vec<Levels> {

@@ -8,9 +8,11 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio_tungstenite::tungstenite::{self, Message};
 
+use crate::sessions;
 use crate::support::{Live, Reply, Service, from_environment, rollcall, until};
 
 const JSON: &str = "application/json";
+const CLIENT_SECRET: &str = "a client secret that is planted to be found";
 const PEPPER: &str = "a pepper that is planted to be found: 0123456789";
 
 /// A service that asks for keys, on a store in a file, and its first key.
@@ -247,6 +249,9 @@ async fn no_secret_is_in_a_log_an_answer_a_metric_or_a_printed_setting() {
     let folder = TempDir::new().expect("a folder");
     let pepper_file = folder.path().join("pepper.txt");
     std::fs::write(&pepper_file, format!("{PEPPER}\n")).expect("written");
+    let secret_file = folder.path().join("client_secret.txt");
+    std::fs::write(&secret_file, CLIENT_SECRET).expect("written");
+    let rules = json!([{"claim": "groups", "value": "ops", "role": "viewer", "customer": "*"}]);
     let store = from_environment("ROLLCALL_TEST_POSTGRES").unwrap_or_else(|| store_in(&folder));
     let (planted, settings) = (
         "hunter2-planted",
@@ -254,6 +259,11 @@ async fn no_secret_is_in_a_log_an_answer_a_metric_or_a_printed_setting() {
             ("ROLLCALL__AUTH__MODE", "keys".to_owned()),
             ("ROLLCALL__AUTH__PEPPER_FILE", pepper_file.display().to_string()),
             ("ROLLCALL__MQTT__PASSWORD", "hunter2-planted".to_owned()),
+            ("ROLLCALL__AUTH__OIDC__ISSUER", "http://127.0.0.1:1/nobody".to_owned()),
+            ("ROLLCALL__AUTH__OIDC__CLIENT_ID", "rollcall".to_owned()),
+            ("ROLLCALL__AUTH__OIDC__CLIENT_SECRET_FILE", secret_file.display().to_string()),
+            ("ROLLCALL__AUTH__OIDC__PUBLIC_ORIGIN", "http://localhost".to_owned()),
+            ("ROLLCALL__AUTH__OIDC__RULES", rules.to_string()),
         ],
     );
     let mut check = rollcall(&["check", "--store", &store, "--broker", "mqtt://ops:hunter2-planted@127.0.0.1:1"]);
@@ -283,12 +293,61 @@ async fn no_secret_is_in_a_log_an_answer_a_metric_or_a_printed_setting() {
         }
         said.push_str(&keyed.ask(key, "POST", "/api/v1/keys", &json!({"name": key})).await.text);
     }
+    let new_password = "a planted password of jo";
+    sessions::user(&keyed, "acme/jo", "viewer").await;
+    let with_password = |password: &str| json!({"user": "acme/jo", "password": password}).to_string();
+    let cookie = sessions::cookie(&keyed.service, &json!({"user": "acme/jo", "password": sessions::PASSWORD})).await;
+    let page = [("cookie", &*cookie), ("sec-fetch-site", "same-origin"), ("content-type", JSON)];
+    for (current, new) in [(new_password, new_password), (sessions::PASSWORD, new_password), (new_password, "short")] {
+        let body = json!({"current": current, "new": new}).to_string();
+        said.push_str(&keyed.service.send_with(&page, "POST", "/api/v1/sessions/current/password", body).await.text);
+    }
+    said.push_str(&keyed.service.send("POST", "/api/v1/sessions", JSON, with_password(sessions::PASSWORD)).await.text);
+    said.push_str(&keyed.service.send("POST", "/api/v1/sessions", JSON, with_password(new_password)).await.text);
+    for path in
+        ["/api/v1/sessions", "/api/v1/users", "/", "/login", "/login/oidc", "/login/oidc/callback?code=x&state=y"]
+    {
+        said.push_str(&keyed.service.send_with(&page, "GET", path, "").await.text);
+    }
+    said.push_str(&keyed.get(&keyed.admin, "/api/v1/audit").await.text);
     said.push_str(&keyed.command(&["list"]));
     assert!(keyed.service.log().len() > 1_000, "a log that says little proves little");
     said.push_str(&keyed.service.log());
     let secret = |key: &str| key.rsplit('_').next().expect("a secret").to_owned();
-    for secret in [planted.to_owned(), PEPPER.to_owned(), secret(&keyed.admin), secret(&tenant), ticket] {
+    let token = cookie["rollcall=".len()..].to_owned();
+    let words = [planted, PEPPER, CLIENT_SECRET, sessions::PASSWORD, new_password].map(str::to_owned);
+    for secret in words.into_iter().chain([secret(&keyed.admin), secret(&tenant), ticket, token]) {
         let place = said.find(&secret).map(|at| &said[at.saturating_sub(200)..(at + 100).min(said.len())]);
         assert_eq!(place, None);
     }
+}
+
+#[tokio::test]
+async fn keys_and_users_of_a_deleted_customer_are_out_at_once_and_nothing_comes_back() {
+    let keyed = Keyed::start(&[]);
+    let ingest = keyed.key(json!({"name": "gate", "customer": "acme", "scopes": ["ingest", "read"]})).await;
+    let other = keyed.key(json!({"name": "gate", "customer": "acme2", "scopes": ["ingest", "read"]})).await;
+    keyed.beat(&[("acme", "TRK-1"), ("acme2", "VAN-1")]).await;
+    sessions::user(&keyed, "acme/jo", "viewer").await;
+    let with_password = json!({"user": "acme/jo", "password": sessions::PASSWORD});
+    let cookie = sessions::cookie(&keyed.service, &with_password).await;
+    let mut live = keyed.service.live_as(&ingest, "").await;
+    live.next_of("hello").await;
+    // Without a word about its vehicles nothing happens, to its keys neither.
+    let customer = "/api/v1/customers/acme";
+    assert_eq!(keyed.ask(&keyed.admin, "DELETE", customer, &Value::Null).await.status, 409);
+    assert_eq!(keyed.get(&ingest, "/api/v1/vehicles").await.status, 200);
+    let deleted = keyed.ask(&keyed.admin, "DELETE", &format!("{customer}?vehicles=delete"), &Value::Null).await;
+    assert_eq!(deleted.status, 200, "{}", deleted.text);
+    let beat = json!({"customer": "acme", "vehicle": "TRK-1"});
+    assert_eq!(keyed.ask(&ingest, "POST", "/api/v1/heartbeats", &beat).await.status, 401);
+    assert_eq!(farewell(&mut live).await.1, 4401);
+    let with_cookie = keyed.service.send_with(&[("cookie", &cookie)], "GET", "/api/v1/vehicles", "").await;
+    assert_eq!(with_cookie.status, 401, "{}", with_cookie.text);
+    let body = with_password.to_string();
+    assert_eq!(keyed.service.send("POST", "/api/v1/sessions", JSON, body).await.status, 401);
+    assert_eq!(keyed.get(&other, "/api/v1/vehicles").await.status, 200, "a name that begins alike is another's");
+    assert_eq!(keyed.get(&keyed.admin, customer).await.status, 404);
+    let audit = keyed.get(&keyed.admin, "/api/v1/audit").await.text;
+    assert!(audit.contains("customer.deleted") && audit.contains("customer.locked_out"), "{audit}");
 }

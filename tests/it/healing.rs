@@ -22,7 +22,7 @@ async fn a_status_written_by_hand_is_mended_external() {
 }
 
 /// SQL by hand, with the checks of the table off where that is possible.
-async fn by_hand(stack: &Stack, statement: &str) {
+pub async fn by_hand(stack: &Stack, statement: &str) {
     if stack.store.starts_with("sqlite:") {
         let mut connection = SqliteConnection::connect(&stack.store).await.expect("the file opens");
         let statement = format!("PRAGMA ignore_check_constraints = on; {statement}");

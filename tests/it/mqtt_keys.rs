@@ -24,6 +24,8 @@ const IDS: [&str; 16] = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", 
 struct Wire {
     stream: TcpStream,
     version: u8,
+    /// It found a session of before.
+    found: bool,
 }
 
 /// What a CONNECT says.
@@ -33,6 +35,8 @@ struct Login<'a> {
     user: &'a str,
     password: &'a str,
     will: &'a str,
+    /// The session outlives the connection.
+    stays: bool,
 }
 
 fn text(text: &str, out: &mut Vec<u8>) {
@@ -59,7 +63,9 @@ impl Wire {
     /// Connects, and the code of the answer; a refused one is closed by the broker.
     async fn connect(place: &str, version: u8, login: Login<'_>) -> (Self, u8) {
         let five = version == 5;
-        let flags = 2 | u8::from(!login.will.is_empty()) << 2 | if login.user.is_empty() { 0 } else { 0xc0 };
+        let flags = u8::from(!login.stays) << 1
+            | u8::from(!login.will.is_empty()) << 2
+            | if login.user.is_empty() { 0 } else { 0xc0 };
         let mut body = b"\x00\x04MQTT".to_vec();
         body.extend([version, flags, 0, 60]);
         body.extend(five.then_some(0));
@@ -73,10 +79,11 @@ impl Wire {
             text(login.user, &mut body);
             text(login.password, &mut body);
         }
-        let mut wire = Self { stream: TcpStream::connect(place).await.expect("connects"), version };
+        let mut wire = Self { stream: TcpStream::connect(place).await.expect("connects"), version, found: false };
         wire.stream.write_all(&packet(0x10, &body)).await.expect("writes");
         let (kind, answer) = wire.read().await.expect("CONNACK");
         assert_eq!(kind, 0x20, "CONNACK");
+        wire.found = answer[0] == 1;
         (wire, answer[1])
     }
 
@@ -192,7 +199,8 @@ async fn each_key_speaks_and_hears_of_its_own_vehicles_only() {
     let reader = keyed.key(json!({"name": "r", "customer": "acme", "scopes": ["read"]})).await;
     for version in [4, 5] {
         let refused = if version == 5 { 0x87 } else { 0 };
-        let connect = |id, user, password| Wire::connect(place, version, Login { id, user, password, will: "" });
+        let connect =
+            |id, user, password| Wire::connect(place, version, Login { id, user, password, ..Login::default() });
         let (mut wire, _) = connect("fleet", "acme", &fleet).await;
         assert_eq!(wire.publish(&format!("fleet/acme/any{version}/heartbeat")).await, 0);
         for topic in ["fleet/globex/x/heartbeat", "fleet/acme/x/status", "other/topic", "rollcall/rollcall/presence"] {
@@ -226,17 +234,36 @@ async fn a_will_is_a_publish_and_a_client_id_is_nobody_elses() {
     let acme = keyed.key(json!({"name": "acme", "customer": "acme", "scopes": ["ingest"]})).await;
     let globex = keyed.key(json!({"name": "globex", "customer": "globex", "scopes": ["ingest"]})).await;
     for (at, version) in [4, 5].into_iter().enumerate() {
-        let will = |will| Login { id: "unit", user: "acme", password: &acme, will };
+        let will = |will| Login { id: "unit", user: "acme", password: &acme, will, ..Login::default() };
         assert_eq!(code(place, version, will("fleet/acme/v/will")).await, WELCOME);
         for foreign in ["fleet/globex/v/will", "fleet/acme/v/status", "some/topic"] {
             assert_eq!(code(place, version, will(foreign)).await, NOT_ALLOWED[at], "{foreign}");
         }
         let (mut held, _) = Wire::connect(place, version, will("")).await;
-        let thief = Login { id: "unit", user: "globex", password: &globex, will: "" };
+        let thief = Login { id: "unit", user: "globex", password: &globex, ..Login::default() };
         assert_eq!(code(place, version, thief).await, BAD_CLIENT_ID[at]);
         assert_eq!(code(place, version, Login { id: "rollcall-canary", ..thief }).await, BAD_CLIENT_ID[at]);
         assert_eq!(held.publish("fleet/acme/v/heartbeat").await, 0, "it was not thrown out");
     }
+}
+
+#[tokio::test]
+async fn a_session_that_waits_for_its_client_is_ended_by_nobody_else() {
+    let keyed = Keyed::start(&[]);
+    let place = &keyed.service.mqtt;
+    let acme = keyed.key(json!({"name": "acme", "customer": "acme", "scopes": ["read"]})).await;
+    let globex = keyed.key(json!({"name": "globex", "customer": "globex", "scopes": ["read"]})).await;
+    let reader = Login { id: "reader", user: "acme", password: &acme, stays: true, ..Login::default() };
+    let (mut wire, _) = Wire::connect(place, 4, reader).await;
+    wire.subscribe("fleet/acme/+/status").await;
+    wire.stream.write_all(&packet(0xe0, b"")).await.expect("writes");
+    while wire.read().await.is_some() {}
+    for (at, version) in [4, 5].into_iter().enumerate() {
+        let thief = Login { user: "globex", password: &globex, stays: false, ..reader };
+        assert_eq!(code(place, version, thief).await, BAD_CLIENT_ID[at], "version {version}");
+    }
+    let (wire, welcome) = Wire::connect(place, 4, reader).await;
+    assert_eq!((welcome, wire.found), (WELCOME, true), "its own client finds it");
 }
 
 #[tokio::test]
@@ -245,7 +272,7 @@ async fn a_revoked_key_is_out_within_a_second() {
     let place = &keyed.service.mqtt;
     let acme = keyed.key(json!({"name": "acme", "customer": "acme", "scopes": ["ingest"]})).await;
     let other = keyed.key(json!({"name": "other", "customer": "acme", "scopes": ["ingest"]})).await;
-    let login = |id, password| Login { id, user: "acme", password, will: "" };
+    let login = |id, password| Login { id, user: "acme", password, ..Login::default() };
     let (mut ended, _) = Wire::connect(place, 5, login("ended", &acme)).await;
     let (mut stays, _) = Wire::connect(place, 5, login("stays", &other)).await;
     assert_eq!((ended.publish("fleet/acme/e/heartbeat").await, stays.publish("fleet/acme/s/heartbeat").await), (0, 0));
@@ -266,7 +293,7 @@ async fn ten_thousand_wrong_logins_are_limited_and_hold_up_nobody() {
     let keyed = Keyed::start(&[]);
     let place = keyed.service.mqtt.clone();
     let acme = keyed.key(json!({"name": "acme", "customer": "acme", "scopes": ["ingest"]})).await;
-    let login = Login { id: "calm", user: "acme", password: &acme, will: "" };
+    let login = Login { id: "calm", user: "acme", password: &acme, ..Login::default() };
     let (mut unit, _) = Wire::connect(&place, 5, login).await;
     let before = keyed.service.rss_kib();
     let mut calm = Vec::new();
@@ -279,7 +306,7 @@ async fn ten_thousand_wrong_logins_are_limited_and_hold_up_nobody() {
         let (mut told, mut limited) = (0, 0);
         for number in 0..10_000 {
             let password = format!("rk_{number:016x}_{}", "0".repeat(64));
-            match code(&place, 5, Login { id: "w", user: "acme", password: &password, will: "" }).await {
+            match code(&place, 5, Login { id: "w", user: "acme", password: &password, ..Login::default() }).await {
                 0x86 => told += 1,
                 0x9f => limited += 1,
                 other => panic!("code {other:#x}"),

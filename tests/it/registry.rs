@@ -279,3 +279,25 @@ async fn follow_in_columns(service: &Service, mut view: View) {
     let names: Vec<String> = view.by_name().into_keys().collect();
     assert!(names.iter().all(|name| !name.contains("goes")), "{names:?}");
 }
+
+#[tokio::test]
+async fn a_customer_deleted_with_its_history_takes_along_who_had_left_before() {
+    let service = Service::with_settings(&[("ROLLCALL__HISTORY__HEARTBEATS", "all")]);
+    for vehicle in ["v1", "v2"] {
+        beat(&service, CUSTOMER, vehicle).await;
+        is(&service, CUSTOMER, vehicle, "online").await;
+    }
+    until("both are kept", || async { service.get("/api/v1/status").await["heartbeat_log"]["logged"] == 2 }).await;
+    until("both are stored", || async { service.all("/api/v1/transitions?").await.len() == 2 }).await;
+    assert_eq!(send(&service, "DELETE", &path(CUSTOMER, "v1"), json!({})).await.status, 200);
+    let heartbeats = format!("{}/heartbeats", path(CUSTOMER, "v1"));
+    assert_eq!(service.get(&heartbeats).await["items"].as_array().map(Vec::len), Some(1), "its history stays");
+    let customer = format!("/api/v1/customers/{CUSTOMER}?vehicles=delete&history=delete");
+    assert_eq!(send(&service, "DELETE", &customer, json!({})).await.status, 200);
+    assert_eq!(service.all("/api/v1/transitions?").await, Vec::<Value>::new());
+    // A new one of that name begins with an empty past.
+    beat(&service, CUSTOMER, "v1").await;
+    is(&service, CUSTOMER, "v1", "online").await;
+    until("it is kept", || async { service.get(&heartbeats).await["items"][0].is_object() }).await;
+    assert_eq!(service.get(&heartbeats).await["items"].as_array().map(Vec::len), Some(1));
+}

@@ -11,7 +11,7 @@ use tokio_tungstenite::tungstenite::{self, client::IntoClientRequest};
 use crate::access::{Keyed, farewell};
 use crate::support::{Live, Reply, Service, until};
 
-const PASSWORD: &str = "correct horse battery";
+pub const PASSWORD: &str = "correct horse battery";
 
 /// A request with a cookie and these headers.
 async fn ask(service: &Service, cookie: &str, method: &str, path: &str, headers: &[(&str, &str)]) -> Reply {
@@ -190,6 +190,49 @@ async fn a_user_who_is_disabled_or_given_another_password_is_out_everywhere() {
         assert!(audit.contains(what), "{what}: {audit}");
     }
     assert!(!audit.contains(PASSWORD) && !audit.contains("another password"), "{audit}");
+}
+
+#[tokio::test]
+async fn whoever_changes_the_own_password_stays_and_every_other_session_ends() {
+    let keyed = Keyed::start(&[]);
+    user(&keyed, "acme/jo", "viewer").await;
+    let with = |password: &str| json!({"user": "acme/jo", "password": password});
+    let own = cookie(&keyed.service, &with(PASSWORD)).await;
+    let other = cookie(&keyed.service, &with(PASSWORD)).await;
+    let mut live = socket(&keyed.service, &other, &keyed.service.url("")).await.unwrap_or_else(|_| panic!());
+    live.next_of("hello").await;
+    let ask = async |cookie: &str, current: &str, new: &str| {
+        let headers = [("cookie", cookie), ("sec-fetch-site", "same-origin"), ("content-type", "application/json")];
+        let body = json!({"current": current, "new": new}).to_string();
+        keyed.service.send_with(&headers, "POST", "/api/v1/sessions/current/password", body).await.status
+    };
+    let new = "a password of my own";
+    assert_eq!(ask(&own, "guess guess", new).await, 422);
+    assert_eq!(ask(&own, PASSWORD, "short").await, 422);
+    assert_eq!(ask(&own, PASSWORD, new).await, 204);
+    assert_eq!(farewell(&mut live).await.1, 4401);
+    assert_eq!(
+        (
+            get(&keyed.service, &own, "/api/v1/vehicles").await.status,
+            get(&keyed.service, &other, "/api/v1/vehicles").await.status
+        ),
+        (200, 401)
+    );
+    cookie(&keyed.service, &with(new)).await;
+    let body = with(PASSWORD).to_string();
+    assert_eq!(keyed.service.send("POST", "/api/v1/sessions", "application/json", body).await.status, 401);
+    let asked = json!({"current": "x", "new": new});
+    let by_key = keyed.ask(&keyed.admin, "POST", "/api/v1/sessions/current/password", &asked).await;
+    assert_eq!(by_key.status, 409, "a key has no password");
+    for _ in 0..20 {
+        if ask(&own, "guess guess", new).await == 429 {
+            let audit = keyed.get(&keyed.admin, "/api/v1/audit").await.text;
+            assert!(audit.contains("user.password_changed") && audit.contains("user.password_refused"), "{audit}");
+            assert!(!audit.contains(new) && !keyed.service.log().contains(new));
+            return;
+        }
+    }
+    panic!("guessing is not limited");
 }
 
 #[tokio::test]

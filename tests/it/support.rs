@@ -2,7 +2,7 @@
 //! Used by every module of this integration binary.
 
 use std::io::{BufRead, BufReader, Read};
-use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -17,6 +17,7 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 pub struct Service {
     child: Child,
     log: Arc<Mutex<String>>,
+    said: Arc<Mutex<String>>,
     /// Where it answers HTTP, such as `127.0.0.1:1234`.
     pub http: String,
     /// Where heartbeats go: its own broker, or the external one.
@@ -68,12 +69,14 @@ impl Service {
             panic!("no ready line but '{line}', and on stderr: {stderr}");
         };
         let mqtts = word("mqtts=").unwrap_or_default();
-        std::thread::spawn(move || std::io::copy(&mut stdout, &mut std::io::sink()));
+        let said = Arc::<Mutex<String>>::default();
+        let more = Arc::clone(&said);
+        std::thread::spawn(move || keep(stdout, &more, false));
         let stderr = child.stderr.take().expect("piped");
         let log = Arc::<Mutex<String>>::default();
         let lines = Arc::clone(&log);
-        std::thread::spawn(move || forward(stderr, &lines));
-        Self { child, log, http, mqtt, mqtts }
+        std::thread::spawn(move || keep(BufReader::new(stderr), &lines, true));
+        Self { child, log, said, http, mqtt, mqtts }
     }
 
     /// `http://...` of a path.
@@ -174,6 +177,11 @@ impl Service {
         self.log.lock().expect("nobody panicked").clone()
     }
 
+    /// What it printed after its ready line.
+    pub fn said(&self) -> String {
+        self.said.lock().expect("nobody panicked").clone()
+    }
+
     /// Sends a signal, such as `TERM`.
     pub fn signal(&self, name: &str) {
         let sent = Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status();
@@ -217,9 +225,12 @@ impl Drop for Service {
     }
 }
 
-fn forward(stderr: ChildStderr, log: &Mutex<String>) {
-    for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-        eprintln!("  service: {line}");
+/// Keeps the lines of an output, and shows them.
+fn keep(output: impl BufRead, log: &Mutex<String>, shown: bool) {
+    for line in output.lines().map_while(Result::ok) {
+        if shown {
+            eprintln!("  service: {line}");
+        }
         let mut log = log.lock().expect("nobody panicked");
         log.push_str(&line);
         log.push('\n');
@@ -248,6 +259,11 @@ impl Reply {
     /// The body as JSON.
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.text).unwrap_or_else(|_| panic!("JSON, not {self:?}"))
+    }
+
+    /// Every value of a header.
+    pub fn headers(&self, name: &str) -> Vec<String> {
+        self.headers.get_all(name).iter().map(|value| value.to_str().expect("text").to_owned()).collect()
     }
 
     /// A header, empty when absent.

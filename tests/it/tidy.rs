@@ -40,7 +40,7 @@ fn product() -> Vec<Source> {
 
 fn rust() -> Vec<Source> {
     let tests = files("tests", "rs").into_iter().chain(files("simulator/tests", "rs"));
-    product().into_iter().chain(tests).collect()
+    product().into_iter().chain(tests).chain(files("bench/src", "rs")).collect()
 }
 
 fn rust_and_javascript() -> Vec<Source> {

@@ -95,6 +95,9 @@ async fn https_is_spoken_with_the_certificate_and_browsers_are_told_to_insist() 
     assert!(answer.to_lowercase().contains("strict-transport-security: max-age="), "{answer}");
     let stranger = https(&service.http, "/healthz", &Pair::new().cert()).await.expect_err("not believed");
     assert!(stranger.contains("certificate"), "{stranger}");
+    let asked = |place: &str| rollcall(&["healthcheck", place]).output().expect("runs").status.success();
+    assert!(asked(&service.http) && asked(&format!("https://{}", service.http)));
+    assert!(!asked(&format!("http://{}", service.http)));
     // Plain HTTP there is no HTTP at all; and a plain service tells nobody to insist on TLS.
     assert!(reqwest::get(service.url("/healthz")).await.is_err());
     let plain = Service::with_settings(&[]);

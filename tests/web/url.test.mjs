@@ -52,7 +52,7 @@ test("after signing in one goes on where one wanted to be, and never to another 
   const after = (next) => address_after_sign_in({ origin, search: `?next=${encodeURIComponent(next)}` });
   assert.equal(after("/?status=offline&v=acme/TRK 1"), "/?status=offline&v=acme/TRK%201");
   assert.equal(address_after_sign_in({ origin, search: "" }), "/");
-  for (const next of ["//evil.example/", "/\\evil.example", "https://evil.example", "javascript:alert(1)", "\t//evil.example", ""]) {
+  for (const next of ["//evil.example/", "/\\evil.example", "https://evil.example", "javascript:alert(1)", "\t//evil.example", "/.//evil.example", "/a/..//evil.example", ""]) {
     assert.equal(after(next), "/", next);
   }
 });

@@ -1,5 +1,5 @@
 /**
- * Who is signed in, and the way out, in the header. Shown to whoever came in by a session; where nobody is asked there
+ * Who is signed in, the way to one's password, and the way out, in the header. Shown to whoever came in by a session; where nobody is asked there
  * is nobody to name. Loaded by panes.js, after the first paint; speaks through reads.js.
  */
 import { sign_out, who_am_i } from "./reads.js";
@@ -10,7 +10,7 @@ export class Account {
   constructor(page) {
     const find = (/** @type {string} */ id) => /** @type {HTMLElement} */ (page.getElementById(id));
     this.root = find("account");
-    this.name = find("account-name");
+    this.name = /** @type {HTMLAnchorElement} */ (find("account-name"));
     this.out = /** @type {HTMLButtonElement} */ (find("sign-out"));
     this.out.addEventListener("click", () => this.#leave());
     this.#read();
@@ -21,6 +21,7 @@ export class Account {
     this.root.hidden = me === null || me.kind === "anybody";
     if (me === null || me.kind === "anybody") return;
     this.name.textContent = me.kind === "key" ? `key ${me.name}` : me.name;
+    if (me.kind === "user") this.name.href = "/login/password";
     this.root.title = me.customer === null ? "All customers" : `Customer ${me.customer}`;
   }
 

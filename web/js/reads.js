@@ -154,6 +154,14 @@ export const sign_in = (credentials) => order("/api/v1/sessions", "POST", creden
 export const sign_out = () => order("/api/v1/sessions/current", "DELETE");
 
 /**
+ * Gives whoever is signed in another password: "" when it worked.
+ * @param {string} current
+ * @param {string} wanted
+ */
+export const change_password = (current, wanted) =>
+  order("/api/v1/sessions/current/password", "POST", { current, new: wanted });
+
+/**
  * Who is asking; null when nobody can say.
  * @returns {Promise<{kind: string, name: string, customer: string|null}|null>}
  */

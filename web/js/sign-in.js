@@ -1,8 +1,9 @@
 /**
- * The page /login: signs somebody in with a name and a password, or with a key, and goes on to the address that was
- * asked for, filters and all. Speaks to the service through reads.js; the cookie itself is out of every script's reach.
+ * The page /login: signs somebody in with a name and a password, or with a key, or leads to the identity provider, and
+ * goes on to the address that was asked for, filters and all. Speaks to the service through reads.js; the cookie itself is out of every script's reach.
  */
 import { sign_in } from "./reads.js";
+import { trouble_words } from "./sign-in-words.js";
 import { address_after_sign_in } from "./url.js";
 
 /** @param {string} id */
@@ -45,6 +46,10 @@ async function submit(event) {
   again.select();
 }
 
+/** The way to the identity provider, where there is one: what is looked at afterwards goes along. */
+const elsewhere = /** @type {HTMLAnchorElement|null} */ (document.getElementById("single-sign-on"));
+if (elsewhere !== null) elsewhere.search = new URLSearchParams({ next: address_after_sign_in(location) }).toString();
+
 form.addEventListener("submit", submit);
 form.addEventListener("change", (event) => {
   // Not for the fields: theirs comes between press and click of the button, which would move away as the text goes.
@@ -53,4 +58,5 @@ form.addEventListener("change", (event) => {
   say("");
 });
 with_key(); // a browser may bring back what was chosen before
+find("sign-in-trouble").textContent = trouble_words(location.search);
 find("user").focus();

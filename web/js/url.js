@@ -112,5 +112,6 @@ export function address_after_sign_in({ origin, search }) {
   const next = new URLSearchParams(search).get("next") ?? "/";
   if (!next.startsWith("/")) return "/";
   const url = new URL(next, origin);
-  return url.origin === origin ? url.pathname + url.search : "/";
+  // "/.//host" is a path of ours until its first part is taken out; what is left would be another host.
+  return url.origin === origin && !url.pathname.startsWith("//") ? url.pathname + url.search : "/";
 }

@@ -16,10 +16,10 @@ mod follower;
 mod incident;
 mod judge;
 mod outcome;
-mod process;
+pub mod process;
 mod proxy;
 mod scenario;
-mod servers;
+pub mod servers;
 mod stage;
 mod tally;
 mod view;
@@ -124,7 +124,7 @@ struct Run {
 
 impl Run {
     async fn begin(scenario: &Scenario, options: Options, stage: Arc<Stage>) -> anyhow::Result<Self> {
-        let reader = Reader::new(&stage.url())?;
+        let reader = Reader::new(&stage.url(), None)?;
         let asked = Instant::now();
         while !reader.status().await.is_ok_and(|status| status.listening) {
             anyhow::ensure!(asked.elapsed() < scenario.recovery, "the product started and does not listen");

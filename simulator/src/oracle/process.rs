@@ -1,5 +1,5 @@
 //! One process that the simulator started, and so may hurt: started, signalled and ended by its own id, and gone with
-//! the simulator. Fed by the stage, feeds the director with what /proc says about it.
+//! the simulator. Fed by the stage, feeds the director with what /proc says about it; the benchmark starts its own too.
 
 use std::{
     ffi::OsString,
@@ -9,10 +9,8 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use nix::{
-    sys::signal::{Signal, kill},
-    unistd::Pid,
-};
+pub use nix::sys::signal::Signal;
+use nix::{sys::signal::kill, unistd::Pid};
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     process::{Child, Command},
@@ -78,6 +76,11 @@ impl Plan {
 }
 
 impl Process {
+    /// Its id, for what /proc says about it.
+    pub fn id(&self) -> i32 {
+        self.pid.as_raw()
+    }
+
     /// The first line on stdout; an error with the end of its log when it says none.
     pub async fn first_line(&mut self) -> anyhow::Result<String> {
         let stdout = self.child.stdout.take().with_context(|| format!("{} was read before", self.name))?;

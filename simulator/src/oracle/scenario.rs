@@ -134,7 +134,8 @@ fn embedded() -> Stack {
     Stack::Embedded
 }
 
-/// The product tries its broker again at least every 30 s.
+/// The product tries its broker again at least every 5 s, and a connection that was cut without a word is found dead
+/// after 30 s.
 fn recovery() -> Duration {
     Duration::from_secs(40)
 }

@@ -1,8 +1,10 @@
 //! A Mosquitto and a Postgres of our own, to be killed, stopped and started again on the same port with the same data.
-//! Fed by the stage; all their files lie in its folder.
+//! Fed by the stage, and by the benchmark's; all their files lie in its folder.
 
 use std::{
+    collections::hash_map::RandomState,
     ffi::OsString,
+    hash::BuildHasher,
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::Command,
@@ -11,6 +13,7 @@ use std::{
 
 use anyhow::{Context, bail, ensure};
 use nix::sys::signal::Signal;
+use tempfile::TempDir;
 use tokio::time;
 
 use super::process::{Plan, Process, as_user, is_root, on_path};
@@ -28,16 +31,22 @@ pub struct Server {
 }
 
 /// A free port below those the kernel hands out by itself, so that no client is given it while the server is down.
+/// By chance, so that two programs do not ask for the same ones: a server of one of them may just be down.
 pub fn free_port() -> anyhow::Result<SocketAddr> {
-    let first = 20_000 + std::process::id() as u16 % 6_000;
-    let started = Instant::now();
-    let offset = started.elapsed().subsec_nanos() as u16 % 997;
-    (first + offset..32_000)
+    let first = 20_000 + (RandomState::new().hash_one(()) % 12_000) as u16;
+    (first..32_000)
         .chain(20_000..first)
         .map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
         .filter(|addr| reserve(*addr))
         .find(|addr| TcpListener::bind(addr).is_ok())
         .context("no free port between 20000 and 32000")
+}
+
+/// A folder that servers which run as other users can reach.
+pub fn open_to_all(folder: &TempDir) -> anyhow::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    let rights = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(folder.path(), rights).context("cannot open the temporary folder")
 }
 
 /// Two parts of one run must not be given the same port before either has bound it.
@@ -51,14 +60,27 @@ fn reserve(addr: SocketAddr) -> bool {
     new
 }
 
-/// Writes the settings of a Mosquitto that loses nothing by limits of its own.
-pub fn mosquitto(folder: &Path) -> anyhow::Result<Server> {
+/// No bound on the messages that a client has not acknowledged yet.
+pub const UNLIMITED: u32 = 0;
+
+/// Whether Postgres waits for the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// As in production.
+    Full,
+    /// For speed: it is stopped in order, never killed.
+    Off,
+}
+
+/// Writes the settings of a Mosquitto that loses nothing by limits of its own; `inflight_max` is how many messages of a
+/// client may be unacknowledged.
+pub fn mosquitto(folder: &Path, inflight_max: u32) -> anyhow::Result<Server> {
     let program = std::env::var_os("MOSQUITTO_BIN").map(PathBuf::from).or_else(|| on_path("mosquitto"));
     let program = program.context("Mosquitto is not installed (MOSQUITTO_BIN, or `mosquitto` on PATH)")?;
     let addr = free_port()?;
     let settings = folder.join("mosquitto.conf");
     let text = format!(
-        "listener {} 127.0.0.1\nallow_anonymous true\nmax_inflight_messages 0\nmax_queued_messages 0\n\
+        "listener {} 127.0.0.1\nallow_anonymous true\nmax_inflight_messages {inflight_max}\nmax_queued_messages 0\n\
          set_tcp_nodelay true\nlog_dest stderr\nlog_type error\nlog_type warning\n",
         addr.port()
     );
@@ -75,8 +97,8 @@ pub fn mosquitto(folder: &Path) -> anyhow::Result<Server> {
     Ok(Server { plan, addr, process: None, ready: |server| TcpStream::connect(server.addr).is_ok() })
 }
 
-/// Makes a new Postgres cluster. Durability is off for speed: it is stopped in order, never killed.
-pub fn postgres(folder: &Path) -> anyhow::Result<Server> {
+/// Makes a new Postgres cluster.
+pub fn postgres(folder: &Path, durability: Durability) -> anyhow::Result<Server> {
     let programs = postgres_programs().context("Postgres is not installed under /usr/lib/postgresql")?;
     let home = folder.join("postgres");
     std::fs::create_dir(&home).context("cannot make Postgres's folder")?;
@@ -100,9 +122,11 @@ pub fn postgres(folder: &Path) -> anyhow::Result<Server> {
     ensure!(made.status.success(), "initdb failed: {}", String::from_utf8_lossy(&made.stderr).trim());
     let addr = free_port()?;
     let mut arguments: Vec<OsString> = vec!["-D".into(), data.into(), "-p".into(), addr.port().to_string().into()];
-    for setting in ["listen_addresses=127.0.0.1", "unix_socket_directories=", "fsync=off", "synchronous_commit=off"] {
-        arguments.extend(["-c".into(), setting.into()]);
+    let mut settings = vec!["listen_addresses=127.0.0.1", "unix_socket_directories="];
+    if durability == Durability::Off {
+        settings.extend(["fsync=off", "synchronous_commit=off"]);
     }
+    arguments.extend(settings.into_iter().flat_map(|setting| ["-c".into(), setting.into()]));
     let plan = Plan {
         name: "Postgres",
         program: programs.join("postgres"),

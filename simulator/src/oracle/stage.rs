@@ -13,7 +13,7 @@ use super::{
     process::{Plan, Process, on_path},
     proxy::Proxy,
     scenario::{Between, Kind, Scenario, Stack},
-    servers::{self, Server, free_port},
+    servers::{self, Durability, Server, UNLIMITED, free_port},
 };
 use crate::options::{Broker, Options};
 
@@ -57,7 +57,7 @@ impl Stage {
     /// Starts everything but the product.
     pub async fn build(scenario: &Scenario, options: &Options, flags: &StageFlags) -> anyhow::Result<Self> {
         let folder = tempfile::Builder::new().prefix("rollcall-oracle.").tempdir().context("no temporary folder")?;
-        open_to_all(&folder)?;
+        servers::open_to_all(&folder)?;
         let stack = flags.stack.unwrap_or(scenario.stack);
         let (mut mosquitto, mut postgres) = (None, None);
         let http = free_port()?;
@@ -67,12 +67,12 @@ impl Stage {
             Stack::External => {
                 let broker = match &scenario.product.broker {
                     Some(url) => Broker::parse(url)?,
-                    None => place(started(&mut mosquitto, servers::mosquitto(folder.path())?).await?),
+                    None => place(started(&mut mosquitto, servers::mosquitto(folder.path(), UNLIMITED)?).await?),
                 };
                 let store = match given {
                     Some(url) => url,
                     None => {
-                        let addr = started(&mut postgres, servers::postgres(folder.path())?).await?;
+                        let addr = started(&mut postgres, servers::postgres(folder.path(), Durability::Off)?).await?;
                         format!("postgres://rollcall@{addr}/postgres")
                     }
                 };
@@ -210,13 +210,6 @@ async fn stretch(wanted: bool, broker: &Broker) -> anyhow::Result<Option<Proxy>>
 
 fn place(addr: SocketAddr) -> Broker {
     Broker { host: addr.ip().to_string(), port: addr.port(), login: None }
-}
-
-/// The servers run as another user.
-fn open_to_all(folder: &TempDir) -> anyhow::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    let rights = std::fs::Permissions::from_mode(0o755);
-    std::fs::set_permissions(folder.path(), rights).context("cannot open the temporary folder")
 }
 
 /// The program to start, with a full path, for it runs in a folder of its own.

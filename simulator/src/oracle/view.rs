@@ -128,8 +128,11 @@ impl View {
             let Some(vehicle) = self.place(&row.customer, &row.vehicle) else { continue };
             if row.status.is_some() {
                 let standing = standing(&row);
-                self.push_lags.push(now_ms.saturating_sub(standing.since_ms));
-                self.rows.insert(vehicle, standing);
+                let known = self.rows.insert(vehicle, standing);
+                // After a resume a row comes whole, whatever of it is new.
+                if known.is_none_or(|known| known.seq != standing.seq) {
+                    self.push_lags.push(now_ms.saturating_sub(standing.since_ms));
+                }
             }
         }
         if let Some(at) = &mut self.at {

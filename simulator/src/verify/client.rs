@@ -7,7 +7,10 @@ use chrono::{DateTime, Utc};
 use reqwest::Client;
 use serde::{Deserialize, de::DeserializeOwned};
 
-use crate::verify::{compare::Seen, shown};
+use crate::{
+    options::Key,
+    verify::{compare::Seen, shown},
+};
 
 /// The largest page the service gives.
 const PAGE: &str = "1000";
@@ -20,6 +23,7 @@ const PAGES_MAX: usize = 10_000;
 pub struct Reader {
     http: Client,
     base: String,
+    key: Option<Key>,
 }
 
 /// A vehicle in the live list.
@@ -89,9 +93,9 @@ impl TransitionRow {
 }
 
 impl Reader {
-    pub fn new(base: &str) -> anyhow::Result<Self> {
+    pub fn new(base: &str, key: Option<Key>) -> anyhow::Result<Self> {
         let http = Client::builder().timeout(READ_LIMIT).build().context("cannot set up the HTTP client")?;
-        Ok(Self { http, base: base.trim_end_matches('/').to_owned() })
+        Ok(Self { http, base: base.trim_end_matches('/').to_owned(), key })
     }
 
     /// Hands every page of the live list to `each`.
@@ -157,7 +161,11 @@ impl Reader {
 
     async fn read<T: DeserializeOwned>(&self, path: &str, query: &[(&str, String)]) -> anyhow::Result<T> {
         let url = format!("{}{path}", self.base);
-        let answer = self.http.get(&url).query(query).send().await.with_context(|| format!("cannot read {url}"))?;
+        let mut request = self.http.get(&url).query(query);
+        if let Some(key) = &self.key {
+            request = request.bearer_auth(key.expose());
+        }
+        let answer = request.send().await.with_context(|| format!("cannot read {url}"))?;
         let status = answer.status();
         if !status.is_success() {
             bail!("{url} answered {status}: {}", answer.text().await.unwrap_or_default());

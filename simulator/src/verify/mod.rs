@@ -49,7 +49,7 @@ impl Verifier {
         let Some(verify) = &options.verify else { return Ok(Self(None)) };
         let index = names.iter().cloned().zip(0..).collect();
         let mut running = Running {
-            reader: Reader::new(&verify.url)?,
+            reader: Reader::new(&verify.url, verify.key.clone())?,
             begun_ms: ledger.clock.epoch_ms(),
             ledger,
             names,

@@ -97,9 +97,18 @@ pub async fn remove(store: Arc<dyn Store>, live: Live, remove: Remove) -> Result
         return leave(&store, &live, &[key], purge).await.map_err(NotRemoved::Store);
     }
     let left = registry.last_seq(&key).filter(|_| purge).ok_or(NotRemoved::Unknown)?;
-    let gone = Departure { key, seq: left, at: live.parts.clock.today(), status: Status::NeverSeen, purge };
-    store.remove(&[gone]).await.map_err(NotRemoved::Store)?;
-    forget_purged(&store, &live).await;
+    purge_departed(&store, &live, vec![(key, left)]).await.map_err(NotRemoved::Store)
+}
+
+/// Deletes what is left of vehicles that had left their names before: the history under them.
+async fn purge_departed(store: &Arc<dyn Store>, live: &Live, names: Vec<(Arc<VehicleKey>, u64)>) -> anyhow::Result<()> {
+    let at = live.parts.clock.today();
+    let gone = |(key, seq)| Departure { key, seq, at, status: Status::NeverSeen, purge: true };
+    let gone: Vec<Departure> = names.into_iter().map(gone).collect();
+    for part in gone.chunks(PART_ROWS) {
+        store.remove(part).await?;
+    }
+    forget_purged(store, live).await;
     Ok(())
 }
 
@@ -159,10 +168,14 @@ pub async fn remove_customer(store: Arc<dyn Store>, live: Live, remove: RemoveCu
     if !vehicles && !keys.is_empty() {
         return Ok(false);
     }
+    let departed = if purge { live.parts.registry.departed_of(&customer) } else { Vec::new() };
     for keys in keys.chunks(PART_ROWS) {
         leave(&store, &live, keys, purge).await?;
     }
-    let removed = store.remove_customer(&customer).await?;
+    if !departed.is_empty() {
+        purge_departed(&store, &live, departed).await?;
+    }
+    let removed = store.remove_customer(&customer, live.parts.clock.today()).await?;
     if removed {
         live.parts.customers.remove(&customer);
     }

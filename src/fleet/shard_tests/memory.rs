@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
@@ -18,12 +18,13 @@ use crate::domain::transition::Transition;
 use crate::store::access::{AccessStore, StoredKey};
 use crate::store::audit::{AuditEntry, AuditStore};
 use crate::store::heartbeats::{HeartbeatQuery, HeartbeatStore, HeartbeatSweep, Kept};
-use crate::store::history::{HistoryStore, Name, Past};
+use crate::store::history::{HistoryStore, Name, Past, Turn};
 use crate::store::logins::{LoginStore, StoredSession, StoredUser};
 use crate::store::mosquitto::MosquittoStore;
 use crate::store::registry::{
     Amended, Condition, Departure, Each, Outcome, Parts, RegistryStore, Transfer, decide_customer,
 };
+use crate::store::retention::{Kind, Mark, RetentionStore, Step};
 use crate::store::stats::{Beats, RollupQuery, Rollups, StatsStore};
 use crate::store::{Checkpoint, ObservationGap, Repair, Store, StoredCustomer, StoredVehicle, TransitionQuery};
 
@@ -36,6 +37,8 @@ pub struct Memory {
     pub gaps: Vec<ObservationGap>,
     pub transitions: Mutex<Vec<Transition>>,
     pub heartbeats: Mutex<Vec<Kept>>,
+    /// How often it was given heartbeats.
+    pub asked: AtomicUsize,
 }
 
 impl Memory {
@@ -128,7 +131,7 @@ impl RegistryStore for Memory {
         self.answer()?;
         Ok(decide_customer(None, customer, edits, condition))
     }
-    async fn remove_customer(&self, _: &str) -> anyhow::Result<bool> {
+    async fn remove_customer(&self, _: &str, _: Millis) -> anyhow::Result<bool> {
         self.answer()?;
         Ok(true)
     }
@@ -139,11 +142,28 @@ impl HistoryStore for Memory {
     async fn stood(&self, vehicles: &[Name], _: Millis) -> anyhow::Result<Vec<Past>> {
         Ok(vec![Past::default(); vehicles.len()])
     }
+    async fn turns(&self, vehicles: &[Name], _: Millis, _: Millis) -> anyhow::Result<Vec<Vec<Turn>>> {
+        self.answer().map(|()| vec![Vec::new(); vehicles.len()])
+    }
+}
+
+#[async_trait]
+impl RetentionStore for Memory {
+    async fn prepare(&self, _: Millis) -> anyhow::Result<()> {
+        self.answer()
+    }
+    async fn load_horizons(&self) -> anyhow::Result<Vec<(Kind, Millis)>> {
+        self.answer().map(|()| Vec::new())
+    }
+    async fn drop_some(&self, _: Kind, _: Millis, _: Option<&Mark>) -> anyhow::Result<Step> {
+        self.answer().map(|()| Step::default())
+    }
 }
 
 #[async_trait]
 impl HeartbeatStore for Memory {
     async fn log_heartbeats(&self, number: i64, beats: &[Logged]) -> anyhow::Result<()> {
+        self.asked.fetch_add(1, Ordering::Relaxed);
         self.answer()?;
         let mut log = self.heartbeats.lock();
         log.extend((number..).zip(beats.iter().cloned()).map(|(id, beat)| Kept { id, beat }));
@@ -188,6 +208,9 @@ impl AccessStore for Memory {
     async fn revoke_key(&self, _: KeyId, _: Millis) -> anyhow::Result<bool> {
         self.answer().map(|()| false)
     }
+    async fn end_access_of(&self, _: &str, _: Millis) -> anyhow::Result<()> {
+        self.answer()
+    }
     async fn note_key_uses(&self, _: &[(KeyId, Millis)]) -> anyhow::Result<()> {
         self.answer()
     }
@@ -230,7 +253,7 @@ impl LoginStore for Memory {
     async fn add_user(&self, _: &StoredUser) -> anyhow::Result<bool> {
         self.answer().map(|()| false)
     }
-    async fn change_user(&self, _: &StoredUser) -> anyhow::Result<bool> {
+    async fn change_user(&self, _: &StoredUser, _: Option<SessionId>) -> anyhow::Result<bool> {
         self.answer().map(|()| false)
     }
     async fn add_session(&self, _: &StoredSession, _: &[SessionId]) -> anyhow::Result<()> {

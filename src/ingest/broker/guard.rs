@@ -41,16 +41,20 @@ impl AuthProvider for Guard {
         let Some(logins) = &self.logins else {
             return AllowAllAuthProvider.authenticate(connect, address);
         };
-        let taken_by = self.hook.sessions.user_of(&connect.client_id);
-        let answer = match logins.admit(connect, address, taken_by, self.hook.door()) {
-            Ok(guest) => {
-                let user = guest.user.to_string();
-                entrance::note_guest(guest);
-                AuthResult::success_with_user(user)
-            }
-            Err(refused) => refused,
-        };
-        Box::pin(ready(Ok(answer)))
+        Box::pin(async move {
+            let taken_by = match self.hook.sessions.user_of(&connect.client_id) {
+                Some(user) => Some(user),
+                None => self.hook.left_by(&connect.client_id).await,
+            };
+            Ok(match logins.admit(connect, address, taken_by, self.hook.door()) {
+                Ok(guest) => {
+                    let user = guest.user.to_string();
+                    entrance::note_guest(guest);
+                    AuthResult::success_with_user(user)
+                }
+                Err(refused) => refused,
+            })
+        })
     }
 
     /// Asked for messages and for wills alike, without saying which. Messages come to the hook next, which refuses

@@ -12,7 +12,10 @@ use std::time::{Duration, Instant};
 
 use mqtt5::QoS;
 use mqtt5::broker::router::MessageRouter;
-use mqtt5::broker::{BrokerEventHandler, ClientConnectEvent, ClientDisconnectEvent, ClientPublishEvent, PublishAction};
+use mqtt5::broker::{
+    BrokerEventHandler, ClientConnectEvent, ClientDisconnectEvent, ClientPublishEvent, DynamicStorage, PublishAction,
+    StorageBackend,
+};
 use mqtt5::packet::publish::PublishPacket;
 use tokio::sync::{oneshot, watch};
 
@@ -53,6 +56,8 @@ pub struct Hook {
     pub(super) lobby: Arc<Lobby>,
     /// Set once the broker exists, which needs the hook first.
     pub(super) router: OnceLock<Arc<MessageRouter>>,
+    /// Sessions that wait for clients which are away; set together with the router.
+    pub(super) storage: OnceLock<Arc<DynamicStorage>>,
     pub(super) stopping: watch::Sender<bool>,
     /// Statuses are Rollcall's alone (`mqtt.publish_status`).
     owns_status: bool,
@@ -75,6 +80,7 @@ impl Hook {
             sessions: Sessions::default(),
             lobby,
             router: OnceLock::new(),
+            storage: OnceLock::new(),
             stopping: watch::Sender::new(false),
             owns_status,
             patience,
@@ -85,6 +91,12 @@ impl Hook {
     /// The way in.
     pub(super) fn door(&self) -> &Door {
         &self.door
+    }
+
+    /// The user whose session waits under this client id: a clean start of another would end it.
+    pub(super) async fn left_by(&self, client: &str) -> Option<Arc<str>> {
+        let waiting = self.storage.get()?.get_session(client).await.ok()??;
+        waiting.user_id.filter(|_| waiting.expiry_interval != Some(0)).map(Arc::from)
     }
 
     /// Whether statuses are Rollcall's alone.

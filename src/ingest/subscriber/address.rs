@@ -6,7 +6,7 @@ use rumqttc::Transport;
 use rumqttc::v5::MqttOptions;
 
 use super::Tuning;
-use super::trust;
+use crate::gate::trust;
 use crate::settings::{Mqtt, Secret};
 
 /// Port of MQTT without TLS, and with it.
@@ -84,7 +84,9 @@ impl Address {
     pub(in crate::ingest) fn client(&self, settings: &Mqtt, id: String) -> anyhow::Result<MqttOptions> {
         let mut options = MqttOptions::new(id, &self.host, self.port);
         if self.tls {
-            options.set_transport(Transport::tls_with_config(trust::client(settings)?.into()));
+            options.set_transport(Transport::tls_with_config(
+                trust::client(settings.ca_file.as_deref(), "mqtt.ca_file")?.into(),
+            ));
         }
         options.set_keep_alive(super::KEEP_ALIVE);
         let mut network = options.network_options();

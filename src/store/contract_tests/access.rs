@@ -4,10 +4,12 @@
 use std::sync::Arc;
 
 use super::Database;
+use super::logins::{session, user};
 use crate::domain::access::{Grant, KeyId, Scope, Scopes};
 use crate::domain::time::Millis;
 use crate::store::access::StoredKey;
 use crate::store::audit::AuditEntry;
+use crate::store::logins::Holder;
 
 fn key(id: u64) -> StoredKey {
     let grant = Grant {
@@ -58,6 +60,34 @@ pub async fn uses_of_keys_only_move_forward(database: Arc<Database>) {
         assert_eq!(store.load_keys().await.unwrap()[0].last_used_at, Some(5_000));
     }
     assert_eq!(store.access_revision().await.unwrap(), revision, "a use is no change");
+}
+
+pub async fn all_keys_and_users_of_a_customer_end_and_no_other(database: Arc<Database>) {
+    let store = database.open().await;
+    let of = |id, customer: Option<&str>| {
+        let mut key = key(id);
+        key.grant.customer = customer.map(Arc::from);
+        key
+    };
+    for key in [of(1, Some("a_c")), of(2, Some("abc")), of(3, None), of(4, Some("a_c"))] {
+        store.add_key(&key).await.unwrap();
+    }
+    store.revoke_key(KeyId::new(4), 1).await.unwrap();
+    let users = [user(1, "a_c/jo"), user(2, "abc/jo"), user(3, "a_c"), user(4, "a_cd/jo")];
+    for (number, user) in users.iter().enumerate() {
+        store.add_user(user).await.unwrap();
+        store.add_session(&session(number as u64, Holder::User(user.id)), &[]).await.unwrap();
+    }
+    store.end_access_of("a_c", 5_000).await.unwrap();
+    let revoked: Vec<_> = store.load_keys().await.unwrap().into_iter().map(|key| key.revoked_at).collect();
+    assert_eq!(revoked, [Some(5_000), None, None, Some(1)]);
+    let disabled: Vec<_> = store.load_users().await.unwrap().into_iter().map(|user| user.disabled_at).collect();
+    assert_eq!(disabled, [Some(5_000), None, None, None]);
+    let left: Vec<_> = store.load_sessions().await.unwrap().into_iter().map(|session| session.holder).collect();
+    assert_eq!(left, [1, 2, 3].map(|number: usize| Holder::User(users[number].id)));
+    let before = (store.access_revision().await.unwrap(), store.login_revision().await.unwrap());
+    store.end_access_of("a_c", 6_000).await.unwrap();
+    assert_eq!((store.access_revision().await.unwrap(), store.login_revision().await.unwrap()), before, "once");
 }
 
 fn entry(at: Millis, customer: Option<&str>) -> AuditEntry {

@@ -16,7 +16,7 @@ use crate::store::Store;
 use crate::store::heartbeats::{HeartbeatQuery, HeartbeatSweep, Kept};
 use crate::store::registry::Departure;
 
-fn beat(customer: &str, vehicle: &str, at: Millis) -> Logged {
+pub fn beat(customer: &str, vehicle: &str, at: Millis) -> Logged {
     Logged { key: key(customer, vehicle), at, arrived: at + 40, backlog: false, said: Facts::default() }
 }
 

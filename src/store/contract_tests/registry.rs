@@ -29,7 +29,7 @@ async fn seqs(store: &dyn Store) -> Vec<u64> {
     store.transitions(&everything()).await.unwrap().iter().rev().map(|one| one.change.seq).collect()
 }
 
-fn departure(vehicle: &str, seq: u64, purge: bool) -> Departure {
+pub fn departure(vehicle: &str, seq: u64, purge: bool) -> Departure {
     Departure { key: key("acme", vehicle), seq, at: 9_000, status: Status::Online, purge }
 }
 
@@ -180,9 +180,9 @@ pub async fn customers_are_made_changed_and_removed(database: Arc<Database>) {
     assert_eq!((outcome, changed.revision, changed.offline_after), (Outcome::Updated, 2, None));
     assert_eq!(store.load_customers().await.unwrap(), [changed]);
     amend(&*store, amendment("acme", "1", json!({}))).await;
-    assert!(!store.remove_customer("acme").await.unwrap(), "it has a vehicle");
+    assert!(!store.remove_customer("acme", 9).await.unwrap(), "it has a vehicle");
     store.remove(&[departure("1", 0, false)]).await.unwrap();
-    assert!(store.remove_customer("acme").await.unwrap() && store.remove_customer("acme").await.unwrap());
+    assert!(store.remove_customer("acme", 9).await.unwrap() && store.remove_customer("acme", 9).await.unwrap());
     assert_eq!(store.load_customers().await.unwrap(), []);
 }
 

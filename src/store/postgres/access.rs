@@ -5,6 +5,7 @@ use async_trait::async_trait;
 use sqlx::postgres::PgConnection;
 
 use super::Postgres;
+use super::logins::end_users_of;
 use crate::domain::access::KeyId;
 use crate::domain::time::Millis;
 use crate::store::access::{AccessStore, KeyRow, StoredKey};
@@ -42,6 +43,16 @@ const REVOKE_KEY: &str = "UPDATE access_key SET revoked_at_ms = $2 WHERE id = $1
 async fn revoke_key(connection: &mut PgConnection, id: KeyId, at: Millis) -> anyhow::Result<bool> {
     let ended = sqlx::query(REVOKE_KEY).bind(id.to_string()).bind(at).execute(&mut *connection).await?;
     changed(connection, ended.rows_affected()).await
+}
+
+const REVOKE_KEYS_OF: &str = "
+    UPDATE access_key SET revoked_at_ms = $2 WHERE customer = $1 AND revoked_at_ms IS NULL";
+
+/// Ends every key of a customer, and its users with their sessions.
+pub async fn end_access_of(connection: &mut PgConnection, customer: &str, at: Millis) -> anyhow::Result<()> {
+    let ended = sqlx::query(REVOKE_KEYS_OF).bind(customer).bind(at).execute(&mut *connection).await?;
+    changed(connection, ended.rows_affected()).await?;
+    end_users_of(connection, customer, at).await
 }
 
 async fn changed(connection: &mut PgConnection, rows: u64) -> anyhow::Result<bool> {
@@ -106,8 +117,20 @@ async fn prune(connection: &mut PgConnection, before: Millis, keep: i64) -> anyh
 
 /// Every statement of this file.
 #[cfg(test)]
-pub const STATEMENTS: &[&str] =
-    &[REVISION, CHANGED, KEYS, ADD_KEY, REVOKE_KEY, NOTE_USE, RECORD, AUDIT, AUDIT_OF_CUSTOMER, PRUNE_OLD, PRUNE_MANY];
+pub const STATEMENTS: &[&str] = &[
+    REVISION,
+    CHANGED,
+    KEYS,
+    ADD_KEY,
+    REVOKE_KEY,
+    REVOKE_KEYS_OF,
+    NOTE_USE,
+    RECORD,
+    AUDIT,
+    AUDIT_OF_CUSTOMER,
+    PRUNE_OLD,
+    PRUNE_MANY,
+];
 
 #[async_trait]
 impl AccessStore for Postgres {
@@ -126,6 +149,11 @@ impl AccessStore for Postgres {
 
     async fn revoke_key(&self, id: KeyId, at: Millis) -> anyhow::Result<bool> {
         self.write(move |connection| Box::pin(revoke_key(connection, id, at))).await
+    }
+
+    async fn end_access_of(&self, customer: &str, at: Millis) -> anyhow::Result<()> {
+        let customer = customer.to_owned();
+        self.write(move |connection| Box::pin(async move { end_access_of(connection, &customer, at).await })).await
     }
 
     async fn note_key_uses(&self, uses: &[(KeyId, Millis)]) -> anyhow::Result<()> {

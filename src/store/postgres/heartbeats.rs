@@ -24,12 +24,12 @@ impl HeartbeatStore for Postgres {
 
     async fn heartbeats(&self, query: &HeartbeatQuery) -> anyhow::Result<Vec<Kept>> {
         let query = query.clone();
-        self.read(|connection| Box::pin(page(connection, query))).await
+        self.read_past(|connection| Box::pin(page(connection, query))).await
     }
 
     async fn heartbeats_in_order(&self, sweep: &HeartbeatSweep) -> anyhow::Result<Vec<Kept>> {
         let sweep = sweep.clone();
-        self.read(|connection| Box::pin(in_order(connection, sweep))).await
+        self.read_past(|connection| Box::pin(in_order(connection, sweep))).await
     }
 }
 

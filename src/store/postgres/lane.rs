@@ -50,6 +50,15 @@ impl Lane {
         timeout(self.limit, all).await.map_err(|_| late())?
     }
 
+    /// Whether the server answers; keeps the connection that was made for it.
+    pub async fn check(&self) -> anyhow::Result<()> {
+        // All at work: it does.
+        let Ok(_place) = self.free.try_acquire() else { return Ok(()) };
+        let connection = self.living().await?;
+        self.idle.lock().push(connection);
+        Ok(())
+    }
+
     async fn living(&self) -> anyhow::Result<PgConnection> {
         loop {
             let used = self.idle.lock().pop();
@@ -78,7 +87,7 @@ pub async fn connect(options: &PgConnectOptions) -> anyhow::Result<PgConnection>
         Ok(Err(error)) => error.to_string(),
         Err(_) => format!("no answer within {CONNECT:?}"),
     };
-    Err(anyhow!("cannot open the store at {} ({problem}): check store.url and that the server runs", server(options)))
+    Err(anyhow!("cannot open the store at {} ({problem}): check its URL and that the server runs", server(options)))
 }
 
 /// The server as it may be shown: everything of the URL but its password.

@@ -7,9 +7,11 @@ mod history;
 mod lane;
 mod logins;
 mod mosquitto;
+mod past;
 mod read;
 mod registry;
 mod repair;
+mod retention;
 mod stats;
 mod write;
 
@@ -25,8 +27,9 @@ use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{ConnectOptions, Connection};
 
 use self::lane::Lane;
-use super::history::{HistoryStore, Name, Past};
+use self::past::Past;
 use super::owned::Owned;
+use super::retention::Kind;
 use super::rows::{Page, Slice};
 use super::stats::{Beats, RollupQuery, Rollups, StatsStore};
 use super::{Checkpoint, ObservationGap, Repair, Store, StoredCustomer, StoredVehicle, TransitionQuery};
@@ -48,12 +51,19 @@ const READ_LIMIT: Duration = Duration::from_secs(35);
 /// A write is several statements; 50,000 transitions take 2 to 3 s on two busy cores.
 const WRITE_LIMIT: Duration = Duration::from_secs(60);
 
+/// Old history is dropped in steps of a partition; the longest copies the last transitions of all vehicles.
+const KEEP_LIMIT: Duration = Duration::from_secs(1_800);
+
 /// One Postgres database.
 #[derive(Debug)]
 pub struct Postgres {
     owned: Owned,
     writer: Arc<Lane>,
     readers: Arc<Lane>,
+    /// Reads history: a replica's connections, or those of the readers.
+    past: Arc<Past>,
+    keeper: Arc<Lane>,
+    months: write::Months,
     /// Our number as the writer; 0 before we took over.
     owner: Arc<AtomicI64>,
 }
@@ -67,8 +77,8 @@ pub async fn probe(url: &str) -> anyhow::Result<()> {
 }
 
 impl Postgres {
-    /// Connects, and brings the schema up to date.
-    pub async fn open(url: &str) -> anyhow::Result<Self> {
+    /// Connects, and brings the schema up to date. A replica need not be there yet.
+    pub async fn open(url: &str, replica: Option<&str>) -> anyhow::Result<Self> {
         let options: PgConnectOptions = url.parse().map_err(|error| anyhow!("store.url cannot be read: {error}"))?;
         let options = options.application_name("rollcall").disable_statement_logging();
         // Without the server's limits: a migration may have to build an index over years of history.
@@ -76,10 +86,17 @@ impl Postgres {
         MIGRATIONS.run(&mut first).await.context("cannot bring the schema of the store up to date")?;
         first.close().await?;
         let options = options.options(SERVER_LIMITS);
+        let replica = replica.map(str::parse::<PgConnectOptions>).transpose();
+        let replica = replica.map_err(|error| anyhow!("store.replica_url cannot be read: {error}"))?;
+        let replica = replica
+            .map(|replica| replica.application_name("rollcall").disable_statement_logging().options(SERVER_LIMITS));
         Ok(Self {
             owned: Owned::here(),
             writer: Arc::new(Lane::new(options.clone(), 1, WRITE_LIMIT)),
-            readers: Arc::new(Lane::new(options, READERS, READ_LIMIT)),
+            readers: Arc::new(Lane::new(options.clone(), READERS, READ_LIMIT)),
+            past: Arc::new(Past::new(replica.map(|replica| Lane::new(replica, READERS, READ_LIMIT)))),
+            keeper: Arc::new(Lane::new(options, 1, KEEP_LIMIT)),
+            months: Default::default(),
             owner: Arc::default(),
         })
     }
@@ -92,6 +109,26 @@ impl Postgres {
     {
         let readers = Arc::clone(&self.readers);
         self.owned.run(async move { readers.work(read).await }).await
+    }
+
+    /// Runs one read of history, at the replica where there is one.
+    async fn read_past<T, F>(&self, read: F) -> anyhow::Result<T>
+    where
+        T: Send + 'static,
+        F: for<'c> FnOnce(&'c mut PgConnection) -> BoxFuture<'c, anyhow::Result<T>> + Send + 'static,
+    {
+        let (past, readers) = (Arc::clone(&self.past), Arc::clone(&self.readers));
+        self.owned.run(async move { past.or(&readers).await.work(read).await }).await
+    }
+
+    /// Runs a step of the work on old history, beside the writer.
+    async fn keep<T, F>(&self, work: F) -> anyhow::Result<T>
+    where
+        T: Send + 'static,
+        F: for<'c> FnOnce(&'c mut PgConnection) -> BoxFuture<'c, anyhow::Result<T>> + Send + 'static,
+    {
+        let keeper = Arc::clone(&self.keeper);
+        self.owned.run(async move { keeper.work(work).await }).await
     }
 
     /// Runs one write, all of it or nothing.
@@ -151,8 +188,11 @@ impl Store for Postgres {
     }
 
     async fn commit(&self, transitions: &[Transition]) -> anyhow::Result<()> {
-        let transitions = transitions.to_vec();
-        self.write(|connection| Box::pin(write::commit(connection, transitions))).await
+        let (rows, months) = (transitions.to_vec(), Arc::clone(&self.months));
+        self.write(|connection| Box::pin(write::commit(connection, rows, months))).await?;
+        // Only now: a partition made in a transaction that failed is not there.
+        self.months.lock().extend(transitions.iter().map(|row| Kind::Transitions.floor(row.change.at)));
+        Ok(())
     }
 
     async fn checkpoint(&self, rows: &[Checkpoint], alive_until: Millis) -> anyhow::Result<()> {
@@ -189,7 +229,7 @@ impl Store for Postgres {
 
     async fn transitions(&self, query: &TransitionQuery) -> anyhow::Result<Vec<Transition>> {
         let page = Page::of(query)?;
-        self.read(|connection| Box::pin(read::transitions(connection, page))).await
+        self.read_past(|connection| Box::pin(read::transitions(connection, page))).await
     }
 
     async fn ping(&self) -> anyhow::Result<()> {
@@ -198,7 +238,10 @@ impl Store for Postgres {
 
     async fn close(&self) {
         let (readers, writer) = (Arc::clone(&self.readers), Arc::clone(&self.writer));
+        let (past, keeper) = (Arc::clone(&self.past), Arc::clone(&self.keeper));
         let work = async move {
+            past.close().await;
+            keeper.close().await;
             readers.close().await;
             writer.close().await;
             Ok(())
@@ -232,13 +275,8 @@ impl StatsStore for Postgres {
     }
 }
 
-#[async_trait]
-impl HistoryStore for Postgres {
-    async fn stood(&self, vehicles: &[Name], at: Millis) -> anyhow::Result<Vec<Past>> {
-        let vehicles = vehicles.to_vec();
-        self.read(move |connection| Box::pin(history::stood(connection, vehicles, at))).await
-    }
-}
+#[cfg(test)]
+mod partition_tests;
 
 #[cfg(test)]
 mod tests;

@@ -1,17 +1,18 @@
 //! Statistics in Postgres, each statement beside the function that binds it.
 //! Fed by the store's trait: writes run on the writing connection, inside one transaction a call.
 
-use std::collections::BTreeSet;
+use std::collections::HashMap;
 
 use sqlx::Connection;
 use sqlx::postgres::PgConnection;
 
 use super::write::{CHUNK, column};
-use crate::domain::calendar::{HOUR, MINUTE};
+use crate::domain::calendar::HOUR;
 use crate::domain::statistics::Levels;
 use crate::domain::time::Millis;
+use crate::store::retention::{Kind, countable, sums};
 use crate::store::stats::{
-    Beats, FLEET, Hours, RollupQuery, RollupRow, Rollups, SPANS, SixSums, rollup_of_transitions, spread,
+    Beats, FLEET, Hours, RollupQuery, RollupRow, Rollups, SixSums, rollup_of_transitions, spread,
 };
 
 /// Several statements that see the same.
@@ -45,6 +46,8 @@ pub async fn add_beats(
     Ok(())
 }
 
+pub(super) const HORIZONS: &str = "SELECT kind, before_ms FROM history_horizon";
+
 const MARKED: &str = "SELECT DISTINCT at_ms FROM rollup_mark ORDER BY at_ms LIMIT $1";
 
 /// Counts the transitions of some marked minutes, and answers whether others are marked.
@@ -54,25 +57,28 @@ pub async fn roll_up(connection: &mut PgConnection, minutes: u32) -> anyhow::Res
     let more = marked.len() > minutes as usize;
     marked.truncate(minutes as usize);
     let Some(last) = marked.last().copied() else { return Ok(false) };
-    for minute in &marked {
-        count(connection, *minute).await?;
+    let horizons: Vec<(String, Millis)> = sqlx::query_as(HORIZONS).fetch_all(&mut *connection).await?;
+    let horizon = |kind: Kind| horizons.iter().find(|(word, _)| word == kind.word()).map_or(0, |(_, before)| *before);
+    let counted = countable(&marked, horizon(Kind::Transitions), horizon(Kind::Minutes));
+    for (at, span) in &counted {
+        sqlx::query(COUNT).bind(*at).bind(*span).execute(&mut *connection).await?;
     }
-    for pair in SPANS.windows(2) {
-        let wholes: BTreeSet<Millis> = marked.iter().map(|minute| minute - minute.rem_euclid(pair[1])).collect();
-        for whole in wholes {
-            sum_up(connection, whole, pair[0], pair[1]).await?;
-        }
+    for (at, part, whole) in sums(&counted) {
+        sqlx::query(SUM_UP).bind(at).bind(part).bind(whole).execute(&mut *connection).await?;
     }
     sqlx::query(UNMARK).bind(last).execute(connection).await?;
     Ok(more)
 }
 
+/// The rows of a span's marked customers, and the fleet's, from the transitions.
 const COUNT: &str = concat!(
     "
     INSERT INTO rollup (customer, span_ms, at_ms, ",
     rollup_of_transitions!(columns),
     ")
-    WITH marked AS (SELECT customer FROM rollup_mark WHERE at_ms = $1 UNION ALL SELECT ''),
+    WITH marked AS (
+        SELECT customer FROM rollup_mark WHERE at_ms >= $1 AND at_ms < $1::bigint + $2::bigint UNION SELECT ''
+    ),
     moved AS (
         SELECT customer, at_ms, from_status, to_status FROM transition
         WHERE at_ms >= $1 AND at_ms < $1::bigint + $2::bigint
@@ -106,12 +112,7 @@ const COUNT: &str = concat!(
     rollup_of_transitions!(replaced)
 );
 
-/// The minute's rows of its marked customers, and the fleet's, from the transitions.
-async fn count(connection: &mut PgConnection, minute: Millis) -> anyhow::Result<()> {
-    sqlx::query(COUNT).bind(minute).bind(MINUTE).execute(connection).await?;
-    Ok(())
-}
-
+/// A longer span, of the customers that are marked in it, from its parts.
 const SUM_UP: &str = concat!(
     "
     INSERT INTO rollup (customer, span_ms, at_ms, ",
@@ -135,12 +136,6 @@ const SUM_UP: &str = concat!(
     ",
     rollup_of_transitions!(replaced)
 );
-
-/// A longer span, of the customers that are marked in it, from its parts.
-async fn sum_up(connection: &mut PgConnection, at: Millis, part: Millis, whole: Millis) -> anyhow::Result<()> {
-    sqlx::query(SUM_UP).bind(at).bind(part).bind(whole).execute(connection).await?;
-    Ok(())
-}
 
 const UNMARK: &str = "DELETE FROM rollup_mark WHERE at_ms <= $1";
 
@@ -187,32 +182,37 @@ const SPENT_BEFORE: &str = "
            coalesce(sum(unobserved_within + unobserved_net * ($2::bigint - at_ms - span_ms)), 0)::bigint
     FROM rollup WHERE customer = $1 AND span_ms = $3 AND at_ms < $2";
 
+const MINUTES_FROM: &str = "SELECT before_ms FROM history_horizon WHERE kind = 'statistics_minutes'";
+
+/// For all instants at once: a statement each would be planned each time, which costs more than it.
 const SPENT_SINCE: &str = "
-    SELECT coalesce(sum(online), 0)::bigint, coalesce(sum(offline), 0)::bigint, coalesce(sum(unobserved), 0)::bigint
-    FROM (
-        SELECT online_within + online_net * ($2::bigint - at_ms - span_ms) AS online,
-               offline_within + offline_net * ($2::bigint - at_ms - span_ms) AS offline,
-               unobserved_within + unobserved_net * ($2::bigint - at_ms - span_ms) AS unobserved
-        FROM rollup WHERE customer = $1 AND span_ms = $4 AND at_ms >= $3
-          AND at_ms < $2::bigint - $2::bigint % $4::bigint
-        UNION ALL
-        SELECT ($2::bigint - at_ms) * ((to_status = 'online')::int - (from_status = 'online')::int),
-               ($2::bigint - at_ms) * ((to_status = 'offline')::int - (from_status = 'offline')::int),
-               ($2::bigint - at_ms) * ((to_status = 'unobserved')::int - (from_status = 'unobserved')::int)
+    SELECT asked.instant, sums.* FROM unnest($2::bigint[], $3::bigint[], $4::bigint[]) AS asked (instant, hour, part),
+    LATERAL (
+        SELECT coalesce(sum(online), 0)::bigint, coalesce(sum(offline), 0)::bigint, coalesce(sum(unobserved), 0)::bigint
         FROM (
-            SELECT at_ms, from_status, to_status FROM transition
-            WHERE customer = $1 AND at_ms >= $2::bigint - $2::bigint % $4::bigint AND at_ms < $2
+            SELECT online_within + online_net * (instant - at_ms - span_ms) AS online,
+                   offline_within + offline_net * (instant - at_ms - span_ms) AS offline,
+                   unobserved_within + unobserved_net * (instant - at_ms - span_ms) AS unobserved
+            FROM rollup WHERE customer = $1 AND span_ms = part AND at_ms >= hour AND at_ms < instant - instant % part
             UNION ALL
-            SELECT at_ms, from_status, to_status FROM transition
-            WHERE $1 = '' AND at_ms >= $2::bigint - $2::bigint % $4::bigint AND at_ms < $2
-            UNION ALL
-            SELECT at_ms, status, 'gone' FROM departure
-            WHERE $1 IN ('', customer) AND at_ms >= $2::bigint - $2::bigint % $4::bigint AND at_ms < $2
-        ) AS last
-    ) AS part";
+            SELECT (instant - at_ms) * ((to_status = 'online')::int - (from_status = 'online')::int),
+                   (instant - at_ms) * ((to_status = 'offline')::int - (from_status = 'offline')::int),
+                   (instant - at_ms) * ((to_status = 'unobserved')::int - (from_status = 'unobserved')::int)
+            FROM (
+                SELECT at_ms, from_status, to_status FROM transition
+                WHERE customer = $1 AND at_ms >= instant - instant % part AND at_ms < instant
+                UNION ALL
+                SELECT at_ms, from_status, to_status FROM transition
+                WHERE $1 = '' AND at_ms >= instant - instant % part AND at_ms < instant
+                UNION ALL
+                SELECT at_ms, status, 'gone' FROM departure
+                WHERE $1 IN ('', customer) AND at_ms >= instant - instant % part AND at_ms < instant
+            ) AS last
+        ) AS parts
+    ) AS sums (online, offline, unobserved)";
 
 /// What was spent before an hour, the changes of the hours since, and for each instant what they say of its own hour:
-/// its minutes, and the transitions of the last one.
+/// its minutes or quarters, and the transitions of the last one.
 pub async fn spent(
     connection: &mut PgConnection,
     customer: Option<String>,
@@ -225,18 +225,34 @@ pub async fn spent(
     let before = before.fetch_one(&mut *moment).await?;
     let rows = sqlx::query_as::<_, RollupRow>(ROLLUPS).bind(customer.clone()).bind(HOUR).bind(hours.first);
     let rows = rows.bind(hours.end).fetch_all(&mut *moment).await?;
-    let mut since = Vec::with_capacity(instants.len());
-    for instant in &instants {
-        let hour = instant - instant.rem_euclid(HOUR);
-        let sums = sqlx::query_as::<_, (i64, i64, i64)>(SPENT_SINCE).bind(customer.clone()).bind(*instant).bind(hour);
-        let (online, offline, unobserved) = sums.bind(MINUTE).fetch_one(&mut *moment).await?;
-        since.push((*instant, [online, offline, unobserved]));
+    let minutes_from = sqlx::query_scalar(MINUTES_FROM).fetch_optional(&mut *moment).await?.unwrap_or(0);
+    let asked: Vec<_> = instants.iter().map(|instant| Hours::asked(*instant, minutes_from)).collect();
+    let sums = sqlx::query_as::<_, (Millis, i64, i64, i64)>(SPENT_SINCE).bind(customer.clone()).bind(&instants);
+    let sums = sums.bind(column(&asked, |asked| asked.1)).bind(column(&asked, |asked| asked.2));
+    let mut since: HashMap<Millis, Levels> = HashMap::new();
+    for (instant, online, offline, unobserved) in sums.fetch_all(&mut *moment).await? {
+        since.insert(instant, [online, offline, unobserved]);
     }
+    let since: Vec<_> = instants.iter().map(|at| (*at, since.get(at).copied().unwrap_or_default())).collect();
     moment.commit().await?;
     Ok(hours.spent(before, rows, &since))
 }
 
 /// Every statement of this file.
 #[cfg(test)]
-pub const STATEMENTS: &[&str] =
-    &[IS_NEW, ADD_BEATS, MARKED, COUNT, SUM_UP, UNMARK, LEVELS, ROLLUPS, BEGAN, SPENT_BEFORE, SPENT_SINCE, SNAPSHOT];
+pub const STATEMENTS: &[&str] = &[
+    IS_NEW,
+    ADD_BEATS,
+    HORIZONS,
+    MARKED,
+    COUNT,
+    SUM_UP,
+    UNMARK,
+    LEVELS,
+    ROLLUPS,
+    BEGAN,
+    MINUTES_FROM,
+    SPENT_BEFORE,
+    SPENT_SINCE,
+    SNAPSHOT,
+];

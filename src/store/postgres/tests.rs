@@ -10,7 +10,7 @@ use super::*;
 use crate::store::contract_tests::{Database, samples, sql};
 
 /// The files with statements, and their sources.
-const FILES: [(&[&str], &str); 10] = [
+const FILES: [(&[&str], &str); 11] = [
     (read::STATEMENTS, include_str!("read.rs")),
     (write::STATEMENTS, include_str!("write.rs")),
     (repair::STATEMENTS, include_str!("repair.rs")),
@@ -18,6 +18,7 @@ const FILES: [(&[&str], &str); 10] = [
     (stats::STATEMENTS, include_str!("stats.rs")),
     (history::STATEMENTS, include_str!("history.rs")),
     (heartbeats::STATEMENTS, include_str!("heartbeats.rs")),
+    (retention::STATEMENTS, include_str!("retention.rs")),
     (access::STATEMENTS, include_str!("access.rs")),
     (mosquitto::STATEMENTS, include_str!("mosquitto.rs")),
     (logins::STATEMENTS, include_str!("logins.rs")),
@@ -78,6 +79,33 @@ async fn lists_are_read_from_their_index_without_sorting() {
     Arc::new(database).drop().await;
 }
 
+/// Availability and as_of of many vehicles: their rows, with the evidence, lie all over the table.
+#[tokio::test]
+async fn the_past_of_vehicles_is_read_from_an_index_alone() {
+    let Some(database) = Database::postgres().await else { return };
+    database.open().await.close().await;
+    let fill = "
+        INSERT INTO transition SELECT 'c', 'v' || n % 2000, 1 + n / 2000, 'online', 'offline', n * 1000, n, 'silence',
+            json_build_object('a', repeat('b', 300)) FROM generate_series(0, 59999) AS n;";
+    sql(&database.url(), fill.into()).await;
+    // Alone, as a vacuum stands in no transaction.
+    sql(&database.url(), "VACUUM ANALYZE transition".into()).await;
+    let mut connection = PgConnection::connect(&database.url()).await.unwrap();
+    let (names, period) = ("'{c}', '{v7}'", "20000000, 50000000");
+    for (n, statement, arguments) in
+        [(1, history::TURNS, format!("{names}, {period}")), (2, history::STOOD, format!("{names}, 30000000"))]
+    {
+        let prepare = format!("SET plan_cache_mode = force_custom_plan; PREPARE past{n} AS {statement}");
+        sqlx::raw_sql(AssertSqlSafe(prepare)).execute(&mut connection).await.unwrap();
+        let explain = AssertSqlSafe(format!("EXPLAIN EXECUTE past{n}({arguments})"));
+        let plan: Vec<String> = sqlx::query_scalar(explain).persistent(false).fetch_all(&mut connection).await.unwrap();
+        let plan = plan.join("\n");
+        let alone = "Index Only Scan Backward using transition_first_customer_vehicle_at_ms";
+        assert!(plan.contains(alone) && !plan.contains("Scan on transition"), "{statement}\n{plan}");
+    }
+    Arc::new(database).drop().await;
+}
+
 /// R1: what it costs grows with the slice, not with the history.
 #[tokio::test]
 async fn a_repair_looks_at_the_last_transition_only() {
@@ -95,7 +123,7 @@ async fn a_repair_looks_at_the_last_transition_only() {
     let explain = AssertSqlSafe(format!("EXPLAIN {statement}"));
     let plan: Vec<String> = sqlx::query_scalar(explain).fetch_all(&mut connection).await.unwrap();
     let plan = plan.join("\n");
-    assert!(plan.contains("transition_pkey") && !plan.contains("Seq Scan on transition"), "{plan}");
+    assert!(plan.contains("transition_first_pkey") && !plan.contains("Seq Scan on transition"), "{plan}");
     Arc::new(database).drop().await;
 }
 
@@ -136,7 +164,7 @@ async fn connections_that_die_silently_are_replaced() {
             });
         }
     });
-    let store = Postgres::open(through.to_url_lossy().as_str()).await.unwrap();
+    let store = Postgres::open(through.to_url_lossy().as_str(), None).await.unwrap();
     let store = Arc::new(store);
     let at_once = |store: &Arc<Postgres>| {
         let pages = (0..2 * READERS)

@@ -1,14 +1,17 @@
 //! What is written to Postgres, each statement beside the function that binds it.
 //! Fed by the persister through the trait, inside one transaction a call; every statement may be repeated.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 
+use parking_lot::Mutex;
 use sqlx::postgres::PgConnection;
 
 use crate::domain::latest::Latest;
 use crate::domain::time::Millis;
 use crate::domain::transition::Transition;
+use crate::store::retention::Kind;
 use crate::store::rows::{
     FactRow, Folded, fact_row, fold, metrics_row, newest_gauges, newest_heard, newest_position, rank_row, signed,
 };
@@ -17,18 +20,29 @@ use crate::store::{Checkpoint, ObservationGap, TakenOver};
 /// Rows a statement: a few megabytes of arrays, and well below the time limit of a statement.
 pub(super) const CHUNK: usize = 5_000;
 
-/// Writes a batch.
-pub async fn commit(connection: &mut PgConnection, transitions: Vec<Transition>) -> anyhow::Result<()> {
+/// The months whose partitions are known to be there. The oldest ones are dropped with time, and then held by the first
+/// partition; so it never lies.
+pub type Months = Arc<Mutex<HashSet<Millis>>>;
+
+/// Writes a batch. Transitions first: whether one is new is told from its vehicle's row as it was.
+pub async fn commit(connection: &mut PgConnection, transitions: Vec<Transition>, known: Months) -> anyhow::Result<()> {
+    for rows in transitions.chunks(CHUNK) {
+        let months: HashSet<Millis> = rows.iter().map(|row| Kind::Transitions.floor(row.change.at)).collect();
+        let new: Vec<Millis> = months.difference(&known.lock()).copied().collect();
+        if !new.is_empty() {
+            sqlx::query(ADD_MONTHS).bind(&new).execute(&mut *connection).await?;
+        }
+        add_transitions(connection, rows).await?;
+        mark(connection, rows).await?;
+    }
     for rows in fold(&transitions).chunks(CHUNK) {
         add_customers(connection, column(rows, |row| row.last.key.customer.to_string())).await?;
         move_vehicles(connection, rows).await?;
     }
-    for rows in transitions.chunks(CHUNK) {
-        add_transitions(connection, rows).await?;
-        mark(connection, rows).await?;
-    }
     Ok(())
 }
+
+const ADD_MONTHS: &str = "SELECT add_transition_months($1)";
 
 const MARK: &str = "
     INSERT INTO rollup_mark (at_ms, customer)
@@ -108,9 +122,21 @@ const ADD_TRANSITIONS: &str = "
         SELECT FROM departed
         WHERE departed.customer = row.customer AND departed.vehicle = row.vehicle AND departed.seq >= row.seq
           AND departed.purged)
+      AND CASE
+        WHEN row.seq > (SELECT known.seq FROM vehicle AS known
+                        WHERE known.customer = row.customer AND known.vehicle = row.vehicle) THEN true
+        ELSE (SELECT true FROM transition AS known
+              WHERE known.customer = row.customer AND known.vehicle = row.vehicle AND known.seq = row.seq
+              LIMIT 1) IS NULL
+      END
     ON CONFLICT DO NOTHING";
 
+/// The key of a table in partitions holds `at_ms`, so the index alone keeps no second row of a number from coming in:
+/// who writes (there is one) looks. A number above its vehicle's is new, which most are; others are looked for.
 async fn add_transitions(connection: &mut PgConnection, rows: &[Transition]) -> anyhow::Result<()> {
+    let mut seen = HashSet::new();
+    let rows: Vec<&Transition> = rows.iter().filter(|row| seen.insert((&*row.key, row.change.seq))).collect();
+    let rows = &rows[..];
     let seqs = rows.iter().map(|row| signed(row.change.seq)).collect::<anyhow::Result<Vec<_>>>()?;
     let evidence = rows.iter().map(|row| serde_json::to_string(&row.evidence)).collect::<Result<Vec<_>, _>>()?;
     sqlx::query(ADD_TRANSITIONS)
@@ -251,6 +277,7 @@ pub async fn check_owner(connection: &mut PgConnection, owner: i64) -> anyhow::R
 /// Every statement of this file.
 #[cfg(test)]
 pub const STATEMENTS: &[&str] = &[
+    ADD_MONTHS,
     ADD_CUSTOMERS,
     MOVE_VEHICLES,
     ADD_TRANSITIONS,

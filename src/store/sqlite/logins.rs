@@ -21,7 +21,8 @@ async fn changed(connection: &mut SqliteConnection, rows: u64) -> anyhow::Result
 }
 
 const USERS: &str = "
-    SELECT id, login, role, hash, pepper, made_at_ms, made_by, disabled_at_ms FROM login_user ORDER BY id";
+    SELECT id, login, role, hash, pepper, made_at_ms, made_by, disabled_at_ms, issuer, subject
+    FROM login_user ORDER BY id";
 
 async fn users(connection: &mut SqliteConnection) -> anyhow::Result<Vec<StoredUser>> {
     let rows: Vec<UserRow> = sqlx::query_as(USERS).fetch_all(connection).await?;
@@ -37,27 +38,46 @@ async fn sessions(connection: &mut SqliteConnection) -> anyhow::Result<Vec<Store
 }
 
 const ADD_USER: &str = "
-    INSERT INTO login_user (id, login, role, hash, pepper, made_at_ms, made_by, disabled_at_ms)
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT DO NOTHING";
+    INSERT INTO login_user (id, login, role, hash, pepper, made_at_ms, made_by, disabled_at_ms, issuer, subject)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) ON CONFLICT DO NOTHING";
 
 async fn add_user(connection: &mut SqliteConnection, user: StoredUser) -> anyhow::Result<bool> {
     let add = sqlx::query(ADD_USER).bind(user.id.to_string()).bind(user.login.to_string()).bind(user.role.word());
     let add = add.bind(user.hash).bind(user.pepper).bind(user.made_at).bind(user.made_by).bind(user.disabled_at);
-    let added = add.execute(&mut *connection).await?;
+    let (issuer, subject) = user.identity.map(|identity| (identity.issuer, identity.subject)).unzip();
+    let added = add.bind(issuer).bind(subject).execute(&mut *connection).await?;
     changed(connection, added.rows_affected()).await
 }
 
 const CHANGE_USER: &str = "
-    UPDATE login_user SET role = ?2, hash = ?3, pepper = ?4, disabled_at_ms = ?5 WHERE id = ?1";
+    UPDATE login_user SET role = ?2, hash = ?3, pepper = ?4, disabled_at_ms = ?5, login = ?6 WHERE id = ?1";
 
-const END_OF_USER: &str = "DELETE FROM login_session WHERE user_id = ?1";
+const END_OF_USER: &str = "DELETE FROM login_session WHERE user_id = ?1 AND id <> ?2";
 
-async fn change_user(connection: &mut SqliteConnection, user: StoredUser) -> anyhow::Result<bool> {
+async fn change_user(
+    connection: &mut SqliteConnection,
+    user: StoredUser,
+    kept: Option<SessionId>,
+) -> anyhow::Result<bool> {
     let id = user.id.to_string();
     let change = sqlx::query(CHANGE_USER).bind(id.clone()).bind(user.role.word()).bind(user.hash).bind(user.pepper);
-    let rows = change.bind(user.disabled_at).execute(&mut *connection).await?;
-    sqlx::query(END_OF_USER).bind(id).execute(&mut *connection).await?;
+    let rows = change.bind(user.disabled_at).bind(user.login.to_string()).execute(&mut *connection).await?;
+    let kept = kept.map_or_else(String::new, |id| id.to_string());
+    sqlx::query(END_OF_USER).bind(id).bind(kept).execute(&mut *connection).await?;
     changed(connection, rows.rows_affected()).await
+}
+
+const END_USERS_OF: &str = "
+    UPDATE login_user SET disabled_at_ms = ?2 WHERE substr(login, 1, length(?1) + 1) = ?1 || '/' AND disabled_at_ms IS NULL";
+
+const END_SESSIONS_OF: &str = "
+    DELETE FROM login_session WHERE user_id IN (SELECT id FROM login_user WHERE substr(login, 1, length(?1) + 1) = ?1 || '/')";
+
+/// Nobody signs in any more as a user of this customer, and who did is out.
+pub async fn end_users_of(connection: &mut SqliteConnection, customer: &str, at: Millis) -> anyhow::Result<()> {
+    let users = sqlx::query(END_USERS_OF).bind(customer).bind(at).execute(&mut *connection).await?;
+    let sessions = sqlx::query(END_SESSIONS_OF).bind(customer).execute(&mut *connection).await?;
+    changed(connection, users.rows_affected() + sessions.rows_affected()).await.map(drop)
 }
 
 const ADD_SESSION: &str = "
@@ -106,8 +126,20 @@ async fn note_uses(connection: &mut SqliteConnection, uses: Vec<(SessionId, Mill
 
 /// Every statement of this file.
 #[cfg(test)]
-pub const STATEMENTS: &[&str] =
-    &[REVISION, CHANGED, USERS, SESSIONS, ADD_USER, CHANGE_USER, END_OF_USER, ADD_SESSION, END, NOTE_USE];
+pub const STATEMENTS: &[&str] = &[
+    REVISION,
+    CHANGED,
+    USERS,
+    SESSIONS,
+    ADD_USER,
+    CHANGE_USER,
+    END_OF_USER,
+    END_USERS_OF,
+    END_SESSIONS_OF,
+    ADD_SESSION,
+    END,
+    NOTE_USE,
+];
 
 #[async_trait]
 impl LoginStore for Sqlite {
@@ -128,9 +160,9 @@ impl LoginStore for Sqlite {
         self.write(|connection| Box::pin(add_user(connection, user))).await
     }
 
-    async fn change_user(&self, user: &StoredUser) -> anyhow::Result<bool> {
+    async fn change_user(&self, user: &StoredUser, kept: Option<SessionId>) -> anyhow::Result<bool> {
         let user = user.clone();
-        self.write(|connection| Box::pin(change_user(connection, user))).await
+        self.write(move |connection| Box::pin(change_user(connection, user, kept))).await
     }
 
     async fn add_session(&self, session: &StoredSession, ended: &[SessionId]) -> anyhow::Result<()> {

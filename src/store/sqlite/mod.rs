@@ -9,6 +9,7 @@ mod mosquitto;
 mod read;
 mod registry;
 mod repair;
+mod retention;
 mod stats;
 mod write;
 
@@ -26,7 +27,6 @@ use sqlx::sqlite::{SqlitePool, SqlitePoolOptions};
 use sqlx::{ConnectOptions, Connection};
 use tokio::sync::Mutex;
 
-use super::history::{HistoryStore, Name, Past};
 use super::local;
 use super::owned::Owned;
 use super::rows::{Page, Slice};
@@ -342,14 +342,6 @@ impl StatsStore for Sqlite {
     async fn spent(&self, customer: Option<&str>, instants: &[Millis]) -> anyhow::Result<Vec<Levels>> {
         let (customer, instants) = (customer.map(str::to_owned), instants.to_vec());
         self.read(|connection| Box::pin(stats::spent(connection, customer, instants))).await
-    }
-}
-
-#[async_trait]
-impl HistoryStore for Sqlite {
-    async fn stood(&self, vehicles: &[Name], at: Millis) -> anyhow::Result<Vec<Past>> {
-        let vehicles = vehicles.to_vec();
-        self.read(move |connection| Box::pin(history::stood(connection, vehicles, at))).await
     }
 }
 

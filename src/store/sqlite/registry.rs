@@ -8,9 +8,11 @@ use async_trait::async_trait;
 use sqlx::sqlite::SqliteConnection;
 
 use super::Sqlite;
+use super::access::end_access_of;
 use super::write::{add_customers, chunks};
 use crate::domain::ids::VehicleKey;
 use crate::domain::registration::{CustomerEdits, Edits};
+use crate::domain::time::Millis;
 use crate::store::StoredCustomer;
 use crate::store::registry::{
     Amended, Amendment, Condition, Current, Departure, Each, Outcome, Parts, RegistryStore, Transfer, decide,
@@ -57,9 +59,9 @@ impl RegistryStore for Sqlite {
         self.write(move |connection| Box::pin(amend_customer(connection, customer, edits, condition))).await
     }
 
-    async fn remove_customer(&self, customer: &str) -> anyhow::Result<bool> {
+    async fn remove_customer(&self, customer: &str, at: Millis) -> anyhow::Result<bool> {
         let customer = customer.to_owned();
-        self.write(|connection| Box::pin(remove_customer(connection, customer))).await
+        self.write(move |connection| Box::pin(remove_customer(connection, customer, at))).await
     }
 }
 
@@ -276,11 +278,12 @@ const HAS_VEHICLES: &str = "SELECT EXISTS (SELECT 1 FROM vehicle WHERE customer 
 
 const REMOVE_CUSTOMER: &str = "DELETE FROM customer WHERE customer = ?1";
 
-async fn remove_customer(connection: &mut SqliteConnection, customer: String) -> anyhow::Result<bool> {
+async fn remove_customer(connection: &mut SqliteConnection, customer: String, at: Millis) -> anyhow::Result<bool> {
     if sqlx::query_scalar(HAS_VEHICLES).bind(&customer).fetch_one(&mut *connection).await? {
         return Ok(false);
     }
-    sqlx::query(REMOVE_CUSTOMER).bind(customer).execute(connection).await?;
+    sqlx::query(REMOVE_CUSTOMER).bind(&customer).execute(&mut *connection).await?;
+    end_access_of(connection, &customer, at).await?;
     Ok(true)
 }
 

@@ -1,17 +1,16 @@
 //! Statistics in SQLite, each statement beside the function that binds it.
 //! Fed by the store's trait: writes run on the writing connection, inside one transaction a call.
 
-use std::collections::BTreeSet;
-
 use sqlx::Connection;
 use sqlx::sqlite::SqliteConnection;
 
 use super::write::chunks;
-use crate::domain::calendar::{HOUR, MINUTE};
+use crate::domain::calendar::HOUR;
 use crate::domain::statistics::Levels;
 use crate::domain::time::Millis;
+use crate::store::retention::{Kind, countable, sums};
 use crate::store::stats::{
-    Beats, FLEET, Hours, RollupQuery, RollupRow, Rollups, SPANS, SixSums, rollup_of_transitions, spread,
+    Beats, FLEET, Hours, RollupQuery, RollupRow, Rollups, SixSums, rollup_of_transitions, spread,
 };
 
 const IS_NEW: &str = "
@@ -41,6 +40,8 @@ pub async fn add_beats(
     Ok(())
 }
 
+pub(super) const HORIZONS: &str = "SELECT kind, before_ms FROM history_horizon";
+
 const MARKED: &str = "SELECT DISTINCT at_ms FROM rollup_mark ORDER BY at_ms LIMIT ?1";
 
 /// Counts the transitions of some marked minutes, and answers whether others are marked.
@@ -50,25 +51,28 @@ pub async fn roll_up(connection: &mut SqliteConnection, minutes: u32) -> anyhow:
     let more = marked.len() > minutes as usize;
     marked.truncate(minutes as usize);
     let Some(last) = marked.last().copied() else { return Ok(false) };
-    for minute in &marked {
-        count(connection, *minute).await?;
+    let horizons: Vec<(String, Millis)> = sqlx::query_as(HORIZONS).fetch_all(&mut *connection).await?;
+    let horizon = |kind: Kind| horizons.iter().find(|(word, _)| word == kind.word()).map_or(0, |(_, before)| *before);
+    let counted = countable(&marked, horizon(Kind::Transitions), horizon(Kind::Minutes));
+    for (at, span) in &counted {
+        sqlx::query(COUNT).bind(*at).bind(*span).execute(&mut *connection).await?;
     }
-    for pair in SPANS.windows(2) {
-        let wholes: BTreeSet<Millis> = marked.iter().map(|minute| minute - minute.rem_euclid(pair[1])).collect();
-        for whole in wholes {
-            sum_up(connection, whole, pair[0], pair[1]).await?;
-        }
+    for (at, part, whole) in sums(&counted) {
+        sqlx::query(SUM_UP).bind(at).bind(part).bind(whole).execute(&mut *connection).await?;
     }
     sqlx::query(UNMARK).bind(last).execute(connection).await?;
     Ok(more)
 }
 
+/// The rows of a span's marked customers, and the fleet's, from the transitions.
 const COUNT: &str = concat!(
     "
     INSERT INTO rollup (customer, span_ms, at_ms, ",
     rollup_of_transitions!(columns),
     ")
-    WITH marked AS (SELECT customer FROM rollup_mark WHERE at_ms = ?1 UNION ALL SELECT ''),
+    WITH marked AS (
+        SELECT customer FROM rollup_mark WHERE at_ms >= ?1 AND at_ms < ?1 + ?2 UNION SELECT ''
+    ),
     moved AS (
         SELECT customer, at_ms, from_status, to_status FROM transition WHERE at_ms >= ?1 AND at_ms < ?1 + ?2
         UNION ALL
@@ -98,12 +102,7 @@ const COUNT: &str = concat!(
     rollup_of_transitions!(replaced)
 );
 
-/// The minute's rows of its marked customers, and the fleet's, from the transitions.
-async fn count(connection: &mut SqliteConnection, minute: Millis) -> anyhow::Result<()> {
-    sqlx::query(COUNT).bind(minute).bind(MINUTE).execute(connection).await?;
-    Ok(())
-}
-
+/// A longer span, of the customers that are marked in it, from its parts.
 const SUM_UP: &str = concat!(
     "
     INSERT INTO rollup (customer, span_ms, at_ms, ",
@@ -127,12 +126,6 @@ const SUM_UP: &str = concat!(
     ",
     rollup_of_transitions!(replaced)
 );
-
-/// A longer span, of the customers that are marked in it, from its parts.
-async fn sum_up(connection: &mut SqliteConnection, at: Millis, part: Millis, whole: Millis) -> anyhow::Result<()> {
-    sqlx::query(SUM_UP).bind(at).bind(part).bind(whole).execute(connection).await?;
-    Ok(())
-}
 
 const UNMARK: &str = "DELETE FROM rollup_mark WHERE at_ms <= ?1";
 
@@ -170,6 +163,8 @@ pub async fn rollups(connection: &mut SqliteConnection, query: RollupQuery) -> a
     Ok(Rollups { levels, rollups, began })
 }
 
+const MINUTES_FROM: &str = "SELECT before_ms FROM history_horizon WHERE kind = 'statistics_minutes'";
+
 const SPENT_BEFORE: &str = "
     SELECT coalesce(sum(online_net), 0), coalesce(sum(offline_net), 0), coalesce(sum(unobserved_net), 0),
            coalesce(sum(online_within + online_net * (?2 - at_ms - span_ms)), 0),
@@ -200,7 +195,7 @@ const SPENT_SINCE: &str = "
     )";
 
 /// What was spent before an hour, the changes of the hours since, and for each instant what they say of its own hour:
-/// its minutes, and the transitions of the last one.
+/// its minutes or quarters, and the transitions of the last one.
 pub async fn spent(
     connection: &mut SqliteConnection,
     customer: Option<String>,
@@ -213,12 +208,12 @@ pub async fn spent(
     let before = before.fetch_one(&mut *moment).await?;
     let rows = sqlx::query_as::<_, RollupRow>(ROLLUPS).bind(customer.clone()).bind(HOUR).bind(hours.first);
     let rows = rows.bind(hours.end).fetch_all(&mut *moment).await?;
+    let minutes_from = sqlx::query_scalar(MINUTES_FROM).fetch_optional(&mut *moment).await?.unwrap_or(0);
     let mut since = Vec::with_capacity(instants.len());
-    for instant in &instants {
-        let hour = instant - instant.rem_euclid(HOUR);
-        let sums = sqlx::query_as::<_, (i64, i64, i64)>(SPENT_SINCE).bind(customer.clone()).bind(*instant).bind(hour);
-        let (online, offline, unobserved) = sums.bind(MINUTE).fetch_one(&mut *moment).await?;
-        since.push((*instant, [online, offline, unobserved]));
+    for (instant, hour, part) in instants.iter().map(|instant| Hours::asked(*instant, minutes_from)) {
+        let sums = sqlx::query_as::<_, (i64, i64, i64)>(SPENT_SINCE).bind(customer.clone()).bind(instant).bind(hour);
+        let (online, offline, unobserved) = sums.bind(part).fetch_one(&mut *moment).await?;
+        since.push((instant, [online, offline, unobserved]));
     }
     moment.commit().await?;
     Ok(hours.spent(before, rows, &since))
@@ -226,5 +221,18 @@ pub async fn spent(
 
 /// Every statement of this file.
 #[cfg(test)]
-pub const STATEMENTS: &[&str] =
-    &[IS_NEW, ADD_BEATS, MARKED, COUNT, SUM_UP, UNMARK, LEVELS, ROLLUPS, BEGAN, SPENT_BEFORE, SPENT_SINCE];
+pub const STATEMENTS: &[&str] = &[
+    IS_NEW,
+    ADD_BEATS,
+    HORIZONS,
+    MARKED,
+    COUNT,
+    SUM_UP,
+    UNMARK,
+    LEVELS,
+    ROLLUPS,
+    BEGAN,
+    MINUTES_FROM,
+    SPENT_BEFORE,
+    SPENT_SINCE,
+];
