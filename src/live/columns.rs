@@ -28,6 +28,8 @@ const NO_TENTHS: u16 = u16::MAX;
 const NO_PERCENT: u8 = u8::MAX;
 /// Stands for a vehicle that has left meanwhile.
 const NO_SLOT: Slot = Slot::MAX;
+/// The last frame of a delta says how many it took, so that one that was lost on the way is missed. The others say this.
+const UNTOLD: u16 = 0;
 /// Between the items of a list of texts, and between the tags of one vehicle. Neither occurs in a text.
 const BETWEEN_TEXTS: u8 = b'\n';
 const BETWEEN_TAGS: u8 = 0x1f;
@@ -50,7 +52,7 @@ pub fn snapshot(rows: &[&Row], epoch: &str, version: Version, at: Millis) -> Byt
     whole_rows(&mut body, rows);
     text_list(&mut body, [epoch]);
     text_list(&mut body, Status::ALL.map(Status::word));
-    frame(Kind::Snapshot, rows.len(), (0, version), at, &body)
+    frame(Kind::Snapshot, rows.len(), (0, version), UNTOLD, at, &body)
 }
 
 /// Writes transitions in one frame, each with the slot its vehicle has now.
@@ -64,7 +66,7 @@ pub fn transitions(board: &Board, list: &[&Transition], at: Millis) -> Bytes {
     body.extend(list.iter().map(|one| one.change.from as u8));
     body.extend(list.iter().map(|one| one.change.to as u8));
     body.extend(list.iter().map(|one| one.change.cause as u8));
-    frame(Kind::Transitions, list.len(), (0, 0), at, &body)
+    frame(Kind::Transitions, list.len(), (0, 0), UNTOLD, at, &body)
 }
 
 /// Collects the rows of a delta and writes them as one frame or several, by the same rule as in JSON: all but the last
@@ -72,6 +74,8 @@ pub fn transitions(board: &Board, list: &[&Transition], at: Millis) -> Bytes {
 pub struct DeltaWriter<'a> {
     from: Version,
     to: Version,
+    /// Frames of this delta that were written before these.
+    before: usize,
     left: Vec<Slot>,
     joined: Vec<&'a Row>,
     turned: Vec<&'a Row>,
@@ -79,9 +83,9 @@ pub struct DeltaWriter<'a> {
 }
 
 impl<'a> DeltaWriter<'a> {
-    /// Begins a delta between two versions.
-    pub fn new(from: Version, to: Version) -> Self {
-        Self { from, to, left: Vec::new(), joined: Vec::new(), turned: Vec::new(), heard: Vec::new() }
+    /// Begins a delta between two versions, or goes on with one of which so many frames were written before.
+    pub fn new(from: Version, to: Version, before: usize) -> Self {
+        Self { from, to, before, left: Vec::new(), joined: Vec::new(), turned: Vec::new(), heard: Vec::new() }
     }
 
     /// A vehicle that left, or left the filter.
@@ -123,9 +127,15 @@ impl<'a> DeltaWriter<'a> {
             parts.push((Kind::Heard, 0, Vec::new()));
         }
         let last = parts.len() - 1;
+        let all = u16::try_from(self.before + parts.len()).unwrap_or(UNTOLD);
+        // Where the versions are the same, more of this delta follows.
+        let ends = |i: usize| i == last && self.to != self.from;
         let version = |i: usize| if i == last { self.to } else { self.from };
+        let frames = |i: usize| if ends(i) { all } else { UNTOLD };
         let parts = parts.iter().enumerate();
-        parts.map(|(i, (kind, count, body))| frame(*kind, *count, (self.from, version(i)), at, body)).collect()
+        parts
+            .map(|(i, (kind, count, body))| frame(*kind, *count, (self.from, version(i)), frames(i), at, body))
+            .collect()
     }
 }
 
@@ -145,9 +155,10 @@ fn in_parts<'a, 'b>(rows: &'b [&'a Row], bytes_max: usize) -> Vec<&'b [&'a Row]>
     parts
 }
 
-fn frame(kind: Kind, count: usize, (from, to): (Version, Version), at: Millis, body: &[u8]) -> Bytes {
+fn frame(kind: Kind, count: usize, (from, to): (Version, Version), frames: u16, at: Millis, body: &[u8]) -> Bytes {
     let mut frame = Vec::with_capacity(HEADER_BYTES + body.len());
-    frame.extend([kind as u8, FORMAT, 0, 0]);
+    frame.extend([kind as u8, FORMAT]);
+    uint16(&mut frame, [frames]);
     uint32(&mut frame, [count as u32, from, to]);
     float64(&mut frame, [at as f64]);
     uint32(&mut frame, [body.len() as u32, 0]);

@@ -82,7 +82,7 @@ fn a_long_delta_is_cut_and_only_its_last_frame_moves_the_version() {
     let before = board.version();
     (3_000..6_000).for_each(|slot| board.apply(update(slot, 1_700_000_009_000)));
     board.publish();
-    let mut writer = DeltaWriter::new(before, board.version());
+    let mut writer = DeltaWriter::new(before, board.version(), 5);
     (20_000..60_000).for_each(|slot| writer.left(slot));
     all(&board)[..3_000].iter().for_each(|row| writer.joined(row));
     all(&board)[3_000..].iter().for_each(|row| writer.changed(row));
@@ -92,6 +92,8 @@ fn a_long_delta_is_cut_and_only_its_last_frame_moves_the_version() {
     let (last, others) = frames.split_last().expect("frames");
     assert!(others.iter().all(|frame| (frame.from, frame.to) == (before.into(), before.into())));
     assert_eq!((last.from, last.to), (before.into(), board.version().into()));
+    assert!(others.iter().all(|frame| frame.frames == 0));
+    assert_eq!(usize::from(last.frames), 5 + frames.len(), "with the five that were sent before these");
     let rows = |kind: &str| frames.iter().filter(|f| f.kind == kind).map(|f| f.rows.len()).sum::<usize>();
     let kinds = ["left", "joined", "turned", "heard"].map(rows);
     // Of the 3,000 applied again, three of four have a time in them that moved.
@@ -101,9 +103,10 @@ fn a_long_delta_is_cut_and_only_its_last_frame_moves_the_version() {
 
 #[test]
 fn a_delta_with_nothing_in_it_still_moves_the_version() {
-    let frames = DeltaWriter::new(3, 9).finish(5);
+    let frames = DeltaWriter::new(3, 9, 0).finish(5);
     let frame = decode(&frames[0]);
     assert_eq!((frames.len(), frame.kind, frame.from, frame.to, frame.rows.len()), (1, "heard", 3, 9, 0));
+    assert_eq!(frame.frames, 1);
 }
 
 #[test]

@@ -298,9 +298,9 @@ impl Feed {
         }
         let slots = board.changed_after(from);
         if slots.len() > rows_at_once_max(wire) {
-            return Delta::Long(LongDelta { wire, from, to, slots, next: 0 });
+            return Delta::Long(LongDelta { wire, from, to, slots, next: 0, frames: 0 });
         }
-        let mut writer = Writer::new(wire, from, to);
+        let mut writer = Writer::new(wire, from, to, 0);
         write_removals(&mut writer, &board, filter, from);
         write_rows(&mut writer, &board, filter, &slots, from);
         let frames: Arc<[Message]> = writer.finish(self.date()).into();
@@ -338,6 +338,8 @@ pub struct LongDelta {
     to: Version,
     slots: Vec<Slot>,
     next: usize,
+    /// Written so far.
+    frames: usize,
 }
 
 impl LongDelta {
@@ -347,13 +349,14 @@ impl LongDelta {
         let (part, is_first, is_last) = (&self.slots[self.next..end], self.next == 0, end == self.slots.len());
         let version = if is_last { self.to } else { self.from };
         let board = feed.board();
-        let mut writer = Writer::new(self.wire, self.from, version);
+        let mut writer = Writer::new(self.wire, self.from, version, self.frames);
         if is_first {
             write_removals(&mut writer, &board, filter, self.from);
         }
         write_rows(&mut writer, &board, filter, part, self.from);
         let frames = writer.finish(feed.date());
         self.next = end;
+        self.frames += frames.len();
         (frames, is_last.then_some(self.to))
     }
 }
@@ -365,10 +368,10 @@ enum Writer<'a> {
 }
 
 impl<'a> Writer<'a> {
-    fn new(wire: Wire, from: Version, to: Version) -> Self {
+    fn new(wire: Wire, from: Version, to: Version, before: usize) -> Self {
         match wire {
             Wire::Json => Self::Json(DeltaWriter::new(from, to), from),
-            Wire::Columns => Self::Columns(columns::DeltaWriter::new(from, to)),
+            Wire::Columns => Self::Columns(columns::DeltaWriter::new(from, to, before)),
         }
     }
 

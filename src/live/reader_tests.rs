@@ -60,7 +60,10 @@ impl Client {
             Message::Binary(bytes) => return self.take_columns(bytes),
         };
         match frame["type"].as_str().expect("type") {
-            "hello" => self.epoch = frame["epoch"].as_str().expect("epoch").to_owned(),
+            "hello" => {
+                self.epoch = frame["epoch"].as_str().expect("epoch").to_owned();
+                self.columns.frames = 0; // what was begun before is void
+            }
             "snapshot" => self.snapshot(&frame),
             "delta" => self.delta(&frame),
             "transition" => self.transitions.push(frame["seq"].as_u64().expect("seq")),

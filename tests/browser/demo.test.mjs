@@ -37,7 +37,7 @@ describe("the demo's buttons", { skip: skip_reason() }, () => {
   });
 
   test("a real fleet has no such buttons and takes no such orders", async () => {
-    const { page, service } = await open({});
+    const { page, service } = await open({ offline_after: "10m" });
     await row_of(page, "TRK-1").click();
     await page.getByRole("dialog").waitFor();
     assert.equal(await page.getByRole("button", { name: "Silence this vehicle" }).count(), 0);

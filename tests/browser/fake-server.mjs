@@ -41,6 +41,7 @@ export class FakeServer {
     this.refuse_rest = false;
     this.refuse_all = 0; // 401 or 403: who looks may not, not even at the socket
     this.warnings = [];
+    this.kept = new Map(); // heartbeats that are kept: vehicle -> newest first
     this.gaps = []; // blind intervals, as REST tells them
     this.store = { kind: "sqlite", ok: true, spool_rows: 0 };
     this.service = "1.2.3";
@@ -149,7 +150,7 @@ export class FakeServer {
     this.send_bytes("left", removed, { from, version: from }, sockets);
     this.send_bytes("joined", joined, { from, version: from }, sockets);
     this.send_bytes("turned", changed, { from, version: from }, sockets);
-    this.send_bytes("heard", changed, { from, version: this.version }, sockets);
+    this.send_bytes("heard", changed, { from, version: this.version, frames: 4 }, sockets);
   }
 
   send_bytes(type, rows, versions = {}, sockets = [...this.sockets.clients].filter((socket) => socket.following)) {
@@ -244,6 +245,11 @@ export class FakeServer {
     if (pathname === "/api/v1/stats") return json(200, { items: this.#stats(searchParams) });
     if (pathname.endsWith("/availability")) {
       return json(200, { availability: 0.99876, outages: 2, longest_outage_ms: 240_000, unobserved_ms: 60_000, online_ms: 1, offline_ms: 1, never_seen_ms: 0 });
+    }
+    const heartbeats = /^\/api\/v1\/customers\/([^/]+)\/vehicles\/([^/]+)\/heartbeats$/.exec(pathname);
+    if (heartbeats) {
+      const items = this.kept.get(`${decodeURIComponent(heartbeats[1])}/${decodeURIComponent(heartbeats[2])}`) ?? [];
+      return json(200, { items, next_cursor: null, kept: this.kept.size > 0 ? "sampled" : "off", kept_from: null });
     }
     if (pathname === "/api/v1/heartbeats") {
       const rows = [JSON.parse((await request.toArray()).join(""))].flat();

@@ -123,6 +123,28 @@ function read_frame(data) {
   return decode(data.buffer.slice(data.byteOffset, data.byteOffset + data.byteLength));
 }
 
+/**
+ * Looks at the page frame by frame, from its first one on: from outside one would look too seldom. For addInitScript;
+ * what it saw is in window.seen, in ms since the navigation.
+ */
+export function watch_start() {
+  const seen = (window.seen = { first_rows: 0, usable: 0, loading: "", rows_while_loading: false, longest_task: 0 });
+  new PerformanceObserver((list) => {
+    for (const { duration } of list.getEntries()) seen.longest_task = Math.max(seen.longest_task, duration);
+  }).observe({ type: "longtask", buffered: true });
+  const look = () => {
+    const rows = document.querySelector("#rows [role=row]:not([hidden])") !== null;
+    const busy = document.querySelector("#grid[aria-busy=false]") === null;
+    if (rows) seen.first_rows ||= performance.now();
+    if (rows && busy) seen.rows_while_loading = true;
+    if (rows && !busy) seen.usable ||= performance.now();
+    const said = document.getElementById("banner-status")?.textContent ?? "";
+    if (said.startsWith("Loading")) seen.loading = said;
+    requestAnimationFrame(look);
+  };
+  requestAnimationFrame(look);
+}
+
 /** What the page holds of every vehicle, whether its row is in sight or not; times in epoch ms. */
 export const fleet_of = (page) => page.evaluate(async () => {
   const { state: { fleet } } = await import("/js/app.js");

@@ -5,7 +5,7 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { DRIFT_MAX, drift_of } from "./drift.mjs";
-import { equals_rest, open_page, skip_reason, start_browser, start_service } from "./harness.mjs";
+import { equals_rest, open_page, skip_reason, start_browser, start_service, watch_start } from "./harness.mjs";
 import { cost_of, drive, fill, id, measure_for } from "./traffic.mjs";
 
 const VEHICLES = 100_000;
@@ -19,32 +19,13 @@ const HEAP_MB_MAX = 60;
 const DRIFT_MS = 20_000;
 const DRIFT_NOISE_MB = 2;
 
-/** Looks at the page frame by frame, from its first one on: from outside one would look too seldom. */
-function watch() {
-  const seen = (window.seen = { first_rows: 0, usable: 0, loading: "", rows_while_loading: false, longest_task: 0 });
-  new PerformanceObserver((list) => {
-    for (const { duration } of list.getEntries()) seen.longest_task = Math.max(seen.longest_task, duration);
-  }).observe({ type: "longtask", buffered: true });
-  const look = () => {
-    const rows = document.querySelector("#rows [role=row]:not([hidden])") !== null;
-    const busy = document.querySelector("#grid[aria-busy=false]") === null;
-    if (rows) seen.first_rows ||= performance.now();
-    if (rows && busy) seen.rows_while_loading = true;
-    if (rows && !busy) seen.usable ||= performance.now();
-    const said = document.getElementById("banner-status")?.textContent ?? "";
-    if (said.startsWith("Loading")) seen.loading = said;
-    requestAnimationFrame(look);
-  };
-  requestAnimationFrame(look);
-}
-
 describe("a large fleet", { skip: skip_reason() }, () => {
   let browser, service, page, context;
   before(async () => {
     service = await start_service({ offline_after: "1h" });
     await fill(service.url, VEHICLES);
     browser = await start_browser();
-    ({ page, context } = await open_page(browser, service.url, { prepare: (page) => page.addInitScript(watch) }));
+    ({ page, context } = await open_page(browser, service.url, { prepare: (page) => page.addInitScript(watch_start) }));
   });
   after(async () => {
     await browser?.close();

@@ -126,6 +126,31 @@ describe("the map", { skip: skip_reason({ needs_binary: false }) }, () => {
     await until("the vehicle in sight", async () => (await pixels(page, { accent: [108, 184, 255] })).accent > 40);
   });
 
+  test("the trail of the open vehicle is drawn, goes on with it, is told in words and as a list, and ends with the panel", async () => {
+    const ACCENT = { accent: [108, 184, 255] };
+    const minute = (number) => new Date(Date.now() - 60_000 * number).toISOString();
+    fake.heartbeat({ customer: "cedar", vehicle: "WAY-1", lat: 10, lon: 20, speed_kmh: 50 });
+    fake.kept.set("cedar/WAY-1", [1, 2, 3].map((number) => ({ at: minute(number), arrived_at: minute(number), lat: 10 + number, lon: 20, speed_kmh: 60 })));
+    const page = await open("/?ll=11.5,20&z=6&customer=cedar");
+    await on_map(page, 1);
+    assert.ok((await pixels(page, ACCENT)).accent < 20, "no trail without an open vehicle");
+    await row_of(page, "WAY-1").click();
+    const panel = page.getByRole("dialog", { name: "WAY-1" });
+    await panel.getByText(/^4 places since /).waitFor();
+    await until("a line", async () => (await pixels(page, ACCENT)).accent > 300);
+    await panel.getByText("Places as a list").click();
+    const rows = panel.locator("#drawer-places tr");
+    assert.match(await rows.first().innerText(), /10\.00000, 20\.00000\s+50 km\/h/);
+    assert.equal(await rows.count(), 4);
+    assert.deepEqual(await violations(page), []);
+    fake.heartbeat({ customer: "cedar", vehicle: "WAY-1", lat: 10, lon: 21 });
+    await panel.getByText(/^5 places since /).waitFor();
+    await panel.getByRole("button", { name: "Close" }).click(); // with Esc the grid would have a ring of that colour
+    await panel.waitFor({ state: "hidden" });
+    await until("the line is gone", async () => (await pixels(page, ACCENT)).accent < 20);
+    fake.remove("cedar", "WAY-1");
+  });
+
   test("the address keeps where the map is, and leads back there", async () => {
     const page = await open("/?ll=48.2,11.5&z=6");
     await on_map(page, 401);

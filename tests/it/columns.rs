@@ -14,6 +14,8 @@ pub struct Frame {
     pub kind: &'static str,
     pub from: u64,
     pub to: u64,
+    /// How many frames the delta took that ends with this one; 0 in all others.
+    pub frames: u16,
     pub server_ms: f64,
     pub rows: Vec<Map<String, Value>>,
     /// Of a snapshot.
@@ -27,6 +29,10 @@ impl<'a> Bytes<'a> {
         let (taken, rest) = self.0.split_at(count);
         self.0 = rest;
         taken
+    }
+
+    fn uint16(&mut self) -> u16 {
+        u16::from_le_bytes(self.take(2).try_into().expect("2 bytes"))
     }
 
     fn uint32(&mut self) -> u32 {
@@ -93,7 +99,8 @@ impl<'a> Bytes<'a> {
 pub fn decode(frame: &[u8]) -> Frame {
     let mut bytes = Bytes(frame);
     let (kind, format) = (bytes.take(1)[0], bytes.take(1)[0]);
-    assert_eq!((format, bytes.take(2)), (1, &[0, 0][..]));
+    assert_eq!(format, 1);
+    let frames = bytes.uint16();
     let (count, from, to) = (bytes.uint32() as usize, bytes.uint32().into(), bytes.uint32().into());
     let (server_ms, length, spare) = (bytes.float64(), bytes.uint32() as usize, bytes.uint32());
     assert_eq!((bytes.0.len(), spare), (length, 0), "the length in the header is that of the rest");
@@ -132,7 +139,7 @@ pub fn decode(frame: &[u8]) -> Frame {
         }
     }
     assert!(bytes.0.is_empty(), "{} bytes too many in {kind}", bytes.0.len());
-    Frame { kind, from, to, server_ms, rows, epoch }
+    Frame { kind, from, to, frames, server_ms, rows, epoch }
 }
 
 fn whole(bytes: &mut Bytes<'_>, rows: &mut [Map<String, Value>], total: usize) {
@@ -164,6 +171,8 @@ fn whole(bytes: &mut Bytes<'_>, rows: &mut [Map<String, Value>], total: usize) {
 pub struct View {
     pub epoch: String,
     pub version: u64,
+    /// Of the delta that is coming: its frames so far. Nothing of it counts after a new connection.
+    pub frames: u16,
     pub rows: BTreeMap<u64, Map<String, Value>>,
 }
 
@@ -173,7 +182,7 @@ impl View {
         let slot = |row: &Map<String, Value>| row["slot"].as_u64().expect("a slot");
         match frame.kind {
             "snapshot" => {
-                (self.epoch, self.version) = (frame.epoch, frame.to);
+                (self.epoch, self.version, self.frames) = (frame.epoch, frame.to, 0);
                 self.rows = frame.rows.into_iter().map(|row| (slot(&row), row)).collect();
                 return;
             }
@@ -188,6 +197,10 @@ impl View {
         }
         assert_eq!(frame.from, self.version, "a delta leads on from the version that the client has");
         self.version = frame.to;
+        self.frames += 1;
+        let ends = frame.to != frame.from;
+        assert_eq!(frame.frames, if ends { self.frames } else { 0 }, "the last frame of a delta counts them all");
+        self.frames = if ends { 0 } else { self.frames };
     }
 
     /// The rows by name, as [`row_of`] makes them of JSON.

@@ -42,6 +42,7 @@ impl Page {
     }
 
     async fn resume(&mut self) {
+        self.view.frames = 0;
         let (epoch, version) = (&self.view.epoch, self.view.version);
         self.live.say(json!({"type": "resume", "epoch": epoch, "version": version})).await;
     }

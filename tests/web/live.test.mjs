@@ -96,6 +96,30 @@ test("a server that accepts and drops at once is asked ever more rarely", () => 
   assert.equal(world.sockets.length, 7);
 });
 
+test("a service that is away is asked for often in the first minute, then seldom; one that opens and drops is left alone longer each time", () => {
+  const away = new World();
+  away.link.connect();
+  const delays = [];
+  for (let time = 0; time < 120_000; time = away.time) {
+    away.socket.onclose();
+    delays.push(away.link.link.retry_at - away.time);
+    away.pass(delays.at(-1));
+  }
+  assert.deepEqual(delays.slice(0, 4), [500, 1_000, 1_250, 1_250]);
+  assert.equal(Math.max(...delays.slice(0, 48)), 1_250, "within two seconds of its return, jitter and all");
+  assert.equal(delays.at(-1), 15_000);
+  const drops = new World();
+  drops.link.connect();
+  const grown = [0, 1, 2, 3, 4].map(() => {
+    drops.say();
+    drops.socket.onclose();
+    const delay = drops.link.link.retry_at - drops.time;
+    drops.pass(delay);
+    return delay;
+  });
+  assert.deepEqual(grown, [500, 1_000, 2_000, 4_000, 8_000]);
+});
+
 test("ten healthy seconds start the back-off over", () => {
   const world = new World();
   world.link.connect();

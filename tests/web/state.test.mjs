@@ -11,7 +11,7 @@ const NOW = 1_000;
 const SERVER_TIME = "2026-01-31T08:15:00.000Z";
 const hello = (version = 1, epoch = "e1") => ({ type: "hello", epoch, version, tick_ms: 250, server_time: SERVER_TIME });
 const snapshot = (rows, { version = 1, epoch = "e1" } = {}) => decode(encode("snapshot", rows, { version, epoch, server_ms: Date.parse(SERVER_TIME) }));
-const delta = (type, from, version, rows) => decode(encode(type, rows, { from, version }));
+const delta = (type, from, version, rows, frames = 0) => decode(encode(type, rows, { from, version, frames }));
 /** The slot is the number. */
 const truck = (number, status = "online", rest = {}) => ({ slot: number, customer: "acme", vehicle: `TRK-${number}`, status, seq: 1, ...rest });
 
@@ -116,6 +116,26 @@ test("a delta in several frames: only the last brings the new version, and is ac
   assert.equal(status_of(state, "acme/TRK-1"), "offline");
   assert.equal(state.resume_point().version, 1);
   assert.equal(state.apply(delta("turned", 1, 3, [truck(2, "offline")]), NOW).ack, 3);
+});
+
+test("a delta of which a frame was lost on the way is refused; what was begun before a new connection or snapshot is void", () => {
+  const parts = (state, ...kept) => {
+    const all = [delta("joined", 1, 1, [truck(5)]), delta("turned", 1, 1, [truck(1, "offline")]), delta("heard", 1, 2, [{ slot: 1 }], 3)];
+    return kept.map((at) => state.apply(all[at], NOW)).at(-1);
+  };
+  assert.equal(parts(loaded(truck(1)), 0, 1, 2).ack, 2);
+  for (const kept of [[1, 2], [0, 2], [2]]) {
+    const state = loaded(truck(1));
+    assert.ok(parts(state, ...kept).resync, kept.join());
+    assert.equal(state.resume_point(), null);
+  }
+  const again = loaded(truck(1));
+  parts(again, 0);
+  again.apply(hello(), NOW);
+  assert.equal(parts(again, 0, 1, 2).ack, 2);
+  parts(again, 1);
+  again.apply(snapshot([truck(1)], { version: 1 }), NOW);
+  assert.equal(parts(again, 0, 1, 2).ack, 2);
 });
 
 test("a delta that starts before our version is applied: it carries newest states", () => {

@@ -95,11 +95,12 @@ const BODIES = {
  * One frame. Rows are vehicles in the form of REST, each with its slot.
  * @returns {ArrayBuffer}
  */
-export function encode(type, rows, { from = 0, version = 0, server_ms = Date.now(), epoch = "e1" } = {}) {
+export function encode(type, rows, { from = 0, version = 0, frames = 0, server_ms = Date.now(), epoch = "e1" } = {}) {
   const body = new Writer();
   BODIES[type](body, rows, { epoch });
   const frame = new Writer();
-  frame.uint8([KINDS[type], 1, 0, 0]);
+  frame.uint8([KINDS[type], 1]);
+  frame.uint16([frames]);
   frame.uint32([rows.length, from, version]);
   frame.float64([server_ms]);
   frame.uint32([body.length, 0]);

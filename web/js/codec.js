@@ -39,7 +39,8 @@ export const NO_PERCENT = 0xff;
  * @property {string[]} tags           of one vehicle, with \u001f between them
  *
  * @typedef {Heard & Turned & Names} Whole
- * @typedef {{type: string, count: number, from: number, version: number, server_ms: number}} Header
+ * @typedef {{type: string, count: number, from: number, version: number, server_ms: number, frames: number}} Header
+ *   frames: of a delta's last one, how many it took; else 0
  * @typedef {Header & {type: "snapshot", epoch: string} & Whole} SnapshotFrame
  * @typedef {Header & {type: "joined"} & Whole} JoinedFrame
  * @typedef {Header & {type: "left", slot: Uint32Array}} LeftFrame
@@ -74,6 +75,7 @@ export function decode(buffer) {
   }
   const header = {
     type: KINDS[view.getUint8(0)] ?? "",
+    frames: view.getUint16(2, true),
     count: view.getUint32(4, true),
     from: view.getUint32(8, true),
     version: view.getUint32(12, true),

@@ -1,11 +1,12 @@
 /**
  * The panel of one vehicle: opens and closes it, and gives its parts what they need: the facts (drawer-facts.js), how
- * available it was (drawer-availability.js) and what happened to it (drawer-history.js).
+ * available it was (drawer-availability.js), where it was (drawer-trail.js), what happened to it (drawer-history.js).
  * Fed by panes.js with the fleet and live transitions; reads the fields that only a panel shows through reads.js.
  */
 import { Availability } from "./drawer-availability.js";
 import { Facts, facts_of } from "./drawer-facts.js";
 import { History } from "./drawer-history.js";
+import { DrawerTrail } from "./drawer-trail.js";
 import { write } from "./elements.js";
 import { warnings_of, whole_vehicle } from "./reads.js";
 import { STATUS_WORDS, warnings_in_words } from "./words.js";
@@ -31,6 +32,7 @@ export class Drawer {
     this.facts = new Facts(find("drawer-facts"));
     this.history = new History(page);
     this.availability = new Availability(page);
+    this.places = new DrawerTrail(page);
     this.customer = "";
     this.vehicle = "";
     this.warning = "";
@@ -59,6 +61,7 @@ export class Drawer {
     const { signal } = (this.reading = new AbortController());
     this.history.open(customer, vehicle, server_now);
     this.availability.open(customer, vehicle, server_now);
+    this.places.open(customer, vehicle, server_now);
     warnings_of(customer, vehicle, signal).then((warnings) => {
       if (!signal.aborted) this.warning = warnings_in_words(warnings);
     });
@@ -68,13 +71,16 @@ export class Drawer {
     this.reading.abort();
     this.history.close();
     this.availability.close();
+    this.places.close();
     this.root.hidden = true;
     this.vehicle = "";
   }
 
-  /** Transitions may have passed unheard. */
+  /** Transitions and places may have passed unheard. */
   read() {
-    if (!this.root.hidden) this.history.read();
+    if (this.root.hidden) return;
+    this.history.read();
+    this.places.read();
   }
 
   /** @param {Transition[]} transitions fresh ones of the whole fleet */
@@ -110,6 +116,7 @@ export class Drawer {
     this.facts.draw({ Warning: this.warning, ...facts });
     this.history.draw(server_now, slot === undefined ? "" : STATUS_WORDS[fleet.status[slot]].key);
     this.availability.draw(server_now);
+    if (slot !== undefined) this.places.draw(fleet, slot, server_now);
   }
 
   /** To the clipboard; where the browser forbids that, the address is shown and selected. */

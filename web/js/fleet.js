@@ -2,7 +2,7 @@
  * The fleet by name: who has which slot of the columns (columns.js), whose vehicle it is and what it is called.
  * Fed by state.js with checked frames; read by order.js and the views. No DOM, no clock, no network.
  */
-import { BETWEEN_TAGS, CHANGED, Columns, enlarged, whole_rows } from "./columns.js";
+import { BETWEEN_TAGS, CHANGED, Columns, enlarged, status_word_of_wire, whole_rows } from "./columns.js";
 
 export { CHANGED, STATUSES } from "./columns.js";
 
@@ -12,6 +12,9 @@ export { CHANGED, STATUSES } from "./columns.js";
  *   tags?: string[], status?: string, status_since?: string|null, seq?: number, last_seen?: string|null,
  *   position?: Position|null, battery_pct?: number|null}} Vehicle  as REST tells it
  */
+
+/** Causes of transitions by their number on the wire. */
+const CAUSES = ["heartbeat", "silence", "last_will", "goodbye", "blind"];
 
 /** Customers cannot contain "/", so this key is unambiguous. @param {string} customer @param {string} vehicle */
 export const keyOf = (customer, vehicle) => `${customer}/${vehicle}`;
@@ -107,6 +110,30 @@ export class Fleet extends Columns {
   tag_names() {
     const texts = [...this.tag_sizes.keys()];
     return (this.tag_list ??= [...new Set(texts.flatMap((text) => text.split(BETWEEN_TAGS)))].sort());
+  }
+
+  /**
+   * Transitions by name; those of vehicles that have left are left out.
+   * @param {import("./codec.js").TransitionsFrame} frame
+   */
+  named(frame) {
+    /** @type {import("./state.js").Transition[]} */
+    const list = [];
+    const text = (/** @type {number} */ at) => (Math.abs(at) < 8.64e15 ? new Date(at).toISOString() : "");
+    frame.slot.forEach((slot, at) => {
+      if (!this.alive[slot]) return;
+      list.push({
+        customer: this.customer_of(slot),
+        vehicle: this.vehicle[slot],
+        seq: frame.seq[at],
+        from: status_word_of_wire(frame.old[at]),
+        to: status_word_of_wire(frame.to[at]),
+        at: text(frame.at[at]),
+        decided_at: text(frame.decided_at[at]),
+        cause: CAUSES[frame.cause[at]] ?? "",
+      });
+    });
+    return list;
   }
 
   /** The slots that are in use. @returns {number[]} */

@@ -4,7 +4,7 @@
  * Feeds app.js with frames; is told by app.js what has been applied. Knows nothing of vehicles.
  */
 import { announced_bytes, decode } from "./codec.js";
-import { HEALTHY_AFTER_MS, LAST_ATTEMPT, pulse, retry_delay_ms } from "./pulse.js";
+import { EAGER_FOR_MS, HEALTHY_AFTER_MS, LAST_ATTEMPT, pulse, retry_delay_ms } from "./pulse.js";
 
 const LIVE_PATH = "/api/v1/live";
 const SNAPSHOT_PATH = "/api/v1/live/snapshot";
@@ -199,7 +199,8 @@ export class LiveLink {
     this.opened_at = Infinity;
     // Asking more often does not give a right; signing in does, and then the page is loaded anew.
     const attempt = link.refused ? LAST_ATTEMPT : this.attempt++;
-    const delay = retry_delay_ms(attempt, outside.random());
+    const eager = link.phase === "connecting" && !link.refused && now - (link.lost_at ?? now) < EAGER_FOR_MS;
+    const delay = retry_delay_ms(attempt, outside.random(), eager);
     if (link.phase === "connecting" && !link.refused) this.#ask_why();
     Object.assign(link, { phase: "waiting", lost_at: link.lost_at ?? now, retry_at: now + delay });
     this.timer = outside.set_timer(() => this.connect(), delay);

@@ -13,6 +13,7 @@ import { MapSource } from "./map-source.js";
 import { EMPTY_FROM_ZOOM, FINE, FINE_FROM_ZOOM, built_in, credit, paints } from "./map-style.js";
 import { colours_of_page, watch_theme } from "./map-theme.js";
 import { NO_LAYERS } from "./map-tiles.js";
+import { TrailLines } from "./map-trail.js";
 
 /** @typedef {typeof import("maplibre-gl")} Library */
 /** @typedef {import("./map-style.js").Choice} Choice */
@@ -21,6 +22,7 @@ import { NO_LAYERS } from "./map-tiles.js";
  * @typedef {object} View  what panes.js gives it
  * @property {import("./fleet.js").Fleet} fleet
  * @property {string} open         key of the open vehicle, or ""
+ * @property {import("./trail.js").Trail} trail  of the open vehicle
  * @property {{ll: string, z: string}} camera  from the address
  *
  * @typedef {object} Parts  what of the page is ours
@@ -64,6 +66,7 @@ export class FleetMap {
     this.source = new MapSource();
     this.points = new PointLayer(this.source.columns);
     this.labels = new Labels(parts.canvas);
+    this.trail = new TrailLines();
     this.view = view;
     this.source.refresh(view.fleet);
     const start = start_of(view.camera, bounds_of(this.source.columns));
@@ -98,7 +101,10 @@ export class FleetMap {
     map.touchZoomRotate.disableRotation();
     map.keyboard.disableRotation();
     map.addControl(new library.NavigationControl({ showCompass: false }), "top-right");
-    map.addControl(fit_button(() => this.#fit(true)), "top-right");
+    map.addControl(
+      fit_button(() => this.#fit(true)),
+      "top-right",
+    );
     map.addControl(new library.ScaleControl({ maxWidth: 110 }), "bottom-left");
     map.once("style.load", () => {
       this.redraw_ms = redraw_ms_of(map);
@@ -118,6 +124,7 @@ export class FleetMap {
     if (this.ready) return;
     clearTimeout(this.waiting);
     this.map.addLayer(this.points);
+    this.trail.add(this.map, this.points.id);
     this.#hold_zoom();
     this.parts.pane.dataset.state = "ready";
     this.#paint();
@@ -158,6 +165,7 @@ export class FleetMap {
     this.timer = 0;
     this.drawn_at = performance.now();
     if (!this.ready) return;
+    this.trail.draw(this.view.trail);
     this.source.refresh(this.view.fleet);
     if (!this.fitted) this.#fit(false);
     if (this.points.uploaded === this.source.columns.version) return;
@@ -223,6 +231,7 @@ export class FleetMap {
     if (!this.ready) return; // painted when it is
     const { ground, ink, statuses } = colours_of_page();
     this.labels.ink = ink;
+    this.trail.paint(ink.accent);
     this.points.colours.set(statuses);
     for (const [layer, paint] of this.own ? Object.entries(paints(ground, this.layers)) : []) {
       for (const [name, value] of Object.entries(paint)) {

@@ -109,7 +109,12 @@ export class Panes {
     // The map comes back as it was left, so it goes on being fed behind the others.
     const beside = filters.view === "" && !view.narrow ? "map" : filters.view;
     if (beside === "map" || this.parts.get("map")) {
-      this.#part("map")?.draw({ fleet: state.fleet, open: filters.v, camera: filters });
+      this.#part("map")?.draw({
+        fleet: state.fleet,
+        open: filters.v,
+        camera: filters,
+        trail: this.drawer.places.trail,
+      });
     }
     if (beside === "map" && !view.narrow) this.#part("chart")?.draw(server_now);
     if (beside !== "map" && beside !== "") this.#part(beside)?.draw(view, this.health.status);

@@ -17,14 +17,22 @@ const FIRST_DELAY_MS = 500;
 const LAST_DELAY_MS = 15_000;
 /** From this attempt on the delay is the longest. */
 export const LAST_ATTEMPT = 10;
+/**
+ * A service that is restarted is away for seconds, and is to be seen again within two of them. Asking a door that
+ * nobody opens costs nobody anything, so for the first minute it is asked this often; who opens it and drops us waits
+ * as long as it takes.
+ */
+const EAGER_DELAY_MS = 1_250;
+export const EAGER_FOR_MS = 60_000;
 /** A part of the page that could not be loaded is asked for again: the service may have been away for a moment. */
 export const LOAD_AGAIN_MS = 5_000;
 /** Up to a quarter more or less, so that a hundred dashboards do not come back in the same instant. */
 const JITTER = 0.25;
 
-/** @param {number} attempt 0 for the first @param {number} random 0..1 @returns {number} */
-export function retry_delay_ms(attempt, random) {
-  const plain = Math.min(LAST_DELAY_MS, FIRST_DELAY_MS * 2 ** Math.min(attempt, LAST_ATTEMPT));
+/** @param {number} attempt 0 for the first @param {number} random 0..1 @param {boolean} eager @returns {number} */
+export function retry_delay_ms(attempt, random, eager = false) {
+  const most = eager ? EAGER_DELAY_MS : LAST_DELAY_MS;
+  const plain = Math.min(most, FIRST_DELAY_MS * 2 ** Math.min(attempt, LAST_ATTEMPT));
   return Math.min(LAST_DELAY_MS, plain * (1 - JITTER + 2 * JITTER * random));
 }
 

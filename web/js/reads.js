@@ -54,6 +54,14 @@ export const transitions_of = (customer, vehicle, part, signal) =>
 export const fleet_transitions = (customer, limit) => read_json(`/api/v1/transitions${query({ customer, limit })}`);
 
 /**
+ * What one vehicle said, newest first, as far as it is kept.
+ * @param {string} customer @param {string} vehicle @param {Part} part @param {AbortSignal} signal
+ * @returns {Promise<{items: any[], kept: string}>}
+ */
+export const heartbeats_of = (customer, vehicle, part, signal) =>
+  read_json(`${vehicle_path(customer, vehicle)}/heartbeats${query(part)}`, signal);
+
+/**
  * How long a vehicle was what, in a period.
  * @param {string} customer @param {string} vehicle @param {number} from @param {number} to @param {AbortSignal} signal
  */

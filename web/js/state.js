@@ -5,7 +5,6 @@
  */
 import { WireError } from "./codec.js";
 import { CHANGED, STATUSES, Fleet } from "./fleet.js";
-import { status_word_of_wire } from "./columns.js";
 import { differences } from "./order.js";
 import { Pace } from "./pulse.js";
 
@@ -31,9 +30,6 @@ import { Pace } from "./pulse.js";
  * @property {boolean} gap            transitions were dropped: read them by REST
  */
 
-/** Causes by their number on the wire. */
-const CAUSES = ["heartbeat", "silence", "last_will", "goodbye", "blind"];
-
 /** @returns {Outcome} */
 const nothing = () => ({ ack: null, resync: null, changed: 0, replaced: false, transitions: [], gap: false });
 
@@ -45,6 +41,8 @@ export class LiveState {
     this.epoch = "";
     /** The version our fleet equals; null when it equals none. @type {number|null} */
     this.version = null;
+    /** Of the delta that is coming: its frames so far. */
+    this.frames = 0;
     /** A snapshot on its way: bytes. @type {{received: number, total: number}|null} */
     this.incoming = null;
     /** @type {Observation} */
@@ -142,7 +140,7 @@ export class LiveState {
   #binary(frame, now) {
     try {
       if (frame.type === "snapshot") return this.#snapshot(frame, now);
-      if (frame.type === "transitions") return { ...nothing(), transitions: this.#transitions(frame) };
+      if (frame.type === "transitions") return { ...nothing(), transitions: this.fleet.named(frame) };
       return this.#delta(frame, now);
     } catch (error) {
       if (!(error instanceof WireError)) throw error;
@@ -155,6 +153,7 @@ export class LiveState {
   /** @param {Hello} frame @param {number} now */
   #hello(frame, now) {
     this.pace.begin(frame.tick_ms);
+    this.frames = 0;
     this.service.now = frame.service ?? "";
     // Another epoch is another run of the hub: its version numbers have nothing to do with ours.
     if (frame.epoch !== this.epoch) this.version = null;
@@ -174,6 +173,7 @@ export class LiveState {
     this.first = null;
     this.epoch = frame.epoch;
     this.version = frame.version;
+    this.frames = 0;
     this.loaded = true;
     this.missed = this.away ? differences(before, fleet) : 0;
     this.#back(now);
@@ -196,7 +196,12 @@ export class LiveState {
     if (changed & (CHANGED.added | CHANGED.removed)) this.missed += Math.abs(this.fleet.size - before);
     if (changed & CHANGED.status) this.missed += frame.count;
     // A long delta comes in several frames; all but the last say that we are still where we were.
-    if (frame.version === frame.from && frame.version === this.version) return { ...nothing(), changed };
+    this.frames += 1;
+    if (frame.version === frame.from) return { ...nothing(), changed };
+    if (frame.frames > 0 && frame.frames !== this.frames) {
+      throw new WireError(`${this.frames} of ${frame.frames} frames of a delta came`);
+    }
+    this.frames = 0;
     if (!this.away) this.pace.stepped(frame.version - this.version);
     this.version = Math.max(this.version, frame.version);
     this.#back(now);
@@ -215,27 +220,6 @@ export class LiveState {
       case "heard":
         return this.fleet.hear(frame);
     }
-  }
-
-  /** By name; those of vehicles that have left are left out. @param {import("./codec.js").TransitionsFrame} frame */
-  #transitions(frame) {
-    /** @type {Transition[]} */
-    const list = [];
-    const text = (/** @type {number} */ at) => (Math.abs(at) < 8.64e15 ? new Date(at).toISOString() : "");
-    frame.slot.forEach((slot, at) => {
-      if (!this.fleet.alive[slot]) return;
-      list.push({
-        customer: this.fleet.customer_of(slot),
-        vehicle: this.fleet.vehicle[slot],
-        seq: frame.seq[at],
-        from: status_word_of_wire(frame.old[at]),
-        to: status_word_of_wire(frame.to[at]),
-        at: text(frame.at[at]),
-        decided_at: text(frame.decided_at[at]),
-        cause: CAUSES[frame.cause[at]] ?? "",
-      });
-    });
-    return list;
   }
 
   /** We are where the server is. @param {number} now */
