@@ -73,6 +73,3 @@ impl Write for Output {
 
 #[cfg(test)]
 mod tests;
-
-#[cfg(test)]
-mod tests;

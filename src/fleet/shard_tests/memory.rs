@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 
 use crate::domain::access::{KeyId, SessionId};
+use crate::domain::export::ExportId;
 use crate::domain::ids::VehicleKey;
 use crate::domain::logged::Logged;
 use crate::domain::registration::CustomerEdits;
@@ -17,6 +18,7 @@ use crate::domain::time::Millis;
 use crate::domain::transition::Transition;
 use crate::store::access::{AccessStore, StoredKey};
 use crate::store::audit::{AuditEntry, AuditStore};
+use crate::store::exports::{Claim, Done, Ending, ExportQuery, ExportStore, StoredExport, Try};
 use crate::store::heartbeats::{HeartbeatQuery, HeartbeatStore, HeartbeatSweep, Kept};
 use crate::store::history::{HistoryStore, Name, Past, Turn};
 use crate::store::logins::{LoginStore, StoredSession, StoredUser};
@@ -25,6 +27,7 @@ use crate::store::registry::{
     Amended, Condition, Departure, Each, Outcome, Parts, RegistryStore, Transfer, decide_customer,
 };
 use crate::store::retention::{Kind, Mark, RetentionStore, Step};
+use crate::store::scan::{Log, ScanStore, Span};
 use crate::store::stats::{Beats, RollupQuery, Rollups, StatsStore};
 use crate::store::{Checkpoint, ObservationGap, Repair, Store, StoredCustomer, StoredVehicle, TransitionQuery};
 
@@ -264,5 +267,67 @@ impl LoginStore for Memory {
     }
     async fn note_session_uses(&self, _: &[(SessionId, Millis)]) -> anyhow::Result<()> {
         self.answer()
+    }
+}
+
+#[async_trait]
+impl ScanStore for Memory {
+    async fn customers_in(&self, _: Log, _: &str, _: u32) -> anyhow::Result<Vec<String>> {
+        self.answer().map(|()| Vec::new())
+    }
+    async fn vehicles_in(&self, _: Log, _: &Name, _: u32) -> anyhow::Result<Vec<String>> {
+        self.answer().map(|()| Vec::new())
+    }
+    async fn transitions_forward(
+        &self,
+        _: &Name,
+        _: Span,
+        _: Option<(Millis, u64)>,
+    ) -> anyhow::Result<Vec<Transition>> {
+        self.answer().map(|()| Vec::new())
+    }
+}
+
+/// Nor does it order files.
+#[async_trait]
+impl ExportStore for Memory {
+    async fn add_export(&self, _: &StoredExport, _: u32) -> anyhow::Result<bool> {
+        self.answer().map(|()| false)
+    }
+    async fn export(&self, _: ExportId) -> anyhow::Result<Option<StoredExport>> {
+        self.answer().map(|()| None)
+    }
+    async fn exports(&self, _: &ExportQuery) -> anyhow::Result<Vec<StoredExport>> {
+        self.answer().map(|()| Vec::new())
+    }
+    async fn claim_export(&self, _: &Claim) -> anyhow::Result<Option<StoredExport>> {
+        self.answer().map(|()| None)
+    }
+    async fn hold_export(&self, _: Try, _: Millis, _: Done) -> anyhow::Result<bool> {
+        self.answer().map(|()| false)
+    }
+    async fn finish_export(&self, _: Try, _: &str, _: Done, _: Millis, _: Millis) -> anyhow::Result<bool> {
+        self.answer().map(|()| false)
+    }
+    async fn end_export(&self, _: Try, _: &Ending, _: Option<&str>) -> anyhow::Result<bool> {
+        self.answer().map(|()| false)
+    }
+    async fn cancel_export(&self, _: ExportId, _: Millis) -> anyhow::Result<bool> {
+        self.answer().map(|()| false)
+    }
+    async fn forget_export(&self, _: ExportId) -> anyhow::Result<()> {
+        self.answer()
+    }
+    async fn due_to_expire(&self, _: Millis, _: u32) -> anyhow::Result<Vec<StoredExport>> {
+        self.answer().map(|()| Vec::new())
+    }
+    async fn expire_export(&self, _: ExportId) -> anyhow::Result<()> {
+        self.answer()
+    }
+    async fn prune_exports(&self, _: Millis) -> anyhow::Result<()> {
+        self.answer()
+    }
+    async fn export_files(&self) -> anyhow::Result<(Vec<String>, u64)> {
+        self.answer().map(|()| (Vec::new(), 0))
     }
 }
