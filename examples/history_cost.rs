@@ -132,7 +132,7 @@ async fn ask(url: &str, begin: Millis) -> anyhow::Result<()> {
         let mut times = Vec::new();
         for _ in 0..ASKED {
             let began = Instant::now();
-            let answer = client.get(format!("http://{}/api/v1/{path}", running.http())).send().await?;
+            let answer = client.get(format!("{}/api/v1/{path}", running.page())).send().await?;
             let (status, bytes) = (answer.status(), answer.bytes().await?.len());
             times.push((began.elapsed(), status, bytes));
         }
