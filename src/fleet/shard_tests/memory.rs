@@ -164,67 +164,6 @@ impl RetentionStore for Memory {
 }
 
 #[async_trait]
-impl ScanStore for Memory {
-    async fn customers_in(&self, _: Log, _: &str, _: u32) -> anyhow::Result<Vec<String>> {
-        self.answer().map(|()| Vec::new())
-    }
-    async fn vehicles_in(&self, _: Log, _: &Name, _: u32) -> anyhow::Result<Vec<String>> {
-        self.answer().map(|()| Vec::new())
-    }
-    async fn transitions_forward(
-        &self,
-        _: &Name,
-        _: Span,
-        _: Option<(Millis, u64)>,
-    ) -> anyhow::Result<Vec<Transition>> {
-        Ok(self.transitions.lock().clone())
-    }
-}
-
-#[async_trait]
-impl ExportStore for Memory {
-    async fn add_export(&self, _: &StoredExport, _: u32) -> anyhow::Result<bool> {
-        self.answer().map(|()| false)
-    }
-    async fn export(&self, _: ExportId) -> anyhow::Result<Option<StoredExport>> {
-        self.answer().map(|()| None)
-    }
-    async fn exports(&self, _: &ExportQuery) -> anyhow::Result<Vec<StoredExport>> {
-        self.answer().map(|()| Vec::new())
-    }
-    async fn claim_export(&self, _: &Claim) -> anyhow::Result<Option<StoredExport>> {
-        self.answer().map(|()| None)
-    }
-    async fn hold_export(&self, _: Try, _: Millis, _: Done) -> anyhow::Result<bool> {
-        self.answer().map(|()| false)
-    }
-    async fn finish_export(&self, _: Try, _: &str, _: Done, _: Millis, _: Millis) -> anyhow::Result<bool> {
-        self.answer().map(|()| false)
-    }
-    async fn end_export(&self, _: Try, _: &Ending, _: Option<&str>) -> anyhow::Result<bool> {
-        self.answer().map(|()| false)
-    }
-    async fn cancel_export(&self, _: ExportId, _: Millis) -> anyhow::Result<bool> {
-        self.answer().map(|()| false)
-    }
-    async fn forget_export(&self, _: ExportId) -> anyhow::Result<()> {
-        self.answer()
-    }
-    async fn due_to_expire(&self, _: Millis, _: u32) -> anyhow::Result<Vec<StoredExport>> {
-        self.answer().map(|()| Vec::new())
-    }
-    async fn expire_export(&self, _: ExportId) -> anyhow::Result<()> {
-        self.answer()
-    }
-    async fn prune_exports(&self, _: Millis) -> anyhow::Result<()> {
-        self.answer()
-    }
-    async fn export_files(&self) -> anyhow::Result<(Vec<String>, u64)> {
-        self.answer().map(|()| (Vec::new(), 0))
-    }
-}
-
-#[async_trait]
 impl HeartbeatStore for Memory {
     async fn log_heartbeats(&self, number: i64, beats: &[Logged]) -> anyhow::Result<()> {
         self.asked.fetch_add(1, Ordering::Relaxed);
