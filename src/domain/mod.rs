@@ -16,6 +16,7 @@ pub mod logged;
 pub mod login;
 pub mod observation;
 pub mod owntracks;
+pub mod perhaps;
 pub mod policy;
 pub mod query;
 pub mod registration;
