@@ -25,5 +25,6 @@ pub mod search;
 pub mod sheet;
 pub mod sleep;
 pub mod statistics;
+pub mod tags;
 pub mod time;
 pub mod transition;
