@@ -315,9 +315,9 @@ async fn fill(stack: &Stack) {
     assert!(migrated.success());
     let recent = recently() + 86_400_000;
     let evidence = r#"{"last_seen_ms":1,"deadline_ms":2,"offline_after_ms":90000,"policy_source":"default"}"#;
-    let row = format!(
-        "'{CUSTOMER}', 'bus ' || (n % 5), 1 + n / 5, 'online', 'offline', {recent} + n, {recent} + n, 'silence', '{evidence}'"
-    );
+    let at = format!("{recent} + n");
+    let row =
+        format!("'{CUSTOMER}', 'bus ' || (n % 5), 1 + n / 5, 'online', 'offline', {at}, {at}, 'silence', '{evidence}'");
     let vehicles = format!(
         "INSERT INTO customer (customer) VALUES ('{CUSTOMER}'); INSERT INTO vehicle (customer, vehicle, status, seq)"
     );
@@ -339,7 +339,8 @@ async fn fill(stack: &Stack) {
         }
         None => {
             let sql = format!(
-                "INSERT INTO transition SELECT {row} FROM generate_series(0, {}) AS n; {vehicles} SELECT '{CUSTOMER}', \
+                "SELECT add_transition_months(ARRAY[{recent}]::bigint[]); \
+                 INSERT INTO transition SELECT {row} FROM generate_series(0, {}) AS n; {vehicles} SELECT '{CUSTOMER}', \
                  'bus ' || n, 'offline', {} FROM generate_series(0, 4) AS n; ANALYZE;",
                 MANY - 1,
                 MANY / 5
