@@ -1,5 +1,5 @@
-//! `rollcall check`: the effective settings, and whether store, broker and identity provider can be reached; and what every command that
-//! uses them refuses beforehand. Called by main.rs; changes nothing.
+//! `rollcall check`: the effective settings, and whether store, broker and identity provider can be reached; and what
+//! every command that uses them refuses beforehand. Called by main.rs; changes nothing.
 
 use std::time::Duration;
 

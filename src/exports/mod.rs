@@ -7,8 +7,8 @@
 //! Whatever dies on the way, the lease ends, and the next try begins from the start under another file name; the store
 //! takes the end of a try once, and files that no row names are swept away. So there is one file in the end.
 //!
-//! Bounds: `exports.kept_max` orders a tenant, `exports.parallel` threads; each holds one page of rows and one buffer of
-//! its format, however large the file becomes (sink.rs has the sums).
+//! Bounds: `exports.kept_max` orders a tenant, `exports.parallel` threads; each holds one page of rows and one buffer
+//! of its format, however large the file becomes (sink.rs has the sums).
 
 mod retention;
 mod run;

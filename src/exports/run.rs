@@ -1,5 +1,5 @@
-//! One try at an export, on a thread of its own and of low priority: what keeps vehicles and dashboards going always comes
-//! first.
+//! One try at an export, on a thread of its own and of low priority: what keeps vehicles and dashboards going always
+//! comes first.
 //! Started by worker.rs with an export it has the lease of; tells it the outcome. Reads the store a page at a time and
 //! rests after each for as long as that took, so that it takes half of one of the store's readers at most.
 

@@ -1,6 +1,7 @@
 //! How the rows of an export are written, one file a format; and the file they go to.
-//! Fed by run.rs a row at a time. What a sink holds does not grow with the file: csv and ndjson hold a buffer of 64 KiB,
-//! parquet the rows of one group (its head comment has the sum), csv.zip its directory of at most `ZIP_VEHICLES_MAX`.
+//! Fed by run.rs a row at a time. What a sink holds does not grow with the file: csv and ndjson hold a buffer of 64
+//! KiB, parquet the rows of one group (its head comment has the sum), csv.zip its directory of at most
+//! `ZIP_VEHICLES_MAX`.
 
 mod csv;
 mod ndjson;

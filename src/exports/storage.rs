@@ -3,6 +3,7 @@
 //! Fed by run.rs with files that are written; read by downloads; swept by worker.rs.
 
 mod s3;
+mod wire;
 
 use std::io::{ErrorKind, SeekFrom};
 use std::ops::Range;

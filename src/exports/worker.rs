@@ -1,7 +1,7 @@
 //! The one task that works on the queue: claims what waits, says that it is still worked on, writes down how each try
 //! ended, and takes away what is too old.
-//! Fed by the store and by the threads of run.rs; woken by orders, and once a second. Bound: `exports.parallel` tries, and
-//! as many outcomes that the store has not taken yet; while it does not, nothing new begins.
+//! Fed by the store and by the threads of run.rs; woken by orders, and once a second. Bound: `exports.parallel` tries,
+//! and as many outcomes that the store has not taken yet; while it does not, nothing new begins.
 //! On death of the process every lease ends; on a clean stop they are given back.
 
 use std::sync::Arc;

@@ -160,7 +160,8 @@ on_every_store! {
         many_vehicles_are_registered_at_once;
     mosquitto: a_hash_is_kept_for_each_key_and_the_last_one_counts;
     access: a_key_is_kept_whole_and_its_identifier_once, a_key_is_revoked_once_and_every_change_is_seen,
-        uses_of_keys_only_move_forward, all_keys_and_users_of_a_customer_end_and_no_other, the_audit_is_read_newest_first_and_by_customer, the_audit_is_bounded;
+        uses_of_keys_only_move_forward, all_keys_and_users_of_a_customer_end_and_no_other,
+        the_audit_is_read_newest_first_and_by_customer, the_audit_is_bounded;
     logins: a_user_is_kept_whole_and_a_login_once, a_change_of_a_user_ends_its_sessions_and_no_other,
         a_session_begins_once_makes_room_and_ends,
         a_user_of_a_provider_is_one_whatever_its_name_and_keeps_the_session_it_has;

@@ -83,7 +83,7 @@ async fn what_is_exported_is_what_rest_says_in_each_format() {
         beat
     };
     let speaks = json!({"lat": 53.5, "lon": -2.25, "speed_kmh": 48.3, "battery_pct": 0, "metrics": {"rpm": 0, "x": 1}});
-    let beats = [beat("bus 1", speaks), beat("=2+3", json!({})), json!({"customer": "birch", "vehicle": "other"})];
+    let beats = [beat("bus 1", speaks), beat("=2-3", json!({})), json!({"customer": "birch", "vehicle": "other"})];
     assert_eq!(service.post_heartbeats(&json!(beats)).await.0, 202);
     let path = format!("/api/v1/transitions?customer={CUSTOMER}");
     until("both are dark", || async { service.get(&path).await["items"].as_array().map(Vec::len) == Some(4) }).await;
@@ -112,19 +112,19 @@ async fn what_is_exported_is_what_rest_says_in_each_format() {
     let vehicles = json!({"kind": "vehicles", "format": "csv", "customer": CUSTOMER, "columns": columns});
     let (_, file) = written(&service, "", &vehicles).await;
     let expected = "vehicle,status,speed_kmh,battery_pct,metrics.rpm,odometer_km,name\n\
-                    '=2+3,offline,,,,,\n\
+                    '=2-3,offline,,,,,\n\
                     bus 1,offline,48.3,0,0,,\n";
     assert_eq!(file, expected, "zero is 0, absent is empty, a formula is guarded");
     let mut one = since_ever("availability", "csv.zip");
     one["vehicles"] = json!(["bus 1"]);
     let (export, file) = written(&service, "", &one).await;
     assert_eq!((&export["rows"], &export["vehicles"]), (&json!(1), &json!(["bus 1"])));
-    assert!(file.starts_with("PK") && file.contains("acme/bus 1.csv") && !file.contains("2+3"), "{file}");
+    assert!(file.starts_with("PK") && file.contains("acme/bus 1.csv") && !file.contains("2-3"), "{file}");
     let (export, file) = written(&service, "", &since_ever("availability", "parquet")).await;
     assert!(file.starts_with("PAR1") && file.ends_with("PAR1") && export["rows"] == 2, "{export}");
     let everybody = json!({"kind": "vehicles", "format": "csv", "columns": ["customer", "vehicle"]});
     let (_, file) = written(&service, "", &everybody).await;
-    assert_eq!(file, "customer,vehicle\nacme,'=2+3\nacme,bus 1\nbirch,other\n");
+    assert_eq!(file, "customer,vehicle\nacme,'=2-3\nacme,bus 1\nbirch,other\n");
     let availability = service.get(&format!("/api/v1/availability?customer={CUSTOMER}")).await;
     let mut same = since_ever("availability", "ndjson");
     (same["from"], same["to"]) = (availability["items"][0]["from"].clone(), availability["items"][0]["to"].clone());
@@ -315,9 +315,9 @@ async fn fill(stack: &Stack) {
     assert!(migrated.success());
     let recent = recently() + 86_400_000;
     let evidence = r#"{"last_seen_ms":1,"deadline_ms":2,"offline_after_ms":90000,"policy_source":"default"}"#;
-    let row = format!(
-        "'{CUSTOMER}', 'bus ' || (n % 5), 1 + n / 5, 'online', 'offline', {recent} + n, {recent} + n, 'silence', '{evidence}'"
-    );
+    let at = format!("{recent} + n");
+    let row =
+        format!("'{CUSTOMER}', 'bus ' || (n % 5), 1 + n / 5, 'online', 'offline', {at}, {at}, 'silence', '{evidence}'");
     let vehicles = format!(
         "INSERT INTO customer (customer) VALUES ('{CUSTOMER}'); INSERT INTO vehicle (customer, vehicle, status, seq)"
     );
@@ -339,7 +339,8 @@ async fn fill(stack: &Stack) {
         }
         None => {
             let sql = format!(
-                "INSERT INTO transition SELECT {row} FROM generate_series(0, {}) AS n; {vehicles} SELECT '{CUSTOMER}', \
+                "SELECT add_transition_months(ARRAY[{recent}]::bigint[]); \
+                 INSERT INTO transition SELECT {row} FROM generate_series(0, {}) AS n; {vehicles} SELECT '{CUSTOMER}', \
                  'bus ' || n, 'offline', {} FROM generate_series(0, 4) AS n; ANALYZE;",
                 MANY - 1,
                 MANY / 5

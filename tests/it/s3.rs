@@ -1,5 +1,5 @@
-//! A small store that speaks S3, in this process: objects in memory, uploads in pieces, ranges, lists; and it can be made to
-//! fail. Used by exports.rs.
+//! A small store that speaks S3, in this process: objects in memory, uploads in pieces, ranges, lists; and it can be
+//! made to fail. Used by exports.rs.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::TcpListener;

@@ -1,5 +1,5 @@
-//! Comma-separated lines (RFC 4180), with a head line. A cell that is absent is empty; a text that a spreadsheet would take
-//! for a formula is guarded as in the registry's own files. Used by csv and, for each of its files, by csv.zip.
+//! Comma-separated lines (RFC 4180), with a head line. A cell that is absent is empty; a text that a spreadsheet would
+//! take for a formula is guarded as in the registry's own files. Used by csv and, for each of its files, by csv.zip.
 
 use std::io::Write;
 

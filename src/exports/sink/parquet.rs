@@ -1,6 +1,6 @@
-//! Apache Parquet, in groups of rows. Held are the cells of one group: 50,000 rows of 16 columns, 8 to 50 bytes each, are
-//! some 15 MB, whatever the file's length; of each group that is written, some kilobytes for the directory at the end.
-//! Every column may be absent. Texts are UTF-8, instants are in UTC, milliseconds.
+//! Apache Parquet, in groups of rows. Held are the cells of one group: 50,000 rows of 16 columns, 8 to 50 bytes each,
+//! are some 15 MB, whatever the file's length; of each group that is written, some kilobytes for the directory at the
+//! end. Every column may be absent. Texts are UTF-8, instants are in UTC, milliseconds.
 
 use std::sync::Arc;
 

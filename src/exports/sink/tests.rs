@@ -103,7 +103,12 @@ fn ndjson_has_the_same_fields_in_each_line() {
     let (_folder, path) = written(Format::Ndjson, 1);
     let lines: Vec<Value> =
         std::fs::read_to_string(path).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let row = |at: Value, seq: Value, speed: Value, ignition: Value| json!({"customer": "acme", "vehicle": "bus 1", "at": at, "seq": seq, "speed_kmh": speed, "ignition": ignition});
+    let row = |at: Value, seq: Value, speed: Value, ignition: Value| {
+        let names = json!({"customer": "acme", "vehicle": "bus 1", "at": at, "seq": seq});
+        let gauges = json!({"speed_kmh": speed, "ignition": ignition});
+        let fields = [names, gauges].map(|part| part.as_object().cloned().unwrap());
+        Value::Object(fields.into_iter().flatten().collect())
+    };
     let at = json!("2026-01-31T08:15:00.123Z");
     assert_eq!(lines[0], row(at, json!(-7), json!(48.3), json!(true)));
     assert_eq!(lines[1], row(json!("1970-01-01T00:00:00.000Z"), json!(0), json!(0.0), json!(false)));

@@ -1,7 +1,7 @@
 //! What vehicles said, a row a vehicle and instant, a column a field. Fed by the heartbeat log.
 //!
-//! Heartbeats of one vehicle and the same instant are one row: devices send what belongs together in several messages. Of
-//! a field that comes twice the one that arrived later counts.
+//! Heartbeats of one vehicle and the same instant are one row: devices send what belongs together in several messages.
+//! Of a field that comes twice the one that arrived later counts.
 
 use std::sync::Arc;
 

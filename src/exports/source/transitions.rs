@@ -1,4 +1,5 @@
-//! Changes of status, each a row, with its evidence in columns. Fed by the store; also those of vehicles that have left.
+//! Changes of status, each a row, with its evidence in columns. Fed by the store; also those of vehicles that have
+//! left.
 
 use std::sync::Arc;
 

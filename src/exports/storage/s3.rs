@@ -1,7 +1,7 @@
-//! Files in a store that speaks S3, by the crate `object_store`, which is named here only. Signatures and TLS are ring's,
-//! as everywhere in the service.
-//! Used by storage.rs. A request takes half a minute at most, with its repetitions a minute and a half; what fails then is
-//! one more try of the export.
+//! Files in a store that speaks S3, by the crate `object_store`, whose wire is in wire.rs. Signatures are ring's, as
+//! everywhere in the service.
+//! Used by storage.rs. A request takes half a minute at most, with its repetitions a minute and a half; what fails then
+//! is one more try of the export.
 
 use std::fs::File;
 use std::io::Read;
@@ -14,11 +14,11 @@ use anyhow::Context;
 use bytes::Bytes;
 use futures_util::{TryStreamExt, stream};
 use object_store::aws::{AmazonS3, AmazonS3Builder};
-use object_store::client::SpawnedReqwestConnector;
 use object_store::path::Path as Key;
 use object_store::{ObjectStore, ObjectStoreExt, RetryConfig};
-use tokio::runtime::Handle;
+use tokio::time::timeout;
 
+use super::wire::Connector;
 use crate::exports::Pieces;
 use crate::settings::Exports as Settings;
 
@@ -26,6 +26,8 @@ use crate::settings::Exports as Settings;
 const UPLOAD_BYTES: usize = 8 * 1024 * 1024;
 /// Bytes of a piece on the way back; each is one request, so that a slow reader keeps none open.
 const PIECE_BYTES: u64 = 2 * 1024 * 1024;
+/// One of those does not take longer, with all its repetitions.
+const PIECE_MAX: Duration = Duration::from_secs(120);
 const RETRIES: usize = 4;
 const RETRY_MAX: Duration = Duration::from_secs(60);
 
@@ -38,12 +40,10 @@ pub struct S3 {
 impl S3 {
     /// The place that the settings name; nobody is asked yet.
     pub fn open(settings: &Settings, url: &str, identity: &str) -> anyhow::Result<Self> {
-        // The client of S3 takes the process's own, and two of them would be one too many.
-        let _ = rustls::crypto::ring::default_provider().install_default();
         let place = url.strip_prefix("s3://").unwrap_or(url);
         let (bucket, prefix) = place.split_once('/').unwrap_or((place, ""));
         let mut builder = AmazonS3Builder::from_env()
-            .with_http_connector(SpawnedReqwestConnector::new(Handle::current()))
+            .with_http_connector(Connector::new()?)
             .with_region(&settings.s3_region)
             .with_bucket_name(bucket)
             // One at a time: not every server knows how to delete many.
@@ -124,7 +124,7 @@ async fn next_piece((bucket, key, left): Left) -> anyhow::Result<Option<(Bytes, 
         return Ok(None);
     }
     let end = (left.start + PIECE_BYTES).min(left.end);
-    let piece = bucket.get_range(&key, left.start..end).await?;
+    let piece = timeout(PIECE_MAX, bucket.get_range(&key, left.start..end)).await??;
     Ok(Some((piece, (bucket, key, end..left.end))))
 }
 

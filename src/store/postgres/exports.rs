@@ -141,8 +141,8 @@ async fn finish(
 }
 
 const END: &str = "
-    UPDATE export SET state = $4, due_ms = coalesce($5::bigint, due_ms), ended_ms = $6, error = coalesce($7::text, error),
-        attempts = attempts - $8::bigint, holder = NULL, lease_ms = NULL
+    UPDATE export SET state = $4, due_ms = coalesce($5::bigint, due_ms), ended_ms = $6,
+        error = coalesce($7::text, error), attempts = attempts - $8::bigint, holder = NULL, lease_ms = NULL
     WHERE id = $1 AND attempts = $2 AND holder = $3 AND state = 'STARTED'";
 
 async fn end(

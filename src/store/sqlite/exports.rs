@@ -73,7 +73,8 @@ async fn waits(connection: &mut SqliteConnection, now: Millis, holder: i64) -> a
 const GIVE_UP: &str = "
     UPDATE export SET state = 'FAILED', ended_ms = ?1, holder = NULL, lease_ms = NULL,
         error = 'the process ended while it worked on this, as often as it may be tried'
-    WHERE state = 'STARTED' AND (lease_ms <= ?1 OR holder <> ?2) AND id NOT IN (SELECT value FROM json_each(?3)) AND attempts >= ?4";
+    WHERE state = 'STARTED' AND (lease_ms <= ?1 OR holder <> ?2) AND id NOT IN (SELECT value FROM json_each(?3))
+      AND attempts >= ?4";
 
 const CLAIM: &str = concat!(
     "

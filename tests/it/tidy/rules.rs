@@ -58,7 +58,7 @@ const IMPURE: [&str; 24] = [
 const CRATE_HOMES: [(&str, &[&str]); 4] = [
     ("actix_web_actors", &["src/live/session.rs"]),
     ("mqtt5", &["src/ingest/broker.rs", "src/ingest/broker/"]),
-    ("object_store", &["src/exports/storage/s3.rs"]),
+    ("object_store", &["src/exports/storage/"]),
     (
         "rumqttc",
         &[
