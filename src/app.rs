@@ -6,6 +6,7 @@ pub mod check;
 pub mod cli;
 pub mod demo;
 pub mod healthcheck;
+mod history;
 mod http;
 pub mod key;
 pub mod mosquitto_auth;
@@ -34,7 +35,7 @@ use crate::domain::limit::Limit;
 use crate::exports::{self, Exports};
 use crate::fleet::customers::Customers;
 use crate::fleet::heartbeat_log::HeartbeatLog;
-use crate::fleet::keeper::{Ages, Keeper};
+use crate::fleet::keeper::Keeper;
 use crate::fleet::last_seen::LastSeen;
 use crate::fleet::outbox::FleetCounters;
 use crate::fleet::persister::Persister;
@@ -50,10 +51,9 @@ use crate::ingest::publisher::Publisher;
 use crate::ingest::subscriber::{Link, Subscriber};
 use crate::live::feed::Feed;
 use crate::live::hub::{CloseAll, Hub};
-use crate::settings::{HeartbeatsKept, Retention, Secret, Settings};
+use crate::settings::{Secret, Settings};
 use crate::store::last_seen::{self, Seen, SeenFile};
 use crate::store::local::{self, Local};
-use crate::store::retention::Kind;
 use crate::store::spool::{self, Limits, Spool};
 use crate::store::{self, Store};
 use crate::telemetry::warnings::Warnings;
@@ -139,7 +139,7 @@ pub async fn start(settings: &Settings) -> anyhow::Result<Running> {
     );
     let counters = Arc::<FleetCounters>::default();
     let customers = Arc::<Customers>::default();
-    let heartbeat_log = start_heartbeat_log(settings, &store, &persister);
+    let heartbeat_log = history::log(&settings.history, &store, &persister);
     let plan = Plan {
         store: Arc::clone(&store),
         registry: Arc::clone(&registry),
@@ -159,7 +159,7 @@ pub async fn start(settings: &Settings) -> anyhow::Result<Running> {
     let every = settings.store.last_seen_interval.std();
     let last_seen = seen_file.map(|file| LastSeen::start(file, Arc::clone(&feed), Arc::clone(&registry), every));
 
-    let ages = ages(&settings.history.retention);
+    let ages = history::ages(&settings.history.retention);
     let keeper = Keeper::start(&store, persister.health(), clock, ages).await?;
     let every = settings.history.rollup_interval.0;
     let (health, on_board) = (persister.health(), Arc::clone(&feed));
@@ -372,26 +372,6 @@ pub fn signal() -> impl Future<Output = ()> {
             None => std::future::pending().await,
         }
     }
-}
-
-fn start_heartbeat_log(settings: &Settings, store: &Arc<dyn Store>, persister: &Persister) -> Option<HeartbeatLog> {
-    let sampled = match settings.history.heartbeats {
-        HeartbeatsKept::Off => return None,
-        HeartbeatsKept::Sampled => true,
-        HeartbeatsKept::All => false,
-    };
-    let reach = settings.history.retention.heartbeats.0;
-    Some(HeartbeatLog::start(Arc::clone(store), persister.health(), sampled, (reach > 0).then_some(reach)))
-}
-
-/// How long each kind of history is kept; what is kept for ever is not in it.
-fn ages(retention: &Retention) -> Ages {
-    let ages = [
-        (Kind::Transitions, retention.transitions),
-        (Kind::Heartbeats, retention.heartbeats),
-        (Kind::Minutes, retention.statistics_minutes),
-    ];
-    ages.into_iter().filter(|(_, age)| age.0 > 0).map(|(kind, age)| (kind, age.0)).collect()
 }
 
 /// What an earlier run left in the spool is brought to the store, before the fleet is read from there.
