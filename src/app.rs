@@ -5,6 +5,7 @@ mod access;
 pub mod check;
 pub mod cli;
 pub mod demo;
+mod earlier;
 pub mod healthcheck;
 mod history;
 mod http;
@@ -52,9 +53,8 @@ use crate::ingest::subscriber::{Link, Subscriber};
 use crate::live::feed::Feed;
 use crate::live::hub::{CloseAll, Hub};
 use crate::settings::{Secret, Settings};
-use crate::store::last_seen::{self, Seen, SeenFile};
+use crate::store::last_seen::{self, SeenFile};
 use crate::store::local::{self, Local};
-use crate::store::spool::{self, Limits, Spool};
 use crate::store::{self, Store};
 use crate::telemetry::warnings::Warnings;
 
@@ -114,7 +114,7 @@ pub async fn start(settings: &Settings) -> anyhow::Result<Running> {
     let identity = store.identity().await?;
     let seen_file = local.as_ref().map(|local| SeenFile::new(local.path(last_seen::FILE), identity.clone()));
     let spool = match &local {
-        Some(local) => Some(open_spool(local, &*store, identity, settings).await?),
+        Some(local) => Some(earlier::open_spool(local, &*store, identity, settings).await?),
         None => None,
     };
     let (access, logins, followers) = access::start(&settings.auth, folder.clone(), &store, clock).await?;
@@ -149,7 +149,7 @@ pub async fn start(settings: &Settings) -> anyhow::Result<Running> {
         feed: Arc::clone(&feed),
         hub: hub.clone(),
         persister: persister.clone(),
-        seen: seen_file.as_ref().and_then(read_seen),
+        seen: seen_file.as_ref().and_then(earlier::read_seen),
         warnings: Arc::clone(&warnings),
         customers: Arc::clone(&customers),
         log: heartbeat_log.as_ref().map(HeartbeatLog::hand),
@@ -372,32 +372,6 @@ pub fn signal() -> impl Future<Output = ()> {
             None => std::future::pending().await,
         }
     }
-}
-
-/// What an earlier run left in the spool is brought to the store, before the fleet is read from there.
-async fn open_spool(local: &Local, store: &dyn Store, identity: String, settings: &Settings) -> anyhow::Result<Spool> {
-    let limits = Limits { bytes_max: settings.store.spool_bytes_max, sync: settings.store.spool_sync };
-    let mut spool = Spool::open(&local.path("spool"), &identity, limits)?;
-    let rows = spool::replay(&mut spool, store).await.context("cannot bring the spool to the store")?;
-    if rows > 0 {
-        tracing::info!(rows, "what waited in the spool is in the store");
-    }
-    Ok(spool)
-}
-
-/// What the last run left in the local file. One that cannot be used is as good as none: the store has its own.
-fn read_seen(file: &SeenFile) -> Option<Seen> {
-    match file.read() {
-        Ok(Some(seen)) => return Some(seen),
-        Ok(None) => {
-            tracing::info!("there is no file {} yet; the store says when vehicles were heard", file.path().display())
-        }
-        Err(error) => tracing::warn!(
-            "the file {} is ignored: {error:#}; the store says when vehicles were last heard, a minute or two old",
-            file.path().display()
-        ),
-    }
-    None
 }
 
 fn shards(settings: &Settings) -> usize {
