@@ -1,5 +1,5 @@
-//! What questions about the past cost: 30 days of CUSTOMERS x 1,000 vehicles that are dark twice a day, with every minute
-//! of every customer counted and 40 blind intervals, asked by HTTP of the real service.
+//! What questions about the past cost: 30 days of CUSTOMERS x 1,000 vehicles that are dark twice a day, with every
+//! minute of every customer counted and 40 blind intervals, asked by HTTP of the real service.
 //!
 //!     cargo run --release --example history_cost -- sqlite:/tmp/cost/rollcall.db 10
 //!     cargo run --release --example history_cost -- postgres://user@host/empty_database 10
@@ -31,6 +31,7 @@ const ASKED: usize = 9;
 
 #[actix::main]
 async fn main() -> anyhow::Result<()> {
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let mut arguments = std::env::args().skip(1);
     let url = arguments.next().unwrap_or_else(|| "sqlite::memory:".into());
     let customers: i64 = arguments.next().map_or(Ok(10), |count| count.parse())?;

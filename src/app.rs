@@ -5,7 +5,9 @@ mod access;
 pub mod check;
 pub mod cli;
 pub mod demo;
+mod earlier;
 pub mod healthcheck;
+mod history;
 mod http;
 pub mod key;
 pub mod mosquitto_auth;
@@ -34,7 +36,7 @@ use crate::domain::limit::Limit;
 use crate::exports::{self, Exports};
 use crate::fleet::customers::Customers;
 use crate::fleet::heartbeat_log::HeartbeatLog;
-use crate::fleet::keeper::{Ages, Keeper};
+use crate::fleet::keeper::Keeper;
 use crate::fleet::last_seen::LastSeen;
 use crate::fleet::outbox::FleetCounters;
 use crate::fleet::persister::Persister;
@@ -50,11 +52,9 @@ use crate::ingest::publisher::Publisher;
 use crate::ingest::subscriber::{Link, Subscriber};
 use crate::live::feed::Feed;
 use crate::live::hub::{CloseAll, Hub};
-use crate::settings::{HeartbeatsKept, Retention, Secret, Settings};
-use crate::store::last_seen::{self, Seen, SeenFile};
+use crate::settings::{Secret, Settings};
+use crate::store::last_seen::{self, SeenFile};
 use crate::store::local::{self, Local};
-use crate::store::retention::Kind;
-use crate::store::spool::{self, Limits, Spool};
 use crate::store::{self, Store};
 use crate::telemetry::warnings::Warnings;
 
@@ -114,7 +114,7 @@ pub async fn start(settings: &Settings) -> anyhow::Result<Running> {
     let identity = store.identity().await?;
     let seen_file = local.as_ref().map(|local| SeenFile::new(local.path(last_seen::FILE), identity.clone()));
     let spool = match &local {
-        Some(local) => Some(open_spool(local, &*store, identity, settings).await?),
+        Some(local) => Some(earlier::open_spool(local, &*store, identity, settings).await?),
         None => None,
     };
     let (access, logins, followers) = access::start(&settings.auth, folder.clone(), &store, clock).await?;
@@ -139,7 +139,7 @@ pub async fn start(settings: &Settings) -> anyhow::Result<Running> {
     );
     let counters = Arc::<FleetCounters>::default();
     let customers = Arc::<Customers>::default();
-    let heartbeat_log = start_heartbeat_log(settings, &store, &persister);
+    let heartbeat_log = history::log(&settings.history, &store, &persister);
     let plan = Plan {
         store: Arc::clone(&store),
         registry: Arc::clone(&registry),
@@ -149,7 +149,7 @@ pub async fn start(settings: &Settings) -> anyhow::Result<Running> {
         feed: Arc::clone(&feed),
         hub: hub.clone(),
         persister: persister.clone(),
-        seen: seen_file.as_ref().and_then(read_seen),
+        seen: seen_file.as_ref().and_then(earlier::read_seen),
         warnings: Arc::clone(&warnings),
         customers: Arc::clone(&customers),
         log: heartbeat_log.as_ref().map(HeartbeatLog::hand),
@@ -159,7 +159,7 @@ pub async fn start(settings: &Settings) -> anyhow::Result<Running> {
     let every = settings.store.last_seen_interval.std();
     let last_seen = seen_file.map(|file| LastSeen::start(file, Arc::clone(&feed), Arc::clone(&registry), every));
 
-    let ages = ages(&settings.history.retention);
+    let ages = history::ages(&settings.history.retention);
     let keeper = Keeper::start(&store, persister.health(), clock, ages).await?;
     let every = settings.history.rollup_interval.0;
     let (health, on_board) = (persister.health(), Arc::clone(&feed));
@@ -372,52 +372,6 @@ pub fn signal() -> impl Future<Output = ()> {
             None => std::future::pending().await,
         }
     }
-}
-
-fn start_heartbeat_log(settings: &Settings, store: &Arc<dyn Store>, persister: &Persister) -> Option<HeartbeatLog> {
-    let sampled = match settings.history.heartbeats {
-        HeartbeatsKept::Off => return None,
-        HeartbeatsKept::Sampled => true,
-        HeartbeatsKept::All => false,
-    };
-    let reach = settings.history.retention.heartbeats.0;
-    Some(HeartbeatLog::start(Arc::clone(store), persister.health(), sampled, (reach > 0).then_some(reach)))
-}
-
-/// How long each kind of history is kept; what is kept for ever is not in it.
-fn ages(retention: &Retention) -> Ages {
-    let ages = [
-        (Kind::Transitions, retention.transitions),
-        (Kind::Heartbeats, retention.heartbeats),
-        (Kind::Minutes, retention.statistics_minutes),
-    ];
-    ages.into_iter().filter(|(_, age)| age.0 > 0).map(|(kind, age)| (kind, age.0)).collect()
-}
-
-/// What an earlier run left in the spool is brought to the store, before the fleet is read from there.
-async fn open_spool(local: &Local, store: &dyn Store, identity: String, settings: &Settings) -> anyhow::Result<Spool> {
-    let limits = Limits { bytes_max: settings.store.spool_bytes_max, sync: settings.store.spool_sync };
-    let mut spool = Spool::open(&local.path("spool"), &identity, limits)?;
-    let rows = spool::replay(&mut spool, store).await.context("cannot bring the spool to the store")?;
-    if rows > 0 {
-        tracing::info!(rows, "what waited in the spool is in the store");
-    }
-    Ok(spool)
-}
-
-/// What the last run left in the local file. One that cannot be used is as good as none: the store has its own.
-fn read_seen(file: &SeenFile) -> Option<Seen> {
-    match file.read() {
-        Ok(Some(seen)) => return Some(seen),
-        Ok(None) => {
-            tracing::info!("there is no file {} yet; the store says when vehicles were heard", file.path().display())
-        }
-        Err(error) => tracing::warn!(
-            "the file {} is ignored: {error:#}; the store says when vehicles were last heard, a minute or two old",
-            file.path().display()
-        ),
-    }
-    None
 }
 
 fn shards(settings: &Settings) -> usize {

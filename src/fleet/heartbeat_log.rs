@@ -20,7 +20,7 @@ use crate::domain::logged::{Logged, Sampler};
 use crate::domain::time::Millis;
 use crate::store::Store;
 
-/// Heartbeats that wait at most: about 20 MB with a position and a few gauges each, a few seconds of the fastest intake.
+/// Heartbeats that wait at most: about 20 MB with a position and a few gauges each, some seconds of a fast intake.
 pub const ROWS_MAX: usize = 65_536;
 /// Rows of a write: some tens of milliseconds of the writer, which transitions wait for.
 const BATCH_MAX: usize = 2_000;

@@ -85,7 +85,10 @@ async fn post(service: &Service, beats: &[Value]) {
 async fn a_sample_holds_one_a_minute_and_only_what_is_new() {
     let service = Service::with_settings(&[("ROLLCALL__HISTORY__HEARTBEATS", "sampled")]);
     let begin = wall_ms() - 20_000_000;
-    let said = |vehicle: &str, s: i64, lat: f64| json!({"customer": CUSTOMER, "vehicle": vehicle, "ts": begin + s * 1_000, "lat": lat, "lon": 1.0});
+    let said = |vehicle: &str, s: i64, lat: f64| {
+        let ts = begin + s * 1_000;
+        json!({"customer": CUSTOMER, "vehicle": vehicle, "ts": ts, "lat": lat, "lon": 1.0})
+    };
     // An hour each, every ten seconds: one drives, one stands.
     let beats: Vec<Value> = (0..360)
         .flat_map(|n| [said("driver", n * 10, 50.0 + n as f64 / 1_000.0), said("parked", n * 10, 50.0)])

@@ -28,6 +28,8 @@ pub struct Service {
 
 /// A command of the binary, away from this machine's own settings.
 pub fn rollcall(arguments: &[&str]) -> Command {
+    // The product builds its HTTP client without a TLS provider of its own, and the tests' is the same one.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let mut command = Command::new(env!("CARGO_BIN_EXE_rollcall"));
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("ROLLCALL__")) {
         command.env_remove(name);

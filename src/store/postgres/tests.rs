@@ -76,7 +76,8 @@ async fn lists_are_read_from_their_index_without_sorting() {
         let explain = AssertSqlSafe(format!("EXPLAIN EXECUTE list{n}({arguments})"));
         let plan: Vec<String> = sqlx::query_scalar(explain).persistent(false).fetch_all(&mut connection).await.unwrap();
         let plan = plan.join("\n");
-        assert!(plan.contains(index) && !plan.contains("Sort"), "{statement}\n{plan}");
+        // A merge of sorted partitions has a sort key, and sorts nothing.
+        assert!(plan.contains(index) && !plan.contains("Sort  ("), "{statement}\n{plan}");
     }
     Arc::new(database).drop().await;
 }

@@ -120,7 +120,8 @@ const NEXT_VEHICLE: &str = "
 
 const DROP_HEARTBEATS: &str = "
     DELETE FROM heartbeat WHERE (customer, vehicle, at_ms, id) IN (
-        SELECT customer, vehicle, at_ms, id FROM heartbeat WHERE customer = ?1 AND vehicle = ?2 AND at_ms < ?3 LIMIT ?4)";
+        SELECT customer, vehicle, at_ms, id FROM heartbeat
+        WHERE customer = ?1 AND vehicle = ?2 AND at_ms < ?3 LIMIT ?4)";
 
 /// Vehicle by vehicle, as the rows lie; one with many takes several steps.
 async fn heartbeats(connection: &mut SqliteConnection, before: Millis, after: Mark) -> anyhow::Result<Step> {
