@@ -201,7 +201,7 @@ export class FakeServer {
     const joined = since.filter((known) => this.joined_at.get(known) > version);
     const changed = since.filter((known) => !joined.includes(known));
     const removed = this.removed_at.filter(([, at]) => at > version).map(([known]) => known);
-    this.#send_delta(version, { joined, changed, removed }, [socket]);
+    if (version !== this.version) this.#send_delta(version, { joined, changed, removed }, [socket]);
     const untold = this.told.filter(([, at]) => at >= version).map(([told]) => told);
     if (untold.length > 0) this.send_bytes("transitions", untold, {}, [socket]);
   }
