@@ -34,8 +34,8 @@ CREATE FUNCTION add_partition(parent TEXT, part TEXT, from_ms BIGINT, to_ms BIGI
 LANGUAGE plpgsql AS $$
 BEGIN
     IF to_regclass(format('%I', part)) IS NULL THEN
-        -- Another connection may be making it.
-        PERFORM pg_advisory_xact_lock(hashtext(part));
+        -- Another connection may be making it: one waits for the other here, and neither readers nor the writer do.
+        EXECUTE format('LOCK TABLE ONLY %I IN SHARE UPDATE EXCLUSIVE MODE', parent);
     END IF;
     IF to_regclass(format('%I', part)) IS NULL THEN
         EXECUTE format('CREATE TABLE %I (LIKE %I INCLUDING ALL)', part, parent);

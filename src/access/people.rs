@@ -38,7 +38,7 @@ impl Logins {
     ) -> Result<(Begun, Option<&'static str>), Refused> {
         let Person { subject, login, role } = person;
         let identity = Identity { issuer: issuer.to_owned(), subject };
-        let known = self.users.read().values().find(|user| user.identity.as_ref() == Some(&identity)).cloned();
+        let known = self.find_identity(&identity);
         if let Some(user) = known.as_ref().filter(|user| user.disabled_at.is_some()) {
             self.access.note_denied();
             return Err(Refused::Denied(Denied::Login, Some(Box::new(user.clone()))));
@@ -67,16 +67,23 @@ impl Logins {
                     made_at: self.access.clock.today(),
                     made_by: issuer.to_owned(),
                     disabled_at: None,
-                    identity: Some(identity),
+                    identity: Some(identity.clone()),
                 };
-                if !self.store.add_user(&user).await.map_err(Refused::Store)? {
-                    return Err(Refused::Taken(login));
+                if self.store.add_user(&user).await.map_err(Refused::Store)? {
+                    (user.id, Some("user.created"))
+                } else {
+                    // Two windows of one person may come at the same moment.
+                    self.look().await.map_err(Refused::Store)?;
+                    (self.find_identity(&identity).ok_or(Refused::Taken(login))?.id, None)
                 }
-                (user.id, Some("user.created"))
             }
         };
         let begun = self.begin(Holder::User(id), from, life.min(self.session_max)).await?;
         Ok((begun, news))
+    }
+
+    fn find_identity(&self, identity: &Identity) -> Option<StoredUser> {
+        self.users.read().values().find(|user| user.identity.as_ref() == Some(identity)).cloned()
     }
 
     /// Gives a user who is signed in another password. All other sessions of that one end.

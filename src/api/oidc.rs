@@ -85,13 +85,17 @@ async fn told(service: &Service, request: &HttpRequest, trouble: Trouble, next: 
             ("disabled", format!("the user {name} is disabled here"))
         }
         Trouble::Refused(Refused::Taken(login)) => ("taken", format!("there is another user {login}")),
-        Trouble::Refused(Refused::Limited(..) | Refused::Crowded) => ("busy", "too many attempts".to_owned()),
+        Trouble::Refused(Refused::Limited(_, true)) => {
+            sessions::note_limited(service, request).await;
+            ("busy", "too many attempts".to_owned())
+        }
+        Trouble::Refused(Refused::Limited(_, false) | Refused::Crowded) => ("busy", "too many attempts".to_owned()),
         Trouble::Refused(Refused::Store(error)) => {
             tracing::warn!("nobody can sign in with the identity provider: {error:#}");
             ("store", "the store does not answer".to_owned())
         }
     };
-    // Only what somebody with an account at the provider can cause: else a flood would fill the audit.
+    // What the provider or the store cannot do is in the log; who lost the way has done nothing.
     if ["declined", "untrue", "stranger", "disabled", "taken"].contains(&word) {
         let why: String = why.chars().filter(|c| !c.is_control()).take(300).collect();
         audit::note_of(service, request, "nobody".into(), "session.refused", None, "single sign-on", &why).await;

@@ -131,8 +131,7 @@ async fn refusal(service: &Service, request: &HttpRequest, refused: Refused) -> 
         }
         Refused::Limited(wait, is_news) => {
             if is_news {
-                let result = "too many wrong attempts; further ones of this minute are only counted";
-                audit::note_of(service, request, nobody(), "session.limited", None, "sign-in", result).await;
+                note_limited(service, request).await;
             }
             Problem::limited("too many wrong attempts; wait a little, or sign in with a key", wait)
         }
@@ -140,6 +139,12 @@ async fn refusal(service: &Service, request: &HttpRequest, refused: Refused) -> 
         Refused::Crowded => Problem::busy("too many are signing in at once; try again"),
         Refused::Store(error) => Problem::store(&error),
     }
+}
+
+/// Notes that attempts are not even read; asked for once a minute.
+pub async fn note_limited(service: &Service, request: &HttpRequest) {
+    let result = "too many wrong attempts; further ones of this minute are only counted";
+    audit::note_of(service, request, "nobody".to_owned(), "session.limited", None, "sign-in", result).await;
 }
 
 /// Who is asking, whether signed in, with a key in hand, or unasked.

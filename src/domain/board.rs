@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::ids::VehicleKey;
 use super::query::{Filter, Query, Sort};
 use super::search::SearchText;
+use super::tags::TagLists;
 use super::time::Millis;
 use super::transition::Status;
 
@@ -110,6 +111,7 @@ pub struct Board {
     /// Removals up to this version may be forgotten.
     removals_known_after: Version,
     search: SearchText,
+    tags: TagLists,
 }
 
 impl Board {
@@ -148,7 +150,8 @@ impl Board {
     }
 
     /// A vehicle comes onto the board. Its first update follows.
-    pub fn join(&mut self, key: Arc<VehicleKey>, registered: Option<Box<Registered>>, state: Update) {
+    pub fn join(&mut self, key: Arc<VehicleKey>, mut registered: Option<Box<Registered>>, state: Update) {
+        registered.iter_mut().for_each(|registered| self.tags.share(&mut registered.tags));
         let (slot, version) = (state.slot, self.version + 1);
         if self.rows.len() <= slot as usize {
             self.rows.resize_with(slot as usize + 1, || None);
@@ -181,7 +184,8 @@ impl Board {
     }
 
     /// What is registered of a vehicle is this from now on; for one that left meanwhile it is dropped.
-    pub fn amend(&mut self, slot: Slot, registered: Box<Registered>) {
+    pub fn amend(&mut self, slot: Slot, mut registered: Box<Registered>) {
+        self.tags.share(&mut registered.tags);
         let version = self.version + 1;
         let Some(row) = self.rows.get_mut(slot as usize).and_then(Option::as_mut) else { return };
         if row.newest() <= self.version {

@@ -5,8 +5,11 @@
 //! millisecond*, however late the warden looks. While the warden himself was locked in (a [`Gaps`] interval), nobody is
 //! fined: a meter that ran out meanwhile is `unobserved`, and after he is back everyone gets one full coin.
 
+use std::num::NonZeroU64;
+
 use super::heartbeat::Heartbeat;
 use super::observation::Gaps;
+use super::perhaps::Perhaps;
 use super::policy::{Policy, Rules};
 use super::sleep::Announced;
 use super::time::Millis;
@@ -67,31 +70,34 @@ pub struct Stored {
     pub announced: Announced,
 }
 
-/// One vehicle's status with what is needed to judge it.
+/// One vehicle's status with what is needed to judge it. Packed, because a million vehicles have one each.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Liveness {
     status: Status,
-    since: Option<Millis>,
+    since: Perhaps,
     seq: u64,
-    last_seen: Option<Millis>,
+    last_seen: Perhaps,
     announced: Announced,
     /// Set while online or unobserved: the instant after which silence is offline.
-    deadline: Option<Millis>,
+    deadline: Perhaps,
     /// Blind intervals that end up to here have had their say about the deadline.
     judged_until: Millis,
     hinted: bool,
-    usual_gap: Option<Millis>,
-    session: Option<u64>,
+    usual_gap: Perhaps,
+    /// One more than its number.
+    session: Option<NonZeroU64>,
     heard: Heard,
 }
 
 /// The device's own numbering, to know a beat that comes twice.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 struct Heard {
-    boot: Option<u64>,
-    ts: Option<Millis>,
-    highest: Option<u64>,
-    /// Bit i: `highest - i` was heard. 64 beats back is far beyond what a broker redelivers out of order.
+    /// One more than the fingerprint of the boot text.
+    boot: Option<NonZeroU64>,
+    ts: Perhaps,
+    highest: u64,
+    /// Bit i: `highest - i` was heard, so 0 while no number was. 64 beats back is far beyond what a broker redelivers out
+    /// of order.
     window: u64,
 }
 
@@ -108,6 +114,7 @@ impl Liveness {
             Status::NeverSeen | Status::Offline => None,
         };
         let judged_until = heard.unwrap_or(0);
+        let (since, last_seen, deadline) = (since.into(), last_seen.into(), deadline.into());
         Self { status, since, seq, last_seen, announced, deadline, judged_until, ..Self::default() }
     }
 
@@ -118,7 +125,7 @@ impl Liveness {
 
     /// Since when the status holds.
     pub fn since(&self) -> Option<Millis> {
-        self.since
+        self.since.get()
     }
 
     /// Number of the last change; 0 when there was none.
@@ -128,7 +135,7 @@ impl Liveness {
 
     /// Arrival of the last heartbeat.
     pub fn last_seen(&self) -> Option<Millis> {
-        self.last_seen
+        self.last_seen.get()
     }
 
     /// The silence that its last heartbeat announced.
@@ -138,17 +145,17 @@ impl Liveness {
 
     /// When to look again at the latest; `None` while only an input can change the status.
     pub fn deadline(&self) -> Option<Millis> {
-        self.deadline
+        self.deadline.get()
     }
 
     /// Usual gap between its heartbeats, milliseconds.
     pub fn usual_gap(&self) -> Option<Millis> {
-        self.usual_gap
+        self.usual_gap.get()
     }
 
     /// The MQTT session of its last heartbeat, where known.
     pub fn session(&self) -> Option<u64> {
-        self.session
+        self.session.map(|session| session.get() - 1)
     }
 
     /// Takes one input that arrived at `now` and says what it did. Every (state, input) pair has a case in the tests
@@ -165,14 +172,14 @@ impl Liveness {
             Input::Policy => self.reset_deadline(now, setting),
             Input::Deadline => {}
         }
-        debug_assert_eq!(self.deadline.is_some(), matches!(self.status, Status::Online | Status::Unobserved));
+        debug_assert_eq!(self.deadline.get().is_some(), matches!(self.status, Status::Online | Status::Unobserved));
         outcome
     }
 
     /// Lets time pass up to `now`: walks over the blind intervals since the last heartbeat and finds what the silence
     /// means. A gap equal to the timeout is still online, so a deadline has passed only when `now` is after it.
     fn settle(&mut self, now: Millis, setting: Setting<'_>, changes: &mut Vec<Change>) {
-        let Some(mut deadline) = self.deadline else { return };
+        let Some(mut deadline) = self.deadline.get() else { return };
         let full_timeout = setting.policy.offline_after;
         for gap in setting.gaps.after(self.judged_until) {
             if deadline < gap.from || deadline >= now {
@@ -191,7 +198,7 @@ impl Liveness {
             }
             self.hinted = false;
             self.judged_until = gap.to;
-            self.deadline = Some(deadline);
+            self.deadline = deadline.into();
         }
         if now > deadline {
             let cause = if self.hinted { Cause::LastWill } else { Cause::Silence };
@@ -208,16 +215,16 @@ impl Liveness {
         outcome: &mut Outcome,
     ) {
         outcome.duplicate = self.heard.is_repeat(beat);
-        let last_seen = self.last_seen.map_or(now, |seen| seen.max(now));
+        let last_seen = self.last_seen.get().map_or(now, |seen| seen.max(now));
         if !outcome.duplicate {
             self.note_gap(now);
         }
-        self.last_seen = Some(last_seen);
+        self.last_seen = last_seen.into();
         if outcome.duplicate {
             self.move_deadline(last_seen, beat, setting);
             return;
         }
-        self.session = session.or(self.session);
+        self.session = session.map(one_more).or(self.session);
         if self.status != Status::Online {
             outcome.changes.push(self.change(Status::Online, now, Cause::Heartbeat));
         }
@@ -235,32 +242,32 @@ impl Liveness {
         let gap = setting.gaps.before(now);
         let spoken = gap.spoken_at(beat.ts, now);
         // Who was declared offline after we listened again was so by newer news.
-        let older = self.since.is_some_and(|since| since >= gap.to);
+        let older = self.since.get().is_some_and(|since| since >= gap.to);
         if matches!(self.status, Status::NeverSeen | Status::Offline) && older {
             return;
         }
         if matches!(self.status, Status::NeverSeen | Status::Offline) {
-            let at = self.since.map_or(spoken, |since| since.max(spoken));
+            let at = self.since.get().map_or(spoken, |since| since.max(spoken));
             outcome.changes.push(self.change(Status::Unobserved, at, Cause::Blind));
             self.judged_until = spoken;
         }
-        let last_seen = self.last_seen.map_or(spoken, |seen| seen.max(spoken));
-        self.last_seen = Some(last_seen);
+        let last_seen = self.last_seen.get().map_or(spoken, |seen| seen.max(spoken));
+        self.last_seen = last_seen.into();
         self.hinted = false;
         if last_seen == spoken {
             self.announced = Announced::by(beat, setting.rules);
         }
         let from = last_seen.max(self.judged_until);
-        self.deadline = self.deadline.max(Some(from + self.announced.or(setting.policy)));
+        self.deadline = self.deadline.max((from + self.announced.or(setting.policy)).into());
     }
 
     /// Never shortens: a sleep that was announced before still holds.
     fn show_life(&mut self, now: Millis, setting: Setting<'_>, changes: &mut Vec<Change>) {
-        let last_seen = self.last_seen.map_or(now, |seen| seen.max(now));
+        let last_seen = self.last_seen.get().map_or(now, |seen| seen.max(now));
         let asleep = self.status == Status::Online && !self.hinted;
-        let elapsed = self.last_seen.map_or(0, |seen| last_seen - seen);
+        let elapsed = self.last_seen.get().map_or(0, |seen| last_seen - seen);
         self.announced = if asleep { self.announced.after(elapsed) } else { Announced::NONE };
-        self.last_seen = Some(last_seen);
+        self.last_seen = last_seen.into();
         if self.status != Status::Online {
             changes.push(self.change(Status::Online, now, Cause::Heartbeat));
         }
@@ -278,25 +285,25 @@ impl Liveness {
     fn count_from(&mut self, last_seen: Millis, policy: Policy) {
         self.hinted = false;
         self.judged_until = last_seen;
-        self.deadline = Some(last_seen + self.announced.or(policy));
+        self.deadline = (last_seen + self.announced.or(policy)).into();
     }
 
     /// Moving average over about eight beats: enough to say "usually every 20 s" beside a silence.
     fn note_gap(&mut self, now: Millis) {
-        if let (Status::Online, Some(seen)) = (self.status, self.last_seen) {
+        if let (Status::Online, Some(seen)) = (self.status, self.last_seen.get()) {
             let gap = (now - seen).max(0);
-            self.usual_gap = Some(self.usual_gap.map_or(gap, |usual| usual + (gap - usual) / 8));
+            self.usual_gap = self.usual_gap.get().map_or(gap, |usual| usual + (gap - usual) / 8).into();
         }
     }
 
     /// A hint of an older session is late news and says nothing about the present one (R28, R33).
     fn shorten(&mut self, now: Millis, session: Option<u64>, rules: &Rules) {
-        let Some(deadline) = self.deadline else { return };
-        if matches!((session, self.session), (Some(hinted), Some(current)) if hinted != current) {
+        let Some(deadline) = self.deadline.get() else { return };
+        if matches!((session, self.session()), (Some(hinted), Some(current)) if hinted != current) {
             return;
         }
         if now + rules.will_grace < deadline {
-            self.deadline = Some(now + rules.will_grace);
+            self.deadline = (now + rules.will_grace).into();
             self.judged_until = self.judged_until.max(now);
             self.hinted = true;
         }
@@ -311,24 +318,29 @@ impl Liveness {
     /// The new timeout counts from where the old one did, but the past stays as it was told: never before `now`. An
     /// announced sleep holds under every timeout.
     fn reset_deadline(&mut self, now: Millis, setting: Setting<'_>) {
-        if self.deadline.is_some() {
+        if self.deadline.get().is_some() {
             self.hinted = false;
-            let awake = self.last_seen.map_or(now, |seen| seen + self.announced.millis());
-            self.deadline = Some((self.judged_until + setting.policy.offline_after).max(awake).max(now));
+            let awake = self.last_seen.get().map_or(now, |seen| seen + self.announced.millis());
+            self.deadline = (self.judged_until + setting.policy.offline_after).max(awake).max(now).into();
         }
     }
 
     fn change(&mut self, to: Status, at: Millis, cause: Cause) -> Change {
         debug_assert_ne!(self.status, to, "transitions alternate");
         self.seq += 1;
-        let deadline = self.deadline;
-        let change = Change { seq: self.seq, from: self.status, to, at, cause, last_seen: self.last_seen, deadline };
+        let (last_seen, deadline) = (self.last_seen.get(), self.deadline.get());
+        let change = Change { seq: self.seq, from: self.status, to, at, cause, last_seen, deadline };
         self.status = to;
-        self.since = Some(at);
-        self.deadline = deadline.filter(|_| to == Status::Unobserved);
+        self.since = at.into();
+        self.deadline = deadline.filter(|_| to == Status::Unobserved).into();
         self.hinted = false;
         change
     }
+}
+
+/// Leaves 0 for none, which then needs no room of its own.
+fn one_more(number: u64) -> NonZeroU64 {
+    NonZeroU64::MIN.saturating_add(number)
 }
 
 impl Heard {
@@ -336,28 +348,28 @@ impl Heard {
     /// would look like a repeat, so then only an exact repeat (same seq and same device time) counts as one.
     fn is_repeat(&mut self, beat: &Heartbeat) -> bool {
         let Some(seq) = beat.seq else { return false };
-        let same_boot = self.highest.is_some() && self.boot == beat.boot;
+        let (boot, ts) = (beat.boot.map(one_more), Perhaps::from(beat.ts));
+        let same_boot = self.window != 0 && self.boot == boot;
         if !same_boot {
-            *self = Self { boot: beat.boot, ts: beat.ts, highest: Some(seq), window: 1 };
+            *self = Self { boot, ts, highest: seq, window: 1 };
             return false;
         }
-        if beat.boot.is_none() {
-            let repeat = self.highest == Some(seq) && self.ts.is_some() && self.ts == beat.ts;
-            *self = Self { boot: None, ts: beat.ts, highest: Some(seq), window: 1 };
+        if boot.is_none() {
+            let repeat = self.highest == seq && ts != Perhaps::NONE && self.ts == ts;
+            *self = Self { boot, ts, highest: seq, window: 1 };
             return repeat;
         }
         self.seen_in_window(seq)
     }
 
     fn seen_in_window(&mut self, seq: u64) -> bool {
-        let highest = self.highest.unwrap_or(seq);
-        if seq > highest {
-            let ahead = seq - highest;
+        if seq > self.highest {
+            let ahead = seq - self.highest;
             self.window = if ahead < 64 { self.window << ahead | 1 } else { 1 };
-            self.highest = Some(seq);
+            self.highest = seq;
             return false;
         }
-        let behind = highest - seq;
+        let behind = self.highest - seq;
         if behind >= 64 {
             return false;
         }

@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 
 use super::policy::{TIMEOUT_LEAST, TIMEOUT_MAX};
 use super::row::Registered;
+use super::tags::Tags;
 use super::time::Millis;
 
 /// The fields of a vehicle that can be written, in the order of an export.
@@ -68,7 +69,7 @@ pub struct Edits {
     name: Edit<Option<Box<str>>>,
     registration: Edit<Option<Box<str>>>,
     vin: Edit<Option<Box<str>>>,
-    tags: Edit<Box<[Box<str>]>>,
+    tags: Edit<Tags>,
     offline_after: Edit<Option<Millis>>,
 }
 
@@ -204,9 +205,9 @@ fn checked(text: &str, bytes_max: usize) -> Result<Box<str>, String> {
     }
 }
 
-fn tags(value: &Value) -> Result<Box<[Box<str>]>, String> {
+fn tags(value: &Value) -> Result<Tags, String> {
     let list = match value {
-        Value::Null => return Ok(Box::default()),
+        Value::Null => return Ok(Tags::default()),
         Value::Array(list) => list,
         _ => return Err("must be a list of texts or null".to_owned()),
     };

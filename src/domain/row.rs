@@ -12,6 +12,7 @@ use super::liveness::Liveness;
 use super::policy::{Policy, PolicySource};
 use super::search::Slot;
 use super::sleep::Announced;
+use super::tags::Tags;
 use super::time::Millis;
 use super::transition::Status;
 
@@ -25,7 +26,7 @@ pub struct Registered {
     /// Vehicle identification number.
     pub vin: Option<Box<str>>,
     /// Free labels.
-    pub tags: Box<[Box<str>]>,
+    pub tags: Tags,
     /// How often an operator wrote here; 0 for a vehicle that nobody registered.
     pub revision: u64,
 }

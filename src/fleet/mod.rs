@@ -1,6 +1,7 @@
 //! The vehicles: one actor each, spread over shards, watched by a supervisor, remembered by a persister.
 //! Fed by ingest through the registry, and by operators at the desk; feeds the hub (live) and the store (durable).
 
+pub mod alarms;
 pub mod beats;
 pub mod checkpoint;
 pub mod customers;

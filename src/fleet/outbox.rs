@@ -5,9 +5,13 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 
+use actix::Addr;
+
+use super::alarms::Alarms;
 use super::heartbeat_log::Hand;
 use super::persister::Decided;
 use super::registry::{Entry, Registry};
+use super::shard::{Arm, Flush, Shard};
 use crate::clock::Clock;
 use crate::domain::board::{Registered, Slot, Update};
 use crate::domain::logged::Logged;
@@ -78,6 +82,8 @@ pub struct Outbox {
     pub counters: Arc<FleetCounters>,
     /// What operators are warned of.
     pub warnings: Arc<Warnings>,
+    /// When vehicles want to be looked at.
+    pub alarms: Alarms,
     /// Where heartbeats go that are kept; none: they are not.
     pub log: Option<Hand>,
     /// Vehicles whose deadline has passed by the clock, but not yet by what was surely heard.
@@ -91,6 +97,8 @@ pub struct Outbox {
     /// Vehicles whose actor panicked.
     pub fallen: Vec<Arc<Entry>>,
     shard: usize,
+    /// Whose outbox it is. Here and not with each vehicle: an address of its own is over 100 bytes.
+    owner: Addr<Shard>,
     registry: Arc<Registry>,
     /// Everything that arrived until then has been handled.
     horizon: Millis,
@@ -106,7 +114,7 @@ pub struct Outbox {
 impl Outbox {
     /// An empty one for this shard.
     pub fn new(
-        shard: usize,
+        (shard, owner): (usize, Addr<Shard>),
         registry: Arc<Registry>,
         rules: Rules,
         gaps: Gaps,
@@ -120,6 +128,7 @@ impl Outbox {
             clock,
             counters,
             warnings,
+            alarms: Alarms::default(),
             log: None,
             held: Vec::new(),
             parked: Vec::new(),
@@ -127,6 +136,7 @@ impl Outbox {
             slept: false,
             fallen: Vec::new(),
             shard,
+            owner,
             registry,
             horizon: clock.now(),
             ran_at: clock.now(),
@@ -220,15 +230,31 @@ impl Outbox {
         }
     }
 
-    /// A decision; `true` when the shard has to be told, because it is the first since the last flush.
-    pub fn decide(&mut self, decided: Decided) -> bool {
+    /// A decision. The first since the last flush tells the shard, so one message at most is under way.
+    pub fn decide(&mut self, decided: Decided) {
         let change = &decided.transition.change;
         self.counters.transitions.fetch_add(1, Relaxed);
         if change.deadline == Some(change.at) && self.clock.instant(change.at) > self.clock.started_at() {
             self.counters.detection_lag.note(decided.transition.decided_at - change.at);
         }
         self.decided.push(decided);
-        self.decided.len() == 1
+        if self.decided.len() == 1 {
+            self.owner.do_send(Flush);
+        }
+    }
+
+    /// A vehicle wants to be looked at once this instant has passed, instead of `before`.
+    pub fn wake_at(&mut self, local: u32, before: Option<Millis>, instant: Millis) {
+        if self.alarms.set(local, before, instant) {
+            // One at most is under way: the list says so once until the shard has set its timer.
+            self.owner.do_send(Arm);
+        }
+    }
+
+    /// A vehicle's actor panicked.
+    pub fn fall(&mut self, entry: &Arc<Entry>) {
+        self.fallen.push(Arc::clone(entry));
+        self.owner.do_send(Flush);
     }
 
     /// Takes what the board has to be told; nothing when there is nothing.

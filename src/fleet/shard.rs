@@ -1,8 +1,8 @@
 //! One shard: the thread a part of the vehicles lives on, and the flow of inputs to them.
 //!
 //! Owns: the addresses of its vehicles and their outbox. Receives: `Wake` from its lane, `BatchDone` when every input
-//! of a batch was dealt with, `Flush` from vehicles, `Restore`, `Observe` and `Drain` from the supervisor, and what the
-//! desk changes (registered.rs). Sends: `Heard`, `Look` and `Rearm` to vehicles, `Paused` to the supervisor, `Updates`
+//! of a batch was dealt with, `Flush` and `Arm` from vehicles, `Restore`, `Observe` and `Drain` from the supervisor, and
+//! what the desk changes (registered.rs). Sends: `Heard` and `Look` to vehicles, `Paused` to the supervisor, `Updates`
 //! to the hub, decisions to the persister. Bound: one batch (a full lane) under way; no new batch is taken while the
 //! persister has no room, so a store and spool that take nothing fill the lane, and then ingest waits. On death: the
 //! process ends; a vehicle that panics is made anew here from the board.
@@ -22,7 +22,7 @@ use super::heartbeat_log::Hand;
 use super::outbox::{FleetCounters, Outbox};
 use super::persister::Persister;
 use super::registry::{Entry, Envelope, Registry, Wake};
-use super::vehicle::{Amend, Heard, Look, Origin, Rearm, Standing, Vehicle};
+use super::vehicle::{Amend, Heard, Look, Origin, Standing, Vehicle};
 use crate::clock::Clock;
 use crate::domain::latest::Latest;
 use crate::domain::liveness::{Liveness, Stored};
@@ -39,6 +39,9 @@ pub use registered::{AmendSome, RemoveSome, RetimeSome, RetireSome};
 const TELL_EVERY: Duration = Duration::from_millis(50);
 /// How soon to ask again whether the persister has room.
 const ROOM_AGAIN: Duration = Duration::from_millis(20);
+/// Vehicles called at once when their alarms go off: a whole fleet that falls silent together must not keep heartbeats
+/// waiting for longer than some milliseconds.
+const CALLED_MAX: usize = 10_000;
 
 /// Every input of a batch was dealt with.
 #[derive(Message)]
@@ -49,6 +52,11 @@ pub struct BatchDone;
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct Flush;
+
+/// There is an alarm before the one that the timer is set for.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Arm;
 
 /// Vehicles as they were stored; answered when they live.
 #[derive(Message)]
@@ -134,6 +142,8 @@ pub struct Shard {
     parts: Parts,
     outbox: Rc<RefCell<Outbox>>,
     vehicles: Vec<Option<Addr<Vehicle>>>,
+    /// The one timer over all alarms.
+    timer: Option<SpawnHandle>,
     batch: Vec<Envelope>,
     batch_until: Millis,
     flight: Arc<Flight>,
@@ -150,13 +160,15 @@ impl Shard {
     pub fn start_on(arbiter: &ArbiterHandle, index: usize, parts: Parts) -> Addr<Self> {
         Self::start_in_arbiter(arbiter, move |context| {
             let Parts { registry, rules, gaps, clock, counters, warnings, log, .. } = parts.clone();
-            let mut outbox = Outbox::new(index, registry, rules, gaps, clock, counters, warnings);
+            let owner = context.address();
+            let mut outbox = Outbox::new((index, owner), registry, rules, gaps, clock, counters, warnings);
             outbox.log = log;
             let flight = Flight { outstanding: AtomicUsize::new(0), shard: context.address() };
             Self {
                 index,
                 outbox: Rc::new(RefCell::new(outbox)),
                 vehicles: Vec::new(),
+                timer: None,
                 batch: Vec::new(),
                 batch_until: parts.clock.now(),
                 flight: Arc::new(flight),
@@ -189,13 +201,13 @@ impl Shard {
             self.flight.outstanding.store(batch.len(), Ordering::Release);
             for envelope in batch.drain(..) {
                 let unsettled = (!envelope.input.is_beat()).then(|| Arc::clone(&envelope.entry));
-                self.hand_over(envelope, Ticket { flight: Arc::clone(&self.flight), unsettled }, context);
+                self.hand_over(envelope, Ticket { flight: Arc::clone(&self.flight), unsettled });
             }
         }
         self.batch = batch;
     }
 
-    fn hand_over(&mut self, envelope: Envelope, ticket: Ticket, context: &Context<Self>) {
+    fn hand_over(&mut self, envelope: Envelope, ticket: Ticket) {
         let local = envelope.entry.local as usize;
         if self.vehicles.len() <= local {
             self.vehicles.resize(local + 1, None);
@@ -211,7 +223,7 @@ impl Shard {
                 self.waiting.push((envelope, ticket));
                 return;
             }
-            self.welcome(newcomer(Arc::clone(&envelope.entry), &self.parts), context);
+            self.welcome(newcomer(Arc::clone(&envelope.entry), &self.parts));
         }
         let Envelope { arrival, input, token, .. } = envelope;
         if let Some(vehicle) = &self.vehicles[local] {
@@ -220,12 +232,12 @@ impl Shard {
         }
     }
 
-    fn welcome(&mut self, origin: Origin, context: &Context<Self>) {
+    fn welcome(&mut self, origin: Origin) {
         let local = origin.entry.local as usize;
         if self.vehicles.len() <= local {
             self.vehicles.resize(local + 1, None);
         }
-        let vehicle = Vehicle::new(origin, Rc::clone(&self.outbox), context.address());
+        let vehicle = Vehicle::new(origin, Rc::clone(&self.outbox));
         self.vehicles[local] = Some(vehicle.start());
     }
 
@@ -259,10 +271,10 @@ impl Shard {
         }
         self.telling = true;
         let told = self.parts.hub.send(updates.unwrap_or_default()).into_actor(self);
-        context.spawn(told.map(move |_, shard, context| {
+        context.spawn(told.map(move |_, shard, _| {
             shard.telling = false;
             shard.parts.registry.report_on_board(shard.index, horizon);
-            shard.raise_fallen(context);
+            shard.raise_fallen();
         }));
     }
 
@@ -279,21 +291,46 @@ impl Shard {
         if flooding.is_empty() { horizon } else { before }
     }
 
-    fn raise_fallen(&mut self, context: &mut Context<Self>) {
+    fn raise_fallen(&mut self) {
         let fallen = std::mem::take(&mut self.outbox.borrow_mut().fallen);
         for entry in fallen.into_iter().filter(|entry| !entry.is_leaving()) {
             tracing::error!(vehicle = %entry.key, "the vehicle's actor panicked; it is made anew from the board");
             self.parts.counters.restarts.fetch_add(1, Ordering::Relaxed);
-            self.welcome(from_board(&self.parts, &entry).unwrap_or_else(|| newcomer(entry, &self.parts)), context);
+            self.welcome(from_board(&self.parts, &entry).unwrap_or_else(|| newcomer(entry, &self.parts)));
         }
         for (envelope, ticket) in std::mem::take(&mut self.waiting) {
-            self.hand_over(envelope, ticket, context);
+            self.hand_over(envelope, ticket);
         }
     }
 
-    fn report_pauses(&mut self) {
+    /// Sets the timer for the next alarm, if it is not set for that.
+    fn arm(&mut self, context: &mut Context<Self>) {
+        let Some(next) = self.outbox.borrow_mut().alarms.arm() else { return };
+        if let Some(timer) = self.timer.take() {
+            context.cancel_future(timer);
+        }
+        // A gap equal to the timeout is still online: look one millisecond after.
+        let wait = (next - self.parts.clock.now()).max(0) as u64 + 1;
+        self.timer = Some(context.run_later(Duration::from_millis(wait), Self::ring));
+    }
+
+    /// Calls those whose alarm goes off.
+    fn ring(&mut self, context: &mut Context<Self>) {
+        self.timer = None;
+        let due = {
+            let mut outbox = self.outbox.borrow_mut();
+            outbox.alarms.disarm();
+            outbox.alarms.take_before(self.parts.clock.now(), CALLED_MAX)
+        };
+        self.call(due);
+        self.arm(context);
+    }
+
+    fn report_pauses(&mut self, context: &mut Context<Self>) {
         if std::mem::take(&mut self.outbox.borrow_mut().slept) {
-            self.vehicles.iter().flatten().for_each(|vehicle| vehicle.do_send(Rearm));
+            // The timer slept too.
+            self.outbox.borrow_mut().alarms.disarm();
+            self.arm(context);
         }
         let Some(supervisor) = &self.supervisor else { return };
         for gap in std::mem::take(&mut self.outbox.borrow_mut().pauses) {
@@ -346,7 +383,7 @@ impl Actor for Shard {
         self.parts.registry.attach(self.index, context.address().recipient());
         context.run_interval(TELL_EVERY, |shard, context| {
             shard.tell(context);
-            shard.report_pauses();
+            shard.report_pauses(context);
             shard.release_held();
         });
     }
@@ -379,10 +416,18 @@ impl Handler<Flush> for Shard {
     }
 }
 
+impl Handler<Arm> for Shard {
+    type Result = ();
+
+    fn handle(&mut self, _: Arm, context: &mut Self::Context) {
+        self.arm(context);
+    }
+}
+
 impl Handler<Restore> for Shard {
     type Result = ();
 
-    fn handle(&mut self, Restore(origins): Restore, context: &mut Self::Context) {
+    fn handle(&mut self, Restore(origins): Restore, _: &mut Self::Context) {
         for origin in origins {
             match self.vehicles.get(origin.entry.local as usize).and_then(Option::as_ref) {
                 // It spoke before we heard of it from the desk.
@@ -390,7 +435,7 @@ impl Handler<Restore> for Shard {
                     let (registered, policy) = (origin.registered.unwrap_or_default(), origin.policy);
                     vehicle.do_send(Amend { registered, policy });
                 }
-                None => self.welcome(origin, context),
+                None => self.welcome(origin),
             }
         }
     }

@@ -1,24 +1,23 @@
-//! One vehicle: an actor around its `Liveness`, with its own timer.
+//! One vehicle: an actor around its `Liveness`, with its own alarm.
 //!
-//! Owns: the vehicle's status and newest facts. Receives: `Heard`, `Rearm` and what the desk changes (`Amend`,
-//! `Retime`, `Retire`) from its shard, `Look` from its timer or shard. Sends: updates and decisions into the shard's
-//! outbox. Bound: its mailbox holds part of one batch; the shard takes no second batch before the first is handled. On
-//! death by panic: its shard makes it anew from the board.
+//! Owns: the vehicle's status and newest facts. Receives: `Heard` and what the desk changes (`Amend`, `Retime`,
+//! `Retire`) from its shard, `Look` when its alarm goes off or the shard asks. Sends: updates and decisions into the
+//! shard's outbox. Bound: its mailbox holds part of one batch; the shard takes no second batch before the first is
+//! handled. On death by panic: its shard makes it anew from the board.
 //!
-//! The timer is lazy: a heartbeat only moves the deadline; when the timer fires early, it is set again for the rest.
+//! The alarm is lazy: a heartbeat only moves the deadline; when the alarm goes off early, it is set again for the rest.
 
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
 
 use actix::prelude::*;
 
 use super::outbox::{Mark, Outbox};
 use super::persister::Decided;
 use super::registry::{Entry, Input};
-use super::shard::{Flush, Shard, Ticket};
+use super::shard::Ticket;
 use super::token::Token;
 use crate::clock::Clock;
 use crate::domain::board::{Registered, Update};
@@ -53,11 +52,6 @@ pub struct Heard {
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct Look;
-
-/// The machine slept, and the timer with it: set it anew.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub struct Rearm;
 
 /// Its timeout is another one from now on.
 #[derive(Clone, Copy, Message)]
@@ -123,18 +117,17 @@ pub struct Vehicle {
     standing: Standing,
     mark: Mark,
     outbox: Rc<RefCell<Outbox>>,
-    shard: Addr<Shard>,
-    /// When the timer fires, and its handle.
-    timer: Option<(Millis, SpawnHandle)>,
+    /// When it will be told to look.
+    alarm: Option<Millis>,
 }
 
 impl Vehicle {
     /// A vehicle of this shard.
-    pub fn new(origin: Origin, outbox: Rc<RefCell<Outbox>>, shard: Addr<Shard>) -> Self {
+    pub fn new(origin: Origin, outbox: Rc<RefCell<Outbox>>) -> Self {
         let Origin { entry, registered, liveness, latest, policy, standing } = origin;
-        let (boots, mark, timer) = (Boots::default(), Mark::default(), None);
+        let (boots, mark, alarm) = (Boots::default(), Mark::default(), None);
         outbox.borrow().counters.shortest_timeout.note(policy.offline_after);
-        Self { entry, registered, liveness, latest, boots, policy, standing, mark, outbox, shard, timer }
+        Self { entry, registered, liveness, latest, boots, policy, standing, mark, outbox, alarm }
     }
 
     fn step(&mut self, now: Millis, input: liveness::Input<'_>) -> Outcome {
@@ -217,10 +210,7 @@ impl Vehicle {
         for (i, change) in changes.into_iter().enumerate() {
             let transition = Arc::new(self.transition(change, clock));
             let token = if i == last { token.take() } else { None };
-            if outbox.decide(Decided { transition, token }) {
-                // One at most is under way: the outbox says so only for its first decision.
-                self.shard.do_send(Flush);
-            }
+            outbox.decide(Decided { transition, token });
         }
         if let Some(token) = token {
             token.accept();
@@ -254,7 +244,7 @@ impl Vehicle {
     }
 
     /// Judged by the old timeout up to everything that was heard, and by the new one from then on.
-    fn retime(&mut self, policy: Policy, context: &mut Context<Self>) {
+    fn retime(&mut self, policy: Policy) {
         if self.policy == policy {
             return;
         }
@@ -265,26 +255,22 @@ impl Vehicle {
         self.outbox.borrow().counters.shortest_timeout.note(policy.offline_after);
         changes.extend(self.step(horizon, liveness::Input::Policy).changes);
         self.tell(changes, None);
-        self.watch(context);
+        self.watch();
     }
 
     /// Sees to it that the deadline is looked at when it passes, and tells ingest until when nothing can happen.
-    fn watch(&mut self, context: &mut Context<Self>) {
+    fn watch(&mut self) {
         let online = self.liveness.status() == Status::Online;
         let Some(deadline) = self.liveness.deadline() else {
             self.entry.set_steady_until(Millis::MIN);
             return;
         };
         self.entry.set_steady_until(if online { deadline } else { Millis::MIN });
-        if self.timer.is_some_and(|(at, _)| at <= deadline) {
+        if self.alarm.is_some_and(|at| at <= deadline) {
             return;
         }
-        if let Some((_, handle)) = self.timer.take() {
-            context.cancel_future(handle);
-        }
         let mut outbox = self.outbox.borrow_mut();
-        let now = outbox.clock.now();
-        if deadline < now {
+        if deadline < outbox.clock.now() {
             // Passed by the clock, but we are blind, or it has not passed by what was heard. The shard calls back.
             let blind = !outbox.gaps.listening();
             if blind {
@@ -294,9 +280,8 @@ impl Vehicle {
             }
             return;
         }
-        // A gap equal to the timeout is still online: look one millisecond after.
-        let wait = Duration::from_millis((deadline - now) as u64 + 1);
-        self.timer = Some((deadline, context.notify_later(Look, wait)));
+        outbox.wake_at(self.entry.local, self.alarm, deadline);
+        self.alarm = Some(deadline);
     }
 }
 
@@ -307,28 +292,28 @@ fn dated(clock: Clock, instant: Option<Millis>) -> Option<Millis> {
 impl Actor for Vehicle {
     type Context = Context<Self>;
 
-    fn started(&mut self, context: &mut Self::Context) {
+    fn started(&mut self, _: &mut Self::Context) {
         self.count_clock(1);
         if self.standing == Standing::Stored {
             let horizon = self.outbox.borrow_mut().judged_until();
             let changes = self.step(horizon, liveness::Input::Deadline).changes;
             self.tell(changes, None);
         }
-        self.watch(context);
+        self.watch();
     }
 }
 
 impl Handler<Heard> for Vehicle {
     type Result = ();
 
-    fn handle(&mut self, heard: Heard, context: &mut Self::Context) {
+    fn handle(&mut self, heard: Heard, _: &mut Self::Context) {
         let Heard { arrival, input, token, ticket } = heard;
         let sign = self.entry.take_sign_of_life();
         let mut changes = self.show_life(sign.filter(|sign| *sign <= arrival));
         changes.extend(self.hear(arrival, input));
         changes.extend(self.show_life(sign.filter(|sign| *sign > arrival)));
         self.tell(changes, token);
-        self.watch(context);
+        self.watch();
         drop(ticket);
     }
 }
@@ -336,11 +321,11 @@ impl Handler<Heard> for Vehicle {
 impl Handler<Look> for Vehicle {
     type Result = ();
 
-    fn handle(&mut self, _: Look, context: &mut Self::Context) {
-        // A timer that has fired is no timer; one that is still set stays unless it is too late.
+    fn handle(&mut self, _: Look, _: &mut Self::Context) {
+        // The shard takes an alarm off its list once its instant has passed.
         let clock_now = self.outbox.borrow().clock.now();
-        if self.timer.is_some_and(|(at, _)| at < clock_now) {
-            self.timer = None;
+        if self.alarm.is_some_and(|at| at < clock_now) {
+            self.outbox.borrow_mut().alarms.clear(self.entry.local, self.alarm.take());
         }
         // The horizon first: every sign of life up to it can be seen then.
         let horizon = self.outbox.borrow_mut().judged_until();
@@ -350,27 +335,16 @@ impl Handler<Look> for Vehicle {
         if sign.is_some() || !changes.is_empty() {
             self.tell(changes, None);
         }
-        self.watch(context);
-    }
-}
-
-impl Handler<Rearm> for Vehicle {
-    type Result = ();
-
-    fn handle(&mut self, _: Rearm, context: &mut Self::Context) {
-        if let Some((_, handle)) = self.timer.take() {
-            context.cancel_future(handle);
-        }
-        self.watch(context);
+        self.watch();
     }
 }
 
 impl Handler<Retime> for Vehicle {
     type Result = ();
 
-    fn handle(&mut self, Retime { policy, unless_own }: Retime, context: &mut Self::Context) {
+    fn handle(&mut self, Retime { policy, unless_own }: Retime, _: &mut Self::Context) {
         if !(unless_own && self.policy.source == PolicySource::Vehicle) {
-            self.retime(policy, context);
+            self.retime(policy);
         }
     }
 }
@@ -378,13 +352,13 @@ impl Handler<Retime> for Vehicle {
 impl Handler<Amend> for Vehicle {
     type Result = ();
 
-    fn handle(&mut self, Amend { registered, policy }: Amend, context: &mut Self::Context) {
+    fn handle(&mut self, Amend { registered, policy }: Amend, _: &mut Self::Context) {
         if self.standing == Standing::OnBoard {
             self.outbox.borrow_mut().amend(self.entry.slot, registered);
         } else {
             self.registered = Some(registered);
         }
-        self.retime(policy, context);
+        self.retime(policy);
     }
 }
 
@@ -408,11 +382,10 @@ impl Drop for Vehicle {
     /// A panic in a handler ends here: the shard is told who has to be made anew.
     fn drop(&mut self) {
         self.count_clock(-1);
-        if std::thread::panicking()
-            && let Ok(mut outbox) = self.outbox.try_borrow_mut()
-        {
-            outbox.fallen.push(Arc::clone(&self.entry));
-            self.shard.do_send(Flush);
+        let Ok(mut outbox) = self.outbox.try_borrow_mut() else { return };
+        outbox.alarms.clear(self.entry.local, self.alarm);
+        if std::thread::panicking() {
+            outbox.fall(&self.entry);
         }
     }
 }

@@ -1,8 +1,8 @@
 //! One dashboard's WebSocket: the only file that names the WebSocket crate.
 //!
 //! Owns: a reader and its credit. Receives: ticks from the hub, frames from the client. Sends: frames to the client.
-//! Bound: frames go out only while less than `CREDIT_BYTES` are unanswered; every turn ends with a numbered ping, and
-//! its pong gives the credit back. The actor runs inside the response body, so without that a client that does not
+//! Bound: frames go out only while less than `CREDIT_BYTES` are unanswered; a numbered ping follows after so many bytes
+//! or a second, and its pong gives the credit back. The actor runs inside the response body, so without that a client that does not
 //! read would freeze it, timers and all. On death: the hub is told, nothing else remains.
 
 use std::collections::VecDeque;
@@ -24,6 +24,10 @@ use crate::domain::query::{Filter, Statuses};
 
 /// Unanswered bytes at most: below the socket's send buffer (app.rs sets 512 KiB), so the actor is never frozen.
 const CREDIT_BYTES: usize = 256 * 1024;
+/// Bytes and time after which a ping asks whether what was sent has been read: often enough that a fast client never
+/// runs out of credit, and not after every small frame, which would double the frames.
+const PING_BYTES: usize = 32 * 1024;
+const PING_AFTER: Duration = Duration::from_secs(1);
 /// A client that answers no ping for so long is gone.
 const SILENCE_MAX: Duration = Duration::from_secs(30);
 /// A quiet connection is pinged this often, below the minute after which proxies cut it (R55).
@@ -62,6 +66,8 @@ struct Session {
     number: Option<u64>,
     /// Numbered pings under way and the bytes each answers for.
     unanswered: VecDeque<(u64, usize)>,
+    /// Bytes sent since the last ping.
+    unasked: usize,
     pings: u64,
     heard_at: Instant,
     pinged_at: Instant,
@@ -81,6 +87,7 @@ impl Session {
             reader,
             number: None,
             unanswered: VecDeque::new(),
+            unasked: 0,
             pings: 0,
             heard_at: now,
             pinged_at: now,
@@ -92,23 +99,28 @@ impl Session {
 
     /// Sends what is owed as far as the credit goes.
     fn turn(&mut self, context: &mut ws::WebsocketContext<Self>) {
-        let mut credit = CREDIT_BYTES.saturating_sub(self.unanswered.iter().map(|(_, bytes)| bytes).sum());
-        let mut sent = 0;
+        let open = self.unasked + self.unanswered.iter().map(|(_, bytes)| bytes).sum::<usize>();
+        let mut credit = CREDIT_BYTES.saturating_sub(open);
         while self.started && credit > 0 {
             let Some(frame) = self.reader.next(&self.feed) else { break };
-            sent += frame.bytes();
+            self.unasked += frame.bytes();
             credit = credit.saturating_sub(frame.bytes());
             send(context, frame);
         }
-        if sent > 0 {
-            self.ping(context, sent);
+        self.ask(context);
+    }
+
+    /// Asks whether what was sent has been read, if that is much or long ago.
+    fn ask(&mut self, context: &mut ws::WebsocketContext<Self>) {
+        if self.unasked >= PING_BYTES || (self.unasked > 0 && self.pinged_at.elapsed() >= PING_AFTER) {
+            self.ping(context);
         }
     }
 
-    fn ping(&mut self, context: &mut ws::WebsocketContext<Self>, bytes: usize) {
+    fn ping(&mut self, context: &mut ws::WebsocketContext<Self>) {
         self.pings += 1;
         self.pinged_at = Instant::now();
-        self.unanswered.push_back((self.pings, bytes));
+        self.unanswered.push_back((self.pings, std::mem::take(&mut self.unasked)));
         context.ping(&self.pings.to_le_bytes());
     }
 
@@ -117,7 +129,9 @@ impl Session {
         if self.heard_at.elapsed() > SILENCE_MAX {
             context.stop();
         } else if self.pinged_at.elapsed() >= PING_EVERY && self.unanswered.is_empty() {
-            self.ping(context, 0);
+            self.ping(context);
+        } else {
+            self.ask(context);
         }
     }
 

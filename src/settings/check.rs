@@ -1,7 +1,7 @@
 //! What settings have to fulfil beyond their types: bounds of single ones, and what holds between several.
 //! Asked by `load` when all layers are read; answers a sentence a fault, so that all are told at once.
 
-use super::{Settings, Span, Topic, TopicKind};
+use super::{AuthMode, Settings, Span, Topic, TopicKind};
 use crate::domain::heartbeat::Format;
 use crate::domain::policy::{TIMEOUT_LEAST, TIMEOUT_MAX};
 use crate::domain::time::Millis;
@@ -56,6 +56,9 @@ pub fn check(settings: &Settings) -> Vec<String> {
         if span.0 < SECOND {
             faults.push(format!("{name} = {span} is too short, at least 1s"));
         }
+    }
+    if auth.oidc.issuer.is_some() && auth.mode != Some(AuthMode::Keys) {
+        faults.push("auth.oidc.issuer is set, and nobody signs in unless auth.mode = \"keys\"".into());
     }
     if auth.login_tries == 0 {
         faults.push("auth.login_tries = 0 would let nobody sign in; at least 1".into());

@@ -142,6 +142,9 @@ fn rules<'de, D: Deserializer<'de>>(input: D) -> Result<Vec<Rule>, D::Error> {
 }
 
 fn written<S: Serializer>(rules: &[Rule], out: S) -> Result<S::Ok, S::Error> {
+    if rules.is_empty() {
+        return out.serialize_none();
+    }
     out.collect_seq(rules.iter().map(|rule| Written {
         claim: rule.claim.clone(),
         value: rule.value.clone(),

@@ -71,7 +71,7 @@ fn keys_of(text: &str) -> (Vec<String>, Vec<String>) {
         let name = bare.split_once(" = ").map_or("", |(name, _)| name);
         if let Some(named) = line.strip_prefix('[') {
             section = named.trim_end_matches(']');
-        } else if !name.is_empty() && name.chars().all(|c| c.is_ascii_lowercase() || c == '_') {
+        } else if !name.is_empty() && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_') {
             let keys = if bare == line { &mut set } else { &mut unset };
             keys.push(format!("{section}.{name}"));
         }

@@ -13,6 +13,7 @@ use crate::domain::board::Registered;
 use crate::domain::ids::VehicleKey;
 use crate::domain::latest::{Fact, Latest, Position, Rank};
 use crate::domain::sleep::Announced;
+use crate::domain::tags::Tags;
 use crate::domain::time::Millis;
 use crate::domain::transition::{Cause, Change, Evidence, Status, Transition};
 
@@ -228,7 +229,7 @@ impl VehicleRow {
             clock_skew: fact((self.clock_skew_ms, self.clock_skew_at_ms, self.clock_skew_seq)),
         };
         let status = status(&self.status).with_context(whose)?;
-        let tags: Box<[Box<str>]> = serde_json::from_str(&self.tags).with_context(whose)?;
+        let tags: Tags = serde_json::from_str(&self.tags).with_context(whose)?;
         if **customer != *self.customer {
             *customer = self.customer.into();
         }

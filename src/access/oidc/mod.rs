@@ -176,6 +176,8 @@ impl Oidc {
         answer: Answer,
         from: IpAddr,
     ) -> Result<(Begun, Option<&'static str>), Trouble> {
+        // Whoever comes back costs the provider a question or the audit a line, so that is limited as passwords are.
+        self.logins.take(None, from).map_err(Trouble::Refused)?;
         let metadata = self.provider.metadata().await.map_err(Trouble::Away)?;
         // An answer that another provider made out to us must not be taken for one of this provider.
         match &answer.iss {
@@ -189,8 +191,6 @@ impl Oidc {
             let said = [answer.error, answer.error_description].into_iter().flatten().collect::<Vec<_>>();
             return Err(Trouble::Declined(said.join(": ")));
         };
-        // The provider is asked for whoever comes back, so not more often than passwords are judged.
-        self.logins.take(None, from).map_err(Trouble::Refused)?;
         let token = self.provider.redeem(&code, &voyage.verifier, &self.redirect).await?;
         let token = Token::parse(&token).map_err(Trouble::Untrue)?;
         self.provider.check_signature(&token, self.logins.access.clock.now()).await?;

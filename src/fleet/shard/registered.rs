@@ -33,10 +33,10 @@ pub struct RemoveSome(pub Vec<Arc<Entry>>);
 
 impl Shard {
     /// The address of a vehicle; one whose first input is still on its way gets its actor now.
-    fn address_of(&mut self, entry: &Arc<Entry>, context: &Context<Self>) -> Option<Addr<Vehicle>> {
+    fn address_of(&mut self, entry: &Arc<Entry>) -> Option<Addr<Vehicle>> {
         let known = self.vehicles.get(entry.local as usize).is_some_and(Option::is_some);
         if !known && !self.is_fallen(entry) && !entry.is_leaving() {
-            self.welcome(newcomer(Arc::clone(entry), &self.parts), context);
+            self.welcome(newcomer(Arc::clone(entry), &self.parts));
         }
         self.vehicles.get(entry.local as usize)?.clone()
     }
@@ -45,10 +45,10 @@ impl Shard {
 impl Handler<AmendSome> for Shard {
     type Result = ();
 
-    fn handle(&mut self, AmendSome(list): AmendSome, context: &mut Self::Context) {
+    fn handle(&mut self, AmendSome(list): AmendSome, _: &mut Self::Context) {
         for (entry, amend) in list {
             // Not bounded by the mailbox: the desk sends one part of a change at a time.
-            if let Some(vehicle) = self.address_of(&entry, context) {
+            if let Some(vehicle) = self.address_of(&entry) {
                 vehicle.do_send(amend);
             }
         }
@@ -58,9 +58,9 @@ impl Handler<AmendSome> for Shard {
 impl Handler<RetimeSome> for Shard {
     type Result = ();
 
-    fn handle(&mut self, RetimeSome(list, policy): RetimeSome, context: &mut Self::Context) {
+    fn handle(&mut self, RetimeSome(list, policy): RetimeSome, _: &mut Self::Context) {
         for entry in list {
-            if let Some(vehicle) = self.address_of(&entry, context) {
+            if let Some(vehicle) = self.address_of(&entry) {
                 vehicle.do_send(Retime { policy, unless_own: true });
             }
         }

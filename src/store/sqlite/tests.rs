@@ -139,7 +139,7 @@ async fn what_the_registry_knows_is_loaded() {
         .unwrap();
     let mut all = Vec::new();
     store.load_vehicles(&mut |vehicle| all.push(vehicle)).await.unwrap();
-    let tags: Box<[Box<str>]> = ["reefer".into(), "north".into()].into();
+    let tags: Arc<[Box<str>]> = ["reefer".into(), "north".into()].into();
     let known =
         Registered { name: Some("Long Tom".into()), registration: Some("AB-12".into()), vin: None, tags, revision: 0 };
     assert_eq!((all[0].registered.as_deref(), all[0].offline_after), (Some(&known), Some(5_000)));
