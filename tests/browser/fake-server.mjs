@@ -44,6 +44,7 @@ export class FakeServer {
     this.kept = new Map(); // heartbeats that are kept: vehicle -> newest first
     this.gaps = []; // blind intervals, as REST tells them
     this.store = { kind: "sqlite", ok: true, spool_rows: 0 };
+    this.exports = []; // newest first
     this.service = "1.2.3";
     this.web_files = "a1"; // the mark of the dashboard's files
     this.snapshots_wait_for = Promise.resolve();
@@ -201,7 +202,7 @@ export class FakeServer {
     const joined = since.filter((known) => this.joined_at.get(known) > version);
     const changed = since.filter((known) => !joined.includes(known));
     const removed = this.removed_at.filter(([, at]) => at > version).map(([known]) => known);
-    this.#send_delta(version, { joined, changed, removed }, [socket]);
+    if (version !== this.version) this.#send_delta(version, { joined, changed, removed }, [socket]);
     const untold = this.told.filter(([, at]) => at >= version).map(([told]) => told);
     if (untold.length > 0) this.send_bytes("transitions", untold, {}, [socket]);
   }
@@ -251,6 +252,7 @@ export class FakeServer {
       const items = this.kept.get(`${decodeURIComponent(heartbeats[1])}/${decodeURIComponent(heartbeats[2])}`) ?? [];
       return json(200, { items, next_cursor: null, kept: this.kept.size > 0 ? "sampled" : "off", kept_from: null });
     }
+    if (pathname.startsWith("/api/v1/exports")) return this.#answer_exports(request, response, pathname, json);
     if (pathname === "/api/v1/heartbeats") {
       const rows = [JSON.parse((await request.toArray()).join(""))].flat();
       rows.forEach((row) => this.heartbeat(row));
@@ -265,6 +267,30 @@ export class FakeServer {
     const found = /^\/api\/v1\/customers\/([^/]+)\/vehicles\/([^/]+)\/transitions$/.exec(pathname);
     const items = found && this.transitions.get(`${decodeURIComponent(found[1])}/${decodeURIComponent(found[2])}`);
     return items ? json(200, { items: items.slice(0, 20), next_cursor: null }) : json(404, { title: "Not found", status: 404, detail: `nothing at ${pathname}` });
+  }
+
+  /** Orders are taken as they are, but for one column that is unknown; the test then says how far each is. */
+  async #answer_exports(request, response, pathname, json) {
+    const [, , , , id, file] = pathname.split("/");
+    const known = this.exports.find((each) => each.id === id);
+    if (file) return response.writeHead(200, { "content-type": "text/csv", "content-disposition": `attachment; filename="${id}.csv"` }).end("customer,vehicle\n");
+    if (id && !known) return json(404, { title: "Not found", status: 404, detail: "there is no such export" });
+    if (request.method === "POST") {
+      const order = JSON.parse((await request.toArray()).join(""));
+      const errors = [{ field: "columns", problem: "'metrics.nothing' is unknown" }];
+      if (order.columns?.includes("metrics.nothing")) return json(422, { title: "Wrong", status: 422, detail: "columns: wrong", errors });
+      const { customer = null, vehicles = [], columns = [], from = null, to = null } = order;
+      const made = { id: `${this.exports.length}`.padStart(16, "0"), state: "NOT_STARTED", progress: 0, rows: 0, bytes: 0, attempts: 0, error: null, exportUri: null, expires_at: null,
+        ...{ kind: order.kind, format: order.format, customer, vehicles, columns, from: time(from), to: time(to), made_at: time(Date.now()), made_by: "nobody" } };
+      this.exports.unshift(made);
+      return json(202, made);
+    }
+    if (request.method === "DELETE") {
+      if (["NOT_STARTED", "STARTED"].includes(known.state)) Object.assign(known, { state: "CANCELLED" });
+      else this.exports = this.exports.filter((each) => each !== known);
+      return response.writeHead(204).end();
+    }
+    return json(200, { items: this.exports, next_cursor: null });
   }
 
   /** A quiet past: ten vehicles online, but for a stretch in which nobody listened. */

@@ -129,6 +129,26 @@ describe("the fleet page on the real service", { skip: skip_reason() }, () => {
     assert.equal(new URL(page.url()).search, "");
   });
 
+  test("a link is enough: a colleague sees the same rows, order, screen and panel, and what happens is seen in both", async () => {
+    const mine = await open();
+    await row_of(mine, "TRK-1").waitFor();
+    await mine.getByRole("combobox", { name: "Customer" }).selectOption("globex");
+    await mine.getByRole("combobox", { name: "Sort" }).selectOption("-vehicle");
+    await mine.getByRole("button", { name: "Trends" }).click();
+    await row_of(mine, "VAN-2").click();
+    const theirs = await open(mine.url().slice(service.url.length));
+    for (const page of [mine, theirs]) {
+      await page.getByRole("dialog", { name: "VAN-2" }).waitFor();
+      await page.getByRole("heading", { name: "Trends" }).waitFor();
+      assert.deepEqual(await page.locator("#rows [role=row]:visible .vehicle .first").allInnerTexts(), ["VAN-2", "VAN-1"]);
+    }
+    await beat(service.url, { customer: "globex", vehicle: "VAN-3" });
+    for (const page of [mine, theirs]) await row_of(page, "VAN-3").waitFor();
+    const answer = await fetch(`${service.url}/api/v1/customers/globex/vehicles/VAN-3`, { method: "DELETE" });
+    assert.equal(answer.status, 200);
+    for (const page of [mine, theirs]) await row_of(page, "VAN-3").waitFor({ state: "hidden" });
+  });
+
   test("when nothing matches it says so and offers the way out", async () => {
     const page = await open("/?q=no+such+vehicle");
     await page.getByRole("heading", { name: "No vehicle matches" }).waitFor();

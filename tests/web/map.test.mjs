@@ -9,6 +9,7 @@ import { MapSource } from "../../web/js/map-source.js";
 import { NO_LAYERS, street_layers } from "../../web/js/map-tiles.js";
 import { address_of, start_of } from "../../web/js/map-camera.js";
 import { built_in, channels, credit, graticule, paints } from "../../web/js/map-style.js";
+import { cost_ms } from "./cost.mjs";
 
 const ONLINE = 0;
 const OFFLINE = 1;
@@ -78,9 +79,10 @@ test("the pointer finds the nearest vehicle, the offline one on top, and none th
 
 test("a scan of 100,000 for the pointer is quicker than a frame", () => {
   const many = columns(...Array.from({ length: 100_000 }, (_, at) => [50 + Math.sin(at), 10 + Math.cos(at)]));
-  const started = performance.now();
-  for (let times = 0; times < 10; times++) vehicle_at(many, camera(50, 10, 8), { x: 400, y: 300 }, 8);
-  assert.ok((performance.now() - started) / 10 < 16, `${(performance.now() - started) / 10} ms`);
+  const ten_ms = cost_ms(() => {
+    for (let times = 0; times < 10; times++) vehicle_at(many, camera(50, 10, 8), { x: 400, y: 300 }, 8);
+  });
+  assert.ok(ten_ms / 10 < 16, `${ten_ms / 10} ms`);
 });
 
 test("vehicles in sight are listed until they are too many", () => {

@@ -1,6 +1,6 @@
 /**
- * Everything beside the list: the panel of a vehicle, map, chart, alerts, trends, about, and how the service is. Each
- * part is loaded when it is first needed, none before the first rows; one that cannot be loaded says so in its place.
+ * Everything beside the list: the panel of a vehicle, map, chart, alerts, trends, exports, about, and how the service is.
+ * Each part is loaded when it is first needed, none before the first rows; one that cannot be loaded says so in its place.
  * Fed by app.js with what to draw and with what came of each frame.
  */
 import { Account } from "./account.js";
@@ -194,6 +194,8 @@ export class Panes {
         });
       case "trends":
         return new (await import("./trends.js")).Trends(page, this.counts);
+      case "exports":
+        return new (await import("./exports.js")).Exports(page);
       case "about":
         return new (await import("./about.js")).About(page);
       default:

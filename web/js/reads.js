@@ -147,6 +147,33 @@ async function order(path, method, body) {
   }
 }
 
+/** The newest exports. @returns {Promise<{items: import("./export-order.js").Export[]}>} */
+export const list_exports = () => read_json(`/api/v1/exports${query({ limit: 100 })}`);
+
+/**
+ * Orders an export.
+ * @param {Record<string, any>} body
+ * @returns {Promise<{made: import("./export-order.js").Export|null, errors: {field: string, problem: string}[],
+ *   problem: string}>}  what is wrong by field, or in a sentence
+ */
+export async function order_export(body) {
+  const headers = { "content-type": "application/json" };
+  const request = { method: "POST", headers, body: JSON.stringify(body), signal: AbortSignal.timeout(DEAD_AFTER_MS) };
+  try {
+    const answer = await fetch("/api/v1/exports", request);
+    const told = await answer.json().catch(() => ({}));
+    if (answer.ok) return { made: told, errors: [], problem: "" };
+    const errors = told.errors ?? [];
+    const problem = errors.length > 0 ? "" : (told.detail ?? `The server answered ${answer.status}`);
+    return { made: null, errors, problem };
+  } catch (error) {
+    return { made: null, errors: [], problem: `The server does not answer: ${/** @type {Error} */ (error).message}` };
+  }
+}
+
+/** Cancels an export, or removes one that has ended: "" when it worked. @param {string} id */
+export const remove_export = (id) => order(`/api/v1/exports/${encodeURIComponent(id)}`, "DELETE");
+
 /** Signs somebody in: "" when it worked. @param {{user: string, password: string}|{key: string}} credentials */
 export const sign_in = (credentials) => order("/api/v1/sessions", "POST", credentials);
 

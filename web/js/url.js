@@ -21,7 +21,7 @@ import { STATUSES } from "./fleet.js";
 export const SORTS = ["vehicle", "-vehicle", "last_seen", "-last_seen", "status_since", "-status_since"];
 const KNOWN = ["status", "customer", "q", "tag", "sort", "v", "view", "ll", "z"];
 /** The screens beside the list. */
-export const VIEWS = ["map", "alerts", "trends", "about"];
+export const VIEWS = ["map", "alerts", "trends", "exports", "about"];
 /** What the values of the map have to look like. @type {Record<string, RegExp>} */
 const SHAPES = { ll: /^-?\d{1,2}(\.\d+)?,-?\d{1,3}(\.\d+)?$/, z: /^\d{1,2}(\.\d+)?$/ };
 /** The longest text the server would accept as an identifier is far below this; more is a mistake. */
