@@ -22,6 +22,7 @@ async fn scenario(kind: Kind) {
         "battery_pct": 81.0, "odometer_km": 12.5, "ignition": true, "metrics": {"rpm": 1500.0}
     });
     radio.beat_acked("bus").await;
+    until("it is known", || async { service.answer(&path("bus")).await.0 == 200 }).await;
     // Said an hour ago, and it comes after what was said now.
     for said in [full, json!({"ts": now - 3_600_000, "seq": 3, "boot": "b1", "lat": 53.5, "lon": -2.8})] {
         assert!(radio.beat("bus", &said.to_string()).is_some());

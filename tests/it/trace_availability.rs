@@ -45,6 +45,11 @@ async fn lay(stack: &Stack, recording: &Path, blind: &[(i64, i64)]) -> (i64, i64
     let file = recording.to_str().expect("text");
     let transitions = rows(&mut rollcall(&["replay", file, "--offline-after", &timeout]));
     let mut statements = String::from("BEGIN; INSERT INTO customer (customer) VALUES ('acme');");
+    if !stack.store.starts_with("sqlite:") {
+        // What the service does before it writes: the months that the rows lie in.
+        let times: Vec<&str> = transitions.iter().map(|row| row["t_ms"].as_str()).collect();
+        statements += &format!("SELECT add_transition_months(ARRAY[{}]::bigint[]);", times.join(","));
+    }
     let vehicles: BTreeMap<_, _> = transitions.iter().map(|row| (&row["vehicle_id"], ())).collect();
     for vehicle in vehicles.keys() {
         statements += &format!("INSERT INTO vehicle (customer, vehicle) VALUES ('acme', '{vehicle}');");

@@ -174,7 +174,7 @@ pub const STATEMENTS: &[&str] =
 pub const LISTS: [(&str, &str); 5] = [
     (DROP_LISTED, "PRIMARY KEY (customer=? AND vehicle=? AND seq=?)"),
     (OLD_TRANSITIONS, "transition_of_fleet"),
-    (NEXT_VEHICLE, "PRIMARY KEY ((customer, vehicle)>"),
+    (NEXT_VEHICLE, "PRIMARY KEY ((customer,vehicle)>"),
     (NEXT_CUSTOMER, "PRIMARY KEY (customer>?"),
     (DROP_MINUTES, "PRIMARY KEY (customer=? AND span_ms=? AND at_ms<?)"),
 ];
