@@ -44,7 +44,8 @@ impl Packets {
         for (i, n) in vehicles.enumerate() {
             let topic = format!("fleet/{}/{}/heartbeat", customer(n), vehicle(n));
             let payload = format!(
-                r#"{{"ts":1700000000000,"seq":{FIRST_ROUND},"lat":53.00000,"lon":-2.{:05},"speed_kmh":48.5,"heading_deg":182}}"#,
+                "{{\"ts\":1700000000000,\"seq\":{FIRST_ROUND},\"lat\":53.00000,\"lon\":-2.{:05},\
+                 \"speed_kmh\":48.5,\"heading_deg\":182}}",
                 10_000 + n % 90_000
             );
             let length = 2 + topic.len() + 2 * usize::from(acknowledged) + payload.len();

@@ -1,6 +1,6 @@
-//! When each vehicle of a shard wants to be looked at: one list for all of them and one timer over it, instead of a timer
-//! a vehicle, which took some 250 bytes each. Written by vehicles; asked by their shard, which calls those whose time
-//! has come. Bound: one entry a vehicle, since setting one takes the older one away.
+//! When each vehicle of a shard wants to be looked at: one list for all of them and one timer over it, instead of a
+//! timer a vehicle, which took some 250 bytes each. Written by vehicles; asked by their shard, which calls those
+//! whose time has come. Bound: one entry a vehicle, since setting one takes the older one away.
 
 use std::collections::BTreeSet;
 

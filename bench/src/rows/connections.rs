@@ -1,5 +1,5 @@
-//! 15,000 vehicles with a connection each that speak once a second with QoS 1: what that takes of a core, and of memory,
-//! beside the bare publish hook.
+//! 15,000 vehicles with a connection each that speak once a second with QoS 1: what that takes of a core, and of
+//! memory, beside the bare publish hook.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
