@@ -86,7 +86,9 @@ mod tests {
     #[test]
     fn a_fleet_that_falls_silent_at_once_is_called_in_parts() {
         let mut alarms = Alarms::default();
-        (0..10).for_each(|local| drop(alarms.set(local, None, 5)));
+        for local in 0..10 {
+            alarms.set(local, None, 5);
+        }
         assert_eq!(alarms.take_before(6, 8).len(), 8);
         alarms.disarm();
         assert_eq!(alarms.arm(), Some(5));
