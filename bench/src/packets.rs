@@ -10,6 +10,9 @@ const IDS: usize = 60_000;
 /// The first round; all rounds have this many digits.
 const FIRST_ROUND: u64 = 1_000_000;
 
+/// The rest of what a vehicle says.
+const MOTION: &str = r#""speed_kmh":48.5,"heading_deg":182"#;
+
 /// The customer of a vehicle.
 pub fn customer(vehicle: usize) -> String {
     format!("c{:03}", vehicle % CUSTOMERS)
@@ -43,10 +46,9 @@ impl Packets {
         let (mut bytes, mut stride, count) = (Vec::new(), 0, vehicles.len());
         for (i, n) in vehicles.enumerate() {
             let topic = format!("fleet/{}/{}/heartbeat", customer(n), vehicle(n));
-            let payload = format!(
-                r#"{{"ts":1700000000000,"seq":{FIRST_ROUND},"lat":53.00000,"lon":-2.{:05},"speed_kmh":48.5,"heading_deg":182}}"#,
-                10_000 + n % 90_000
-            );
+            let lon = 10_000 + n % 90_000;
+            let payload =
+                format!(r#"{{"ts":1700000000000,"seq":{FIRST_ROUND},"lat":53.00000,"lon":-2.{lon:05},{MOTION}}}"#);
             let length = 2 + topic.len() + 2 * usize::from(acknowledged) + payload.len();
             bytes.push(0x30 | u8::from(acknowledged) << 1);
             bytes.extend([length as u8 | 0x80, (length >> 7) as u8]);

@@ -72,7 +72,7 @@ impl Line {
     }
 
     /// Whether something is so that is no number.
-    pub fn is_so(mut self, target: impl Into<String>, met: bool) -> Self {
+    pub fn measured(mut self, target: impl Into<String>, met: bool) -> Self {
         (self.target, self.met) = (target.into(), Some(met));
         self
     }

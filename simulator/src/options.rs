@@ -261,8 +261,8 @@ impl Options {
 }
 
 impl Broker {
-    /// Comes in with a key of the service, as the password, where the address names no user. For the key of all customers
-    /// any user does.
+    /// Comes in with a key of the service, as the password, where the address names no user. For the key of all
+    /// customers any user does.
     pub fn with_key(mut self, key: Option<&Key>) -> Self {
         if let Some(key) = key {
             self.login.get_or_insert_with(|| ("simulator".to_owned(), key.expose().to_owned()));

@@ -96,8 +96,8 @@ struct Heard {
     boot: Option<NonZeroU64>,
     ts: Perhaps,
     highest: u64,
-    /// Bit i: `highest - i` was heard, so 0 while no number was. 64 beats back is far beyond what a broker redelivers out
-    /// of order.
+    /// Bit i: `highest - i` was heard, so 0 while no number was. 64 beats back is far beyond what a broker redelivers
+    /// out of order.
     window: u64,
 }
 

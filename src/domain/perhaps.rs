@@ -1,5 +1,5 @@
-//! An instant or duration that may be absent, in eight bytes where `Option` takes sixteen. Kept where a million vehicles
-//! have one each; outside of there an `Option` says the same better.
+//! An instant or duration that may be absent, in eight bytes where `Option` takes sixteen. Kept where a million
+//! vehicles have one each; outside of there an `Option` says the same better.
 
 use super::time::Millis;
 

@@ -1,5 +1,6 @@
 //! One try at an export, on a thread of its own and of low priority: what keeps vehicles and dashboards going always
 //! comes first.
+//! It holds no lock that others wait for: pages are read by tasks of usual priority, which it only waits for.
 //! Started by worker.rs with an export it has the lease of; tells it the outcome. Reads the store a page at a time and
 //! rests after each for as long as that took, so that it takes half of one of the store's readers at most.
 
@@ -13,7 +14,7 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
 use super::sink::{self, Output};
-use super::source::{self, Record};
+use super::source::{self, Progress, Record};
 use super::{Exports, Ticket};
 use crate::domain::export::{Column, Format, ZIP_VEHICLES_MAX};
 use crate::live::feed::Feed;
@@ -32,6 +33,8 @@ pub struct Job {
     pub ticket: Arc<Ticket>,
     /// Most bytes of the file.
     pub bytes_max: u64,
+    /// How many vehicles there are.
+    pub progress: Progress,
 }
 
 /// What became of it.
@@ -89,7 +92,7 @@ fn lower_priority() {
 async fn work(exports: &Exports, feed: &Arc<Feed>, job: &Job) -> anyhow::Result<bool> {
     let (order, ticket) = (&job.export.order, &*job.ticket);
     let columns = Column::choose(order.kind, &order.columns).map_err(ForGood)?;
-    let mut source = source::open(order, &exports.store, feed).await?;
+    let mut source = source::open(order, &exports.store, feed, job.progress).await?;
     let output = Output::create(&exports.storage.part(&ticket.file), Arc::clone(&ticket.bytes))?;
     let mut sink = sink::open(order.format, &columns, output)?;
     let mut vehicles = Vehicles::default();

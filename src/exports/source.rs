@@ -19,6 +19,8 @@ use crate::store::Store;
 use availability::Spent;
 use vehicles::Vehicle;
 
+pub use names::Progress;
+
 /// Rows of a page: a statement of some milliseconds, and about a megabyte.
 const PAGE_ROWS: u32 = 2_000;
 
@@ -69,15 +71,20 @@ impl Record {
     }
 }
 
-/// The source of an order.
+/// The source of an order, of which nothing is done.
 ///
 /// # Errors
 /// The store does not answer.
-pub async fn open(order: &Order, store: &Arc<dyn Store>, feed: &Arc<Feed>) -> anyhow::Result<Box<dyn Source>> {
+pub async fn open(
+    order: &Order,
+    store: &Arc<dyn Store>,
+    feed: &Arc<Feed>,
+    progress: Progress,
+) -> anyhow::Result<Box<dyn Source>> {
     Ok(match order.kind {
-        Kind::Transitions => Box::new(transitions::Transitions::of(order, store, feed)),
-        Kind::Availability => Box::new(availability::Periods::of(order, store, feed).await?),
-        Kind::Heartbeats => Box::new(heartbeats::Heartbeats::of(order, store, feed)),
-        Kind::Vehicles => Box::new(vehicles::Vehicles::of(order, feed)),
+        Kind::Transitions => Box::new(transitions::Transitions::of(order, store, progress)),
+        Kind::Availability => Box::new(availability::Periods::of(order, store, progress).await?),
+        Kind::Heartbeats => Box::new(heartbeats::Heartbeats::of(order, store, progress)),
+        Kind::Vehicles => Box::new(vehicles::Vehicles::of(order, feed, progress)),
     })
 }

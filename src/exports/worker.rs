@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use super::run::{self, Ended, Job, Outcome};
+use super::source::Progress;
 use super::{CANCEL, Exports, STOP, Ticket};
 use crate::domain::export::pause_after;
 use crate::live::feed::Feed;
@@ -126,7 +127,8 @@ impl Desk {
         let left = settings.total_bytes_max.saturating_sub(there) / u64::from(settings.parallel);
         let (id, ticket) = (export.id, Arc::new(Ticket::of(&export)));
         self.exports.running.lock().insert(id, Arc::clone(&ticket));
-        let job = Job { export, ticket, bytes_max: left };
+        let progress = Progress::of(&export.order, &self.feed);
+        let job = Job { export, ticket, bytes_max: left, progress };
         let begun = run::start(Arc::clone(&self.exports), Arc::clone(&self.feed), job, self.tell.clone());
         if begun.is_err() {
             self.exports.running.lock().remove(&id);

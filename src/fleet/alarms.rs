@@ -1,6 +1,6 @@
-//! When each vehicle of a shard wants to be looked at: one list for all of them and one timer over it, instead of a timer
-//! a vehicle, which took some 250 bytes each. Written by vehicles; asked by their shard, which calls those whose time
-//! has come. Bound: one entry a vehicle, since setting one takes the older one away.
+//! When each vehicle of a shard wants to be looked at: one list for all of them and one timer over it, instead of a
+//! timer a vehicle, which took some 160 bytes more. Written by vehicles; asked by their shard, which calls those whose
+//! time has come. Bound: one entry a vehicle, since setting one takes the older one away.
 
 use std::collections::BTreeSet;
 
@@ -86,7 +86,9 @@ mod tests {
     #[test]
     fn a_fleet_that_falls_silent_at_once_is_called_in_parts() {
         let mut alarms = Alarms::default();
-        (0..10).for_each(|local| drop(alarms.set(local, None, 5)));
+        for local in 0..10 {
+            alarms.set(local, None, 5);
+        }
         assert_eq!(alarms.take_before(6, 8).len(), 8);
         alarms.disarm();
         assert_eq!(alarms.arm(), Some(5));

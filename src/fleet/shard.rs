@@ -1,11 +1,11 @@
 //! One shard: the thread a part of the vehicles lives on, and the flow of inputs to them.
 //!
-//! Owns: the addresses of its vehicles and their outbox. Receives: `Wake` from its lane, `BatchDone` when every input
-//! of a batch was dealt with, `Flush` and `Arm` from vehicles, `Restore`, `Observe` and `Drain` from the supervisor, and
-//! what the desk changes (registered.rs). Sends: `Heard` and `Look` to vehicles, `Paused` to the supervisor, `Updates`
-//! to the hub, decisions to the persister. Bound: one batch (a full lane) under way; no new batch is taken while the
-//! persister has no room, so a store and spool that take nothing fill the lane, and then ingest waits. On death: the
-//! process ends; a vehicle that panics is made anew here from the board.
+//! Owns: the addresses of its vehicles, their outbox, and the timer over their alarms. Receives: `Wake` from its lane,
+//! `BatchDone` when every input of a batch was dealt with, `Flush` and `Arm` from vehicles, `Restore`, `Observe` and
+//! `Drain` from the supervisor, and what the desk changes (registered.rs). Sends: `Heard` and `Look` to vehicles,
+//! `Paused` to the supervisor, `Updates` to the hub, decisions to the persister. Bound: one batch (a full lane) under
+//! way; no new batch is taken while the persister has no room, so a store and spool that take nothing fill the lane,
+//! and then ingest waits. On death: the process ends; a vehicle that panics is made anew here from the board.
 
 mod registered;
 

@@ -1,6 +1,6 @@
-//! Whom Rollcall believes as a client over TLS: the signers in a file of the settings, or those this system believes.
-//! Asked by the subscriber about an external broker (ingest), and about the identity provider (access). Names are checked
-//! as in a browser: the host that is asked for has to be in the certificate.
+//! Whom Rollcall believes as a client over TLS: the signers in a file of the settings, or those this system
+//! believes. Asked by the subscriber about an external broker (ingest), and about the identity provider (access).
+//! Names are checked as in a browser: the host that is asked for has to be in the certificate.
 
 use std::path::Path;
 

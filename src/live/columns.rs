@@ -28,7 +28,8 @@ const NO_TENTHS: u16 = u16::MAX;
 const NO_PERCENT: u8 = u8::MAX;
 /// Stands for a vehicle that has left meanwhile.
 const NO_SLOT: Slot = Slot::MAX;
-/// The last frame of a delta says how many it took, so that one that was lost on the way is missed. The others say this.
+/// The last frame of a delta says how many it took, so that one that was lost on the way is missed. The others say
+/// this.
 const UNTOLD: u16 = 0;
 /// Between the items of a list of texts, and between the tags of one vehicle. Neither occurs in a text.
 const BETWEEN_TEXTS: u8 = b'\n';

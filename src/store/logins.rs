@@ -84,8 +84,8 @@ pub trait LoginStore: Send + Sync {
     /// Keeps a user; `false` when there is one of this identifier, login or identity already, which stays as it is.
     async fn add_user(&self, user: &StoredUser) -> anyhow::Result<bool>;
 
-    /// Gives a user this login, role, password and end, and ends all of that one's sessions but this; `false` when there
-    /// is none.
+    /// Gives a user this login, role, password and end, and ends all of that one's sessions but this; `false` when
+    /// there is none.
     async fn change_user(&self, user: &StoredUser, kept: Option<SessionId>) -> anyhow::Result<bool>;
 
     /// Keeps a session and ends these others, which make room for it.

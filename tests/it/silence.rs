@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
-use rumqttc::{AsyncClient, Event, MqttOptions, Packet, QoS};
+use rumqttc::{AsyncClient, Event, MqttOptions, Outgoing, Packet, QoS};
 
 use crate::history::History;
 use crate::stacks::{Dashboard, Kind, Stack, ms};
@@ -36,7 +36,9 @@ async fn speak_once(stack: &Stack, connection: usize) {
         let event = events.poll().await.expect("the broker stays");
         open -= usize::from(matches!(event, Event::Incoming(Packet::PubAck(_))));
     }
-    drop(sending.await);
+    // With a goodbye to the broker: a connection that breaks would be a hint about its vehicles.
+    sending.await.expect("no panic").disconnect().await.expect("the connection lives");
+    while !matches!(events.poll().await, Ok(Event::Outgoing(Outgoing::Disconnect)) | Err(_)) {}
 }
 
 async fn count(service: &Service, status: &str) -> u64 {

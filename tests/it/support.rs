@@ -193,6 +193,8 @@ impl Service {
     /// kill -9, at this very moment.
     pub fn kill(&mut self) {
         self.child.kill().expect("it runs");
+        // A busy kernel needs a moment to take its files and ports away.
+        self.child.wait().expect("waitable");
     }
 
     /// Waits for the process to end; fails when it does not within the limit.

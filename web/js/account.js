@@ -1,6 +1,7 @@
 /**
- * Who is signed in, the way to one's password, and the way out, in the header. Shown to whoever came in by a session; where nobody is asked there
- * is nobody to name. Loaded by panes.js, after the first paint; speaks through reads.js.
+ * Who is signed in, the way to one's password, and the way out, in the header. Shown to whoever came in by a
+ * session; where nobody is asked there is nobody to name. Loaded by panes.js, after the first paint; speaks through
+ * reads.js.
  */
 import { sign_out, who_am_i } from "./reads.js";
 import { sign_in_address } from "./url.js";

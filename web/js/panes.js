@@ -1,7 +1,7 @@
 /**
- * Everything beside the list: the panel of a vehicle, map, chart, alerts, trends, exports, about, and how the service is.
- * Each part is loaded when it is first needed, none before the first rows; one that cannot be loaded says so in its place.
- * Fed by app.js with what to draw and with what came of each frame.
+ * Everything beside the list: the panel of a vehicle, map, chart, alerts, trends, exports, about, and how the service
+ * is. Each part is loaded when it is first needed, none before the first rows; one that cannot be loaded says so in
+ * its place. Fed by app.js with what to draw and with what came of each frame.
  */
 import { Account } from "./account.js";
 import { CountsLog } from "./counts-log.js";

@@ -1,6 +1,6 @@
 /**
- * The page /login/password: gives whoever is signed in another password. Speaks to the service through reads.js; whoever
- * is not signed in is led to the sign-in, and who has no password here is told so.
+ * The page /login/password: gives whoever is signed in another password. Speaks to the service through reads.js;
+ * whoever is not signed in is led to the sign-in, and who has no password here is told so.
  */
 import { change_password, who_am_i } from "./reads.js";
 import { sign_in_address } from "./url.js";

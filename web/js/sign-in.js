@@ -1,6 +1,7 @@
 /**
- * The page /login: signs somebody in with a name and a password, or with a key, or leads to the identity provider, and
- * goes on to the address that was asked for, filters and all. Speaks to the service through reads.js; the cookie itself is out of every script's reach.
+ * The page /login: signs somebody in with a name and a password, or with a key, or leads to the identity provider,
+ * and goes on to the address that was asked for, filters and all. Speaks to the service through reads.js; the cookie
+ * itself is out of every script's reach.
  */
 import { sign_in } from "./reads.js";
 import { trouble_words } from "./sign-in-words.js";

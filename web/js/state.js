@@ -18,8 +18,9 @@ import { Pace } from "./pulse.js";
  *   | {type: "resync", refused: boolean}} Other
  * @typedef {(Hello | Counts | Observation | Other) & {server_time?: string}} TextFrame
  * @typedef {import("./codec.js").BinaryFrame} BinaryFrame
- * @typedef {{service?: string, web_files?: string, server_time: string, counts: Record<string, number>, tally: Record<string, number>,
- *   total: number, items: import("./fleet.js").Vehicle[]}} First  comes with the page, for the filters in its address
+ * @typedef {{service?: string, web_files?: string, server_time: string, counts: Record<string, number>,
+ *   tally: Record<string, number>, total: number,
+ *   items: import("./fleet.js").Vehicle[]}} First  comes with the page, for the filters in its address
  *
  * @typedef {object} Outcome  what the caller has to do after a frame
  * @property {number|null} ack        the version to acknowledge: we hold exactly this now

@@ -1,5 +1,5 @@
-//! 15,000 vehicles with a connection each that speak once a second with QoS 1: what that takes of a core, and of memory,
-//! beside the bare publish hook.
+//! 15,000 vehicles with a connection each that speak once a second with QoS 1: what that takes of a core, and of
+//! memory, beside the bare publish hook.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -108,7 +108,7 @@ pub fn measure(stage: &Stage, tell: &mut dyn FnMut(Line)) -> anyhow::Result<()> 
     let product = stage.product(ROW, &["--store", "sqlite:rollcall.db"], &[])?;
     let (each, share, rss) = run(stage, product.mqtt, || product.usage())?;
     let line = Line::new(ROW, "15,000 connections, one heartbeat a second each, QoS 1", share, "% of a core");
-    tell(line.beside(bare_share).is_so("< 50", share < 50.0).using(rss, share / 100.0));
+    tell(line.beside(bare_share).measured("< 50", share < 50.0).using(rss, share / 100.0));
     let line = Line::new(ROW, "memory of a connection, its vehicle included", each / 1024.0, "KiB");
     tell(line.beside(bare_each / 1024.0));
     stage.end(product)

@@ -1,5 +1,5 @@
-//! How much the database of a quiet fleet grows: nothing falls silent, so no row is new but those of the statistics, and
-//! what was heard is written into rows that are there (R61).
+//! How much the database of a quiet fleet grows: nothing falls silent, so no row is new but those of the statistics,
+//! and what was heard is written into rows that are there (R61).
 
 use std::path::Path;
 use std::time::Duration;

@@ -95,11 +95,13 @@ pub fn measure(stage: &Stage, tell: &mut dyn FnMut(Line)) -> anyhow::Result<()> 
     let rate = Line::new(ROW, "taken meanwhile", taken as f64 / seconds, "/s").using(late as u64, share);
     tell(rate.noted(format!("{refused} of QoS 0 refused for want of room in {seconds:.0} s")));
     let growth = Line::new(ROW, "peak memory of the second half over the first", late / early, "x");
-    tell(growth.is_so("<= 1.05", late / early <= 1.05));
+    tell(growth.measured("<= 1.05", late / early <= 1.05));
     let lost = lost(&mut product, &packets[0])?;
-    tell(Line::new(ROW, "vehicles whose last acknowledged heartbeat is lost", lost as f64, "").is_so("0", lost == 0));
+    tell(
+        Line::new(ROW, "vehicles whose last acknowledged heartbeat is lost", lost as f64, "").measured("0", lost == 0),
+    );
     let falls = transitions_to_offline(&mut product)?;
-    tell(Line::new(ROW, "vehicles called offline or unobserved", falls as f64, "").is_so("0", falls == 0));
+    tell(Line::new(ROW, "vehicles called offline or unobserved", falls as f64, "").measured("0", falls == 0));
     let note = format!("the next heartbeat was acknowledged after {} ms", answered.as_millis());
     tell(Line::new(ROW, "back to normal after", normal_after, "s").at_most(10.0).noted(note));
     stage.end(product)

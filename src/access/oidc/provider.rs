@@ -1,7 +1,8 @@
 //! What is known of the provider, kept for a while: where its doors are and which keys it signs with; and the one
-//! question it is asked for each sign-in. Fed by the provider; asked by the flow beside it. Bounds: one document and one
-//! set of keys, read by one request at a time; how often a set is read again for a key it has not is limited, and a
-//! provider that failed is left alone for `FAILED_AGAIN`, so that no flood of ours or of others' tokens reaches it.
+//! question it is asked for each sign-in. Fed by the provider; asked by the flow beside it. Bounds: one document and
+//! one set of keys, read by one request at a time; how often a set is read again for a key it has not is limited,
+//! and a provider that failed is left alone for `FAILED_AGAIN`, so that no flood of ours or of others' tokens
+//! reaches it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -120,8 +121,8 @@ impl Provider {
         Ok(metadata)
     }
 
-    /// What a code is worth: an ID token. What proves us goes into the header, or into the form where the provider takes
-    /// it nowhere else.
+    /// What a code is worth: an ID token. What proves us goes into the header, or into the form where the provider
+    /// takes it nowhere else.
     pub async fn redeem(&self, code: &str, verifier: &str, redirect: &str) -> Result<String, Trouble> {
         let metadata = self.metadata().await.map_err(Trouble::Away)?;
         let secret = self.client_secret.expose();

@@ -1,7 +1,7 @@
-//! What a browser carries while it is at the provider: the secrets of this one sign-in, sealed, so that nobody reads or
-//! changes them and we keep nothing for whoever never comes back. Made and opened by the flow beside it. Bound: of those
-//! that came back `USED_MAX` are remembered, until their cookie is too old anyway; beyond it the oldest is forgotten, and
-//! the provider's own rule that a code is good once is what is left.
+//! What a browser carries while it is at the provider: the secrets of this one sign-in, sealed, so that nobody reads
+//! or changes them and we keep nothing for whoever never comes back. Made and opened by the flow beside it. Bound:
+//! of those that came back `USED_MAX` are remembered, until their cookie is too old anyway; beyond it the oldest is
+//! forgotten, and the provider's own rule that a code is good once is what is left.
 
 use std::collections::VecDeque;
 

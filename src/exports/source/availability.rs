@@ -4,12 +4,11 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::names::Names;
+use super::names::{Names, Progress};
 use super::{Record, Source};
 use crate::domain::availability::{Availability, Blind};
 use crate::domain::export::{Cell, Order};
 use crate::domain::time::Millis;
-use crate::live::feed::Feed;
 use crate::store::history::Name;
 use crate::store::scan::Log;
 use crate::store::{Store, availability};
@@ -35,10 +34,10 @@ pub struct Periods {
 }
 
 impl Periods {
-    pub async fn of(order: &Order, store: &Arc<dyn Store>, feed: &Feed) -> anyhow::Result<Self> {
+    pub async fn of(order: &Order, store: &Arc<dyn Store>, progress: Progress) -> anyhow::Result<Self> {
         let (from, to) = order.period();
         let blind = Blind::union(availability::blind_intervals(&**store, from, to).await?);
-        let names = Names::of(order, Log::Registry, store, feed);
+        let names = Names::of(order, Log::Registry, store, progress);
         Ok(Self { store: Arc::clone(store), names, period: (from, to), blind })
     }
 }

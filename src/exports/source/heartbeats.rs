@@ -11,7 +11,6 @@ use super::names::{Customers, Progress};
 use super::{PAGE_ROWS, Record, Source};
 use crate::domain::export::{Cell, Column, Order};
 use crate::domain::logged::Logged;
-use crate::live::feed::Feed;
 use crate::store::Store;
 use crate::store::heartbeats::HeartbeatSweep;
 use crate::store::scan::Log;
@@ -29,8 +28,8 @@ pub struct Heartbeats {
 }
 
 impl Heartbeats {
-    pub fn of(order: &Order, store: &Arc<dyn Store>, feed: &Feed) -> Self {
-        let (customers, progress) = (Customers::of(order, Log::Heartbeats, store), Progress::of(order, feed));
+    pub fn of(order: &Order, store: &Arc<dyn Store>, progress: Progress) -> Self {
+        let customers = Customers::of(order, Log::Heartbeats, store);
         Self { store: Arc::clone(store), order: order.clone(), customers, sweep: None, open: None, progress }
     }
 

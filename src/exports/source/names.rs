@@ -49,7 +49,7 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Nothing of an order is done.
+    /// Nothing of an order is done. Asked on a thread of usual priority, for it holds the board a moment.
     pub fn of(order: &Order, feed: &Feed) -> Self {
         let total = match order.vehicles.len() {
             0 => feed.board().counts(&filter(order)).total().into(),
@@ -82,14 +82,14 @@ pub struct Names {
 
 impl Names {
     /// Those of an order in a log.
-    pub fn of(order: &Order, log: Log, store: &Arc<dyn Store>, feed: &Feed) -> Self {
+    pub fn of(order: &Order, log: Log, store: &Arc<dyn Store>, progress: Progress) -> Self {
         let mut customers = Customers::of(order, log, store);
         let mut waiting = VecDeque::new();
         if let Some(customer) = order.customer.as_ref().filter(|_| !order.vehicles.is_empty()) {
             waiting.extend(order.vehicles.iter().map(|vehicle| (customer.clone(), vehicle.clone())));
             customers.waiting.clear();
         }
-        Self { store: Arc::clone(store), log, customers, after: None, waiting, progress: Progress::of(order, feed) }
+        Self { store: Arc::clone(store), log, customers, after: None, waiting, progress }
     }
 
     /// The next one.

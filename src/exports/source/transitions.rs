@@ -5,13 +5,12 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::names::Names;
+use super::names::{Names, Progress};
 use super::{PAGE_ROWS, Record, Source};
 use crate::domain::export::{Cell, Order};
 use crate::domain::latest::Position;
 use crate::domain::time::Millis;
 use crate::domain::transition::Transition;
-use crate::live::feed::Feed;
 use crate::store::Store;
 use crate::store::history::Name;
 use crate::store::scan::{Log, Span};
@@ -26,9 +25,9 @@ pub struct Transitions {
 }
 
 impl Transitions {
-    pub fn of(order: &Order, store: &Arc<dyn Store>, feed: &Feed) -> Self {
+    pub fn of(order: &Order, store: &Arc<dyn Store>, progress: Progress) -> Self {
         let (from, to) = order.period();
-        let names = Names::of(order, Log::Transitions, store, feed);
+        let names = Names::of(order, Log::Transitions, store, progress);
         Self { store: Arc::clone(store), names, span: Span { from, to, limit: PAGE_ROWS }, present: None }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::names::filter;
+use super::names::{Progress, filter};
 use super::transitions::cell_of_position;
 use super::{Record, Source};
 use crate::domain::board::{Registered, Row};
@@ -41,41 +41,27 @@ pub struct Vehicles {
     /// Sorted; empty: all.
     named: Vec<String>,
     after: Option<(String, String)>,
-    given: u32,
-    total: u32,
+    progress: Progress,
     ended: bool,
 }
 
 impl Vehicles {
-    pub fn of(order: &Order, feed: &Arc<Feed>) -> Self {
+    pub fn of(order: &Order, feed: &Arc<Feed>, progress: Progress) -> Self {
         let query = Query { filter: filter(order), ..Query::default() };
-        let total = feed.board().counts(&query.filter).total();
-        let named = order.vehicles.clone();
-        Self { feed: Arc::clone(feed), query, named, after: None, given: 0, total, ended: false }
-    }
-
-    fn all(&mut self) -> Vec<Record> {
-        let board = self.feed.board();
-        let after = self.after.as_ref().map(|(customer, vehicle)| (customer.as_str(), vehicle.as_str()));
-        let (slots, _) = board.page(&self.query, after, PART_ROWS);
-        let rows: Vec<&Row> = slots.iter().filter_map(|slot| board.row(*slot)).collect();
-        self.ended = slots.len() < PART_ROWS;
-        let last = rows.last().map(|row| (row.key.customer.to_string(), row.key.vehicle.to_string()));
-        self.after = last.or(self.after.take());
-        self.given += rows.len() as u32;
-        rows.into_iter().map(record).collect()
-    }
-
-    fn those_named(&mut self) -> Vec<Record> {
-        self.ended = true;
-        let board = self.feed.board();
-        let customer = self.query.filter.customers.first().map_or("", String::as_str);
-        self.named.iter().filter_map(|vehicle| board.find(customer, vehicle)).map(record).collect()
+        Self { feed: Arc::clone(feed), query, named: order.vehicles.clone(), after: None, progress, ended: false }
     }
 }
 
-fn record(row: &Row) -> Record {
-    Record::Vehicle(Box::new(Vehicle::from(row)))
+/// The vehicles after this one, or those that are named.
+fn part(feed: &Feed, query: &Query, named: &[String], after: Option<(String, String)>) -> Vec<Vehicle> {
+    let board = feed.board();
+    if !named.is_empty() {
+        let customer = query.filter.customers.first().map_or("", String::as_str);
+        return named.iter().filter_map(|vehicle| board.find(customer, vehicle)).map(Vehicle::from).collect();
+    }
+    let after = after.as_ref().map(|(customer, vehicle)| (customer.as_str(), vehicle.as_str()));
+    let (slots, _) = board.page(query, after, PART_ROWS);
+    slots.iter().filter_map(|slot| board.row(*slot)).map(Vehicle::from).collect()
 }
 
 #[async_trait]
@@ -84,11 +70,18 @@ impl Source for Vehicles {
         if self.ended {
             return Ok(None);
         }
-        Ok(Some(if self.named.is_empty() { self.all() } else { self.those_named() }))
+        let (feed, query, named) = (Arc::clone(&self.feed), self.query.clone(), self.named.clone());
+        let after = self.after.take();
+        // Elsewhere, on a thread of usual priority: this one might be kept waiting while it holds the board.
+        let rows = tokio::spawn(async move { part(&feed, &query, &named, after) }).await?;
+        self.ended = rows.len() < PART_ROWS || !self.named.is_empty();
+        self.after = rows.last().map(|row| (row.key.customer.to_string(), row.key.vehicle.to_string()));
+        rows.iter().for_each(|_| self.progress.begin());
+        Ok(Some(rows.into_iter().map(Box::new).map(Record::Vehicle).collect()))
     }
 
     fn progress(&self) -> f64 {
-        if self.ended { 1.0 } else { f64::from(self.given) / f64::from(self.total.max(self.given).max(1)) }
+        self.progress.share(1.0)
     }
 }
 

@@ -22,8 +22,8 @@ use super::wire::Connector;
 use crate::exports::Pieces;
 use crate::settings::Exports as Settings;
 
-/// Bytes of a piece on the way there; S3 wants 5 MiB at least, and 10,000 pieces at most: 78 GiB.
-const UPLOAD_BYTES: usize = 8 * 1024 * 1024;
+/// Bytes of a piece on the way there: the least that S3 takes. It takes 10,000 at most, which are 48 GiB.
+const UPLOAD_BYTES: usize = 5 * 1024 * 1024;
 /// Bytes of a piece on the way back; each is one request, so that a slow reader keeps none open.
 const PIECE_BYTES: u64 = 2 * 1024 * 1024;
 /// One of those does not take longer, with all its repetitions.

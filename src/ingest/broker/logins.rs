@@ -70,7 +70,8 @@ impl Logins {
         &self.access
     }
 
-    /// Judges a CONNECT; `taken_by` is the user of an open connection, or of a waiting session, with the same client id.
+    /// Judges a CONNECT; `taken_by` is the user of an open connection, or of a waiting session, with the same client
+    /// id.
     ///
     /// # Errors
     /// The answer to one that stays outside.

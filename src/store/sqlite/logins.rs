@@ -68,10 +68,12 @@ async fn change_user(
 }
 
 const END_USERS_OF: &str = "
-    UPDATE login_user SET disabled_at_ms = ?2 WHERE substr(login, 1, length(?1) + 1) = ?1 || '/' AND disabled_at_ms IS NULL";
+    UPDATE login_user SET disabled_at_ms = ?2
+    WHERE substr(login, 1, length(?1) + 1) = ?1 || '/' AND disabled_at_ms IS NULL";
 
 const END_SESSIONS_OF: &str = "
-    DELETE FROM login_session WHERE user_id IN (SELECT id FROM login_user WHERE substr(login, 1, length(?1) + 1) = ?1 || '/')";
+    DELETE FROM login_session
+    WHERE user_id IN (SELECT id FROM login_user WHERE substr(login, 1, length(?1) + 1) = ?1 || '/')";
 
 /// Nobody signs in any more as a user of this customer, and who did is out.
 pub async fn end_users_of(connection: &mut SqliteConnection, customer: &str, at: Millis) -> anyhow::Result<()> {

@@ -1,5 +1,5 @@
-//! A small identity provider: the code flow with PKCE as the standards want it, and a hand on each part of it, so that a
-//! test can make it lie. Used by the tests of signing in with one.
+//! A small identity provider: the code flow with PKCE as the standards want it, and a hand on each part of it, so
+//! that a test can make it lie. Used by the tests of signing in with one.
 
 use std::collections::{HashMap, HashSet};
 use std::net::TcpListener;
@@ -92,7 +92,8 @@ impl Provider {
         let signer = self.books.signer.lock().expect("no panic");
         let point = signer.1.public_key().as_ref();
         let part = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
-        let key = json!({"kty": "EC", "crv": "P-256", "use": "sig", "kid": id, "x": part(&point[1..33]), "y": part(&point[33..])});
+        let (x, y) = (part(&point[1..33]), part(&point[33..]));
+        let key = json!({"kty": "EC", "crv": "P-256", "use": "sig", "kid": id, "x": x, "y": y});
         *self.books.published.lock().expect("no panic") = vec![key];
     }
 
@@ -177,7 +178,8 @@ async fn token(request: HttpRequest, body: String, books: web::Data<Books>) -> H
     let now = chrono::Utc::now().timestamp();
     let mut claims = books.person.lock().expect("no panic").clone();
     let more = json!({
-        "iss": *books.issuer.lock().expect("no panic"), "aud": CLIENT, "nonce": asked.nonce, "iat": now, "exp": now + 300
+        "iss": *books.issuer.lock().expect("no panic"), "aud": CLIENT, "nonce": asked.nonce,
+        "iat": now, "exp": now + 300
     });
     claims.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
     let signer = books.signer.lock().expect("no panic");
