@@ -113,7 +113,8 @@ async fn late_canaries(service: &Service) -> Vec<(i64, i64)> {
     gaps.map(|gap| (ms(&gap["from"]), if gap["to"].is_null() { i64::MAX } else { ms(&gap["to"]) })).collect()
 }
 
-/// Each death is told as a time in which we did not hear; one that was not written down before the next is told with it.
+/// Each death is told as a time in which we did not hear; one that was not written down before the next is told with
+/// it.
 async fn check_gaps(service: &Service, deaths: &[Death]) {
     let answer = service.get("/api/v1/observation-gaps").await;
     let gaps = answer["items"].as_array().expect("a list");
