@@ -1,5 +1,5 @@
-//! `rollcall archive`: list, make, check, read and mend the files of old history, in the store and at the place of files
-//! itself. A running service may go on meanwhile. Called by main.rs.
+//! `rollcall archive`: list, make, check, read and mend the files of old history, in the store and at the place of
+//! files itself. A running service may go on meanwhile. Called by main.rs.
 
 use std::io::Write;
 use std::path::Path;

@@ -79,7 +79,8 @@ fn gone(month: i64) -> String {
 /// What lies in the two tables, in the order of the files.
 async fn stored(stack: &Stack) -> [Vec<Value>; 2] {
     let transitions = "'customer', customer, 'vehicle', vehicle, 'at_ms', at_ms, 'seq', seq, 'from_status', \
-        from_status, 'to_status', to_status, 'decided_at_ms', decided_at_ms, 'cause', cause, 'evidence', CAST(evidence AS TEXT)";
+        from_status, 'to_status', to_status, 'decided_at_ms', decided_at_ms, 'cause', cause, \
+        'evidence', CAST(evidence AS TEXT)";
     let heartbeats = "'customer', customer, 'vehicle', vehicle, 'at_ms', at_ms, 'id', id, 'arrived_ms', arrived_ms, \
         'seq', seq, 'boot', boot, 'lat', lat, 'lon', lon, 'speed_kmh', speed_kmh, 'heading_deg', heading_deg, \
         'battery_pct', battery_pct, 'odometer_km', odometer_km, 'metrics', CAST(metrics AS TEXT)";
