@@ -151,13 +151,26 @@ fn stored(vehicle: &str, last_seen: Millis) -> StoredVehicle {
     }
 }
 
+/// A time in which an earlier process lay dead.
+fn dead(from: Millis, to: Millis) -> ObservationGap {
+    ObservationGap { scope: "process".into(), from, to: Some(to), cause: "start".into() }
+}
+
+/// R22: killed before its first checkpoint. It had written down that it heard again, so its own death begins no sooner.
+#[actix::test]
+async fn two_deaths_are_two_intervals_though_no_checkpoint_lies_between() {
+    let now = Clock::start().now();
+    let gaps = vec![dead(now - 60_000, now - 10_000)];
+    let fleet = fleet(Memory { gaps, alive_until: Some(now - 60_000), ..Memory::default() }, 1_000).await;
+    assert_eq!(fleet.feed.observation().1.since, Some(now - 10_000));
+}
+
 /// R22: killed twice within a timeout. What was said while the first process lay dead is known to nobody, and the
 /// second one, which knew that, is dead too.
 #[actix::test]
 async fn a_second_crash_does_not_forget_the_first_one() {
     let now = Clock::start().now();
-    let gap = |from, to| ObservationGap { scope: "process".into(), from, to, cause: "start".into() };
-    let gaps = vec![gap(now - 2_400, Some(now - 600))];
+    let gaps = vec![dead(now - 2_400, now - 600)];
     let vehicles = vec![stored("unheard", now - 2_500), stored("dead before", now - 4_000)];
     let store = Memory { vehicles, gaps, alive_until: Some(now - 200), ..Memory::default() };
     let fleet = fleet(store, 1_000).await;

@@ -119,7 +119,8 @@ impl Supervisor {
             plan;
         repair_all(&store, &persister.health()).await?;
         let stored = store.alive_until().await?;
-        let alive_until = stored.max(seen.as_ref().map(|seen| seen.alive_until));
+        let checkpoint = stored.max(seen.as_ref().map(|seen| seen.alive_until));
+        let alive_until = alive_since(&store, checkpoint, clock.now()).await?;
         let blind_from = alive_until.unwrap_or_else(|| clock.now()).min(clock.now());
         let mut gaps = earlier_gaps(&store, &rules, clock.now(), blind_from).await?;
         gaps.open(blind_from);
@@ -182,6 +183,20 @@ impl Supervisor {
         let observation = Observation { listening: self.blind.is_empty(), since, scope, cause };
         self.hub.do_send(Observed(observation));
     }
+}
+
+/// The last moment of an earlier run that is known: its last checkpoint, or the end of a blind interval that it wrote
+/// down since. Without the latter, a run that died before its first checkpoint would hand the interval of its own start
+/// on to the next run, and two deaths would be one.
+async fn alive_since(
+    store: &Arc<dyn Store>,
+    checkpoint: Option<Millis>,
+    now: Millis,
+) -> anyhow::Result<Option<Millis>> {
+    let Some(checkpoint) = checkpoint else { return Ok(None) };
+    let gaps = store.gaps(checkpoint, now).await?;
+    let ends = gaps.iter().filter(|gap| gap.scope == "process").filter_map(|gap| gap.to);
+    Ok(Some(ends.fold(checkpoint, Millis::max)))
 }
 
 /// The blind intervals of earlier runs: a vehicle's silence may reach back over several, and each gave it a full

@@ -29,8 +29,9 @@ pub const TRANSITIONS_MAX: usize = 65_536;
 /// Different deltas kept within one tick: one a filter and version; past it, rare ones are written twice.
 const DELTAS_MAX: usize = 256;
 
-/// A snapshot is shared for so many ticks: a second. The deltas since then bring whoever gets it up to date.
-const SNAPSHOT_TICKS: Version = 4;
+/// How long a snapshot is shared, milliseconds. The deltas since then bring whoever gets it up to date; told by time,
+/// for versions stand still while nobody follows.
+const SNAPSHOT_AGE_MAX: Millis = 1_000;
 
 /// Rows of a delta up to which it is kept as frames (about half a megabyte in both, and in columns more than a tick of
 /// a fast fleet); a longer one is written part by part, for the client may be slow.
@@ -93,8 +94,8 @@ pub struct Feed {
     newest: watch::Sender<u64>,
     observation: RwLock<(u64, Observation)>,
     deltas: Mutex<Deltas>,
-    /// The last snapshot in columns: 53 bytes a vehicle.
-    snapshot: Mutex<Option<(Filter, Version, Bytes)>>,
+    /// The last snapshot in columns and when it was written: 53 bytes a vehicle.
+    snapshot: Mutex<Option<(Filter, Millis, Bytes)>>,
     dashboards: AtomicUsize,
     pushed_until: AtomicI64,
     epoch: String,
@@ -249,21 +250,21 @@ impl Feed {
     /// so a page has little left to sort. Dashboards that all come back at once share one of the last second.
     pub fn snapshot(&self, filter: &Filter) -> Bytes {
         let mut last = self.snapshot.lock(); // held while one is written: whoever comes meanwhile shares it
-        let newest = self.board().version();
-        if let Some((of, version, bytes)) = &*last
+        let now = self.clock.now();
+        if let Some((of, written_at, bytes)) = &*last
             && of == filter
-            && newest - version <= SNAPSHOT_TICKS
+            && now - written_at <= SNAPSHOT_AGE_MAX
         {
             return bytes.clone();
         }
-        let (version, bytes) = self.write_snapshot(filter);
-        *last = Some((filter.clone(), version, bytes.clone()));
+        let bytes = self.write_snapshot(filter);
+        *last = Some((filter.clone(), now, bytes.clone()));
         bytes
     }
 
     /// The board is free while the order is made; what changes meanwhile is newer than the version, so the next delta
     /// tells it.
-    fn write_snapshot(&self, filter: &Filter) -> (Version, Bytes) {
+    fn write_snapshot(&self, filter: &Filter) -> Bytes {
         let (epoch, at) = (self.epoch(filter), self.date());
         let (version, mut order) = {
             let board = self.board();
@@ -274,7 +275,7 @@ impl Feed {
         let board = self.board();
         let rows = order.iter().filter_map(|(_, slot)| board.row(*slot));
         let rows: Vec<&Row> = rows.filter(|row| filter.statuses.allows(row.state.status)).collect();
-        (version, columns::snapshot(&rows, &epoch, version, at))
+        columns::snapshot(&rows, &epoch, version, at)
     }
 
     /// Our time, for ages.

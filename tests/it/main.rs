@@ -58,6 +58,7 @@ mod stop;
 mod support;
 mod takeover;
 mod tenancy;
+mod tenancy_exports;
 mod tidy;
 mod tls;
 mod trace_availability;

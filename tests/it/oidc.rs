@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use crate::access::Keyed;
 use crate::sessions;
 use crate::support::{Reply, until};
+use crate::tls::Pair;
 use provider::{CLIENT, Provider, SECRET};
 
 /// Where browsers are told to find the service; a test goes to its real port instead.
@@ -33,15 +34,22 @@ fn jo() -> Value {
 async fn both() -> (Keyed, Provider) {
     let provider = Provider::start();
     provider.person(jo());
-    let keyed = Keyed::start(&[
-        ("ROLLCALL__AUTH__OIDC__ISSUER", &provider.issuer),
+    (keyed_by(&provider, &[]), provider)
+}
+
+/// A service that sends people to this provider.
+fn keyed_by(provider: &Provider, more: &[(&str, &str)]) -> Keyed {
+    let rules = rules().to_string();
+    let mut settings = vec![
+        ("ROLLCALL__AUTH__OIDC__ISSUER", &*provider.issuer),
         ("ROLLCALL__AUTH__OIDC__NAME", "Fleet <ID>"),
         ("ROLLCALL__AUTH__OIDC__CLIENT_ID", CLIENT),
         ("ROLLCALL__AUTH__OIDC__CLIENT_SECRET", SECRET),
         ("ROLLCALL__AUTH__OIDC__PUBLIC_ORIGIN", PUBLIC),
-        ("ROLLCALL__AUTH__OIDC__RULES", &rules().to_string()),
-    ]);
-    (keyed, provider)
+        ("ROLLCALL__AUTH__OIDC__RULES", &rules),
+    ];
+    settings.extend(more);
+    Keyed::start(&settings)
 }
 
 /// A GET without following redirects.
@@ -70,7 +78,12 @@ async fn travel(keyed: &Keyed, next: &str) -> Back {
     let set = begun.headers("set-cookie").join("\n");
     assert!(set.contains("; HttpOnly; SameSite=Lax; Path=/; Max-Age=600"), "{set}");
     let cookie = cookie_of(&begun, "rollcall-oidc");
-    let back = get(begun.header("location"), "").await;
+    come_back(keyed, begun.header("location"), cookie).await
+}
+
+/// Goes where the service sent it to, and from there back.
+async fn come_back(keyed: &Keyed, place: &str, cookie: String) -> Back {
+    let back = get(place, "").await;
     assert_eq!(back.status, 302, "{}", back.text);
     let (place, query) = back.header("location").split_once('?').expect("an answer");
     assert_eq!(place, format!("{PUBLIC}/login/oidc/callback"));
@@ -279,4 +292,24 @@ async fn a_provider_that_is_away_or_another_is_no_way_in_and_no_hindrance() {
     sessions::user(&keyed, "acme/jo", "viewer").await;
     let body = json!({"user": "acme/jo", "password": sessions::PASSWORD}).to_string();
     assert_eq!(keyed.service.send("POST", "/api/v1/sessions", "application/json", body).await.status, 201);
+}
+
+#[tokio::test]
+async fn a_provider_behind_tls_is_believed_under_the_certificate_of_the_setting_only() {
+    let pair = Pair::new();
+    let provider = Provider::with_tls(pair.server());
+    provider.person(jo());
+    let unbelieving = keyed_by(&provider, &[]);
+    assert_refused(&get(&unbelieving.service.url("/login/oidc"), "").await, "away");
+    until("the operator can read why", || async { unbelieving.service.log().contains("certificate") }).await;
+    let cert = pair.cert().display().to_string();
+    let keyed = keyed_by(&provider, &[("ROLLCALL__AUTH__OIDC__CA_FILE", &cert)]);
+    let begun = get(&keyed.service.url("/login/oidc"), "").await;
+    let place = begun.header("location");
+    assert!(place.starts_with(&format!("{}/authorize", provider.issuer)), "{place}");
+    let door = place.replace(&provider.issuer, &provider.door);
+    let reply = knock(&come_back(&keyed, &door, cookie_of(&begun, "rollcall-oidc")).await).await;
+    assert_eq!(reply.status, 200, "{} {}", reply.header("location"), reply.text);
+    let me = get(&keyed.service.url("/api/v1/sessions/current"), &cookie_of(&reply, "rollcall")).await.json();
+    assert_eq!(me["name"], "acme/jo");
 }

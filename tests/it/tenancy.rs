@@ -17,7 +17,7 @@ use crate::sessions;
 use crate::support::{Live, PATIENCE, Reply, until};
 
 /// Customers whose names begin alike, so that a comparison by prefix would show.
-const CUSTOMERS: [&str; 4] = ["acme", "acme2", "ac", "birch"];
+pub(crate) const CUSTOMERS: [&str; 4] = ["acme", "acme2", "ac", "birch"];
 /// A customer and a vehicle that never were.
 const NOBODY: (&str, &str) = ("nobd", "v-000000000000");
 /// The variable that repeats a run.
@@ -25,19 +25,25 @@ const SEED: &str = "ROLLCALL_TEST_SEED";
 /// Requests of each key.
 const REQUESTS: usize = 120;
 
-struct Fleet {
-    keyed: Keyed,
+pub(crate) struct Fleet {
+    pub(crate) keyed: Keyed,
     /// Customer and vehicle: registered ones, and strangers in quarantine.
     registered: Vec<(&'static str, String)>,
     strangers: Vec<(&'static str, String)>,
-    random: StdRng,
+    pub(crate) random: StdRng,
 }
 
 impl Fleet {
     async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    pub(crate) async fn start_with(settings: &[(&str, &str)]) -> Self {
         let seed = std::env::var(SEED).ok().map_or_else(moment, |text| text.parse().expect("a seed"));
         eprintln!("{SEED}={seed} repeats this");
-        let keyed = Keyed::start(&[("ROLLCALL__FLEET__AUTO_REGISTER", "false"), ("ROLLCALL__LIVE__TICK", "50ms")]);
+        let mut all = vec![("ROLLCALL__FLEET__AUTO_REGISTER", "false"), ("ROLLCALL__LIVE__TICK", "50ms")];
+        all.extend(settings);
+        let keyed = Keyed::start(&all);
         let mut random = StdRng::seed_from_u64(seed);
         let name = |random: &mut StdRng| format!("v-{:012x}", random.random::<u64>() >> 16);
         let (mut registered, mut strangers) = (Vec::new(), Vec::new());
@@ -76,7 +82,15 @@ impl Fleet {
     }
 
     /// As the holder of a key: with it in hand, or as the page does, by its session.
-    async fn ask_by(&self, key: &str, cookie: &str, by_session: bool, method: &str, path: &str, body: &Value) -> Reply {
+    pub(crate) async fn ask_by(
+        &self,
+        key: &str,
+        cookie: &str,
+        by_session: bool,
+        method: &str,
+        path: &str,
+        body: &Value,
+    ) -> Reply {
         if !by_session {
             return self.keyed.ask(key, method, path, body).await;
         }
@@ -104,24 +118,24 @@ impl Fleet {
     }
 
     /// Names of vehicles that are not this customer's.
-    fn foreign<'a>(&'a self, own: &'a str) -> impl Iterator<Item = &'a str> {
+    pub(crate) fn foreign<'a>(&'a self, own: &'a str) -> impl Iterator<Item = &'a str> {
         let all = self.registered.iter().chain(&self.strangers);
         all.filter(move |(customer, _)| *customer != own).map(|(_, vehicle)| vehicle.as_str())
     }
 
     /// Fails when a text names a vehicle of another customer that the question did not.
-    fn assert_silent(&self, own: &str, question: &str, answer: &str) {
+    pub(crate) fn assert_silent(&self, own: &str, question: &str, answer: &str) {
         for vehicle in self.foreign(own).filter(|vehicle| !question.contains(vehicle)) {
             assert!(!answer.contains(vehicle), "{own} asked {question} and learnt of {vehicle}: {answer}");
         }
     }
 
-    fn vehicle(&mut self) -> (&'static str, String) {
+    pub(crate) fn vehicle(&mut self) -> (&'static str, String) {
         let from = if self.random.random_bool(0.7) { &self.registered } else { &self.strangers };
         from.choose(&mut self.random).expect("some").clone()
     }
 
-    fn one_of<T: Clone>(&mut self, list: &[T]) -> T {
+    pub(crate) fn one_of<T: Clone>(&mut self, list: &[T]) -> T {
         list.choose(&mut self.random).expect("some").clone()
     }
 

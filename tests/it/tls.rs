@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -45,6 +45,15 @@ impl Pair {
     /// Its private key.
     pub fn key(&self) -> PathBuf {
         self.folder.path().join("key.pem")
+    }
+
+    /// As a server's side of TLS.
+    pub fn server(&self) -> ServerConfig {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().expect("TLS");
+        let certificate = CertificateDer::from_pem_file(self.cert()).expect("PEM");
+        let key = PrivateKeyDer::from_pem_file(self.key()).expect("PEM");
+        config.with_no_client_auth().with_single_cert(vec![certificate], key).expect("a pair")
     }
 
     /// As settings of a service; its broker listens for TLS too.

@@ -73,6 +73,14 @@ pub struct Window {
     pub effect: Effect,
 }
 
+impl Window {
+    /// From when on what was sent may be heard late and yet as live: a suspended product cannot tell how long its
+    /// sockets kept something; any other fault's product is back by then, and hears it behind what came before.
+    fn live_since(&self) -> u64 {
+        if self.effect.revives { self.from_ms } else { self.back_ms }
+    }
+}
+
 /// The excuses of a run, in order of their start.
 #[derive(Debug, Clone, Default)]
 pub struct Excuses(Vec<Window>);
@@ -104,17 +112,15 @@ impl Excuses {
         self.0.iter().filter(late).map(|window| window.effect.delay_ms).max().unwrap_or(0)
     }
 
-    /// From when on a beat explains a vehicle that is said to be back at `at_ms`: what waited while the product was
-    /// suspended arrives late, and what came after it was back may have waited behind what came before.
+    /// From when on a beat explains a vehicle that is said to be back at `at_ms`.
     pub fn revives_since(&self, at_ms: u64, slack_ms: u64) -> Option<u64> {
         let near = |w: &&Window| w.from_ms <= at_ms && at_ms <= w.to_ms + slack_ms;
-        let since = |w: &Window| if w.effect.revives { w.from_ms } else { w.back_ms };
-        self.0.iter().filter(|w| w.effect.deafens || w.effect.revives).filter(near).map(since).min()
+        self.0.iter().filter(|w| w.effect.deafens || w.effect.revives).filter(near).map(Window::live_since).min()
     }
 
     /// When at the latest something that was sent at `at_ms` was heard as if it had been sent just then.
     pub fn heard_by(&self, at_ms: u64) -> u64 {
-        let held = self.deaf().filter(|w| w.effect.revives && w.from_ms <= at_ms && at_ms <= w.to_ms);
+        let held = self.deaf().filter(|w| w.live_since() <= at_ms && at_ms <= w.to_ms);
         held.map(|window| window.to_ms).max().unwrap_or(at_ms)
     }
 

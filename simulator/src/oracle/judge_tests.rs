@@ -178,6 +178,19 @@ fn a_nap_announced_to_a_suspended_product_counts_from_its_waking_at_the_latest()
     assert!(tried(&entries, told(80), vec![deaf(22, 60)]).0.errors() > 0, "a broker's queue tells what waited");
 }
 
+/// A product that is back may have a queue to read before it comes to what is sent now: the same holds for that.
+#[test]
+fn a_nap_announced_to_a_product_that_catches_up_counts_from_then_at_the_latest() {
+    let nap_at = |second| [beats(&[(0, 20)]), vec![entry(second, Act::Nap(300))]].concat();
+    let catching_up = Window { back_ms: BASE + 55_000, ..deaf(22, 60) };
+    let told = |second| seen(&[(ON, 0), (UNKNOWN, 30), (ON, 60), (OFF, second)]);
+    for (second, errors) in [(86, 1), (89, 0), (92, 0), (94, 1)] {
+        let (counts, findings) = tried(&nap_at(57), told(second), vec![catching_up]);
+        assert_eq!(counts.errors().min(1), errors, "{second}: {findings:?}");
+    }
+    assert!(tried(&nap_at(50), told(92), vec![catching_up]).0.errors() > 0, "that one waited in the broker's queue");
+}
+
 #[test]
 fn swallowed_beats_are_silence() {
     let mut entries = beats(&[(0, 60)]);

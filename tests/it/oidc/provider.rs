@@ -13,6 +13,7 @@ use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use ring::rand::SystemRandom;
 use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair};
+use rustls::ServerConfig;
 use serde_json::{Value, json};
 
 pub const CLIENT: &str = "rollcall";
@@ -49,14 +50,29 @@ pub struct Books {
 /// A running provider; it stops with its end.
 pub struct Provider {
     pub issuer: String,
+    /// Where a browser that knows no TLS finds the same.
+    pub door: String,
     pub books: Arc<Books>,
     server: ServerHandle,
 }
 
 impl Provider {
     pub fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let issuer = format!("http://{}/realm", listener.local_addr().expect("an address"));
+        Self::listening(None)
+    }
+
+    /// One that calls itself by https.
+    pub fn with_tls(config: ServerConfig) -> Self {
+        Self::listening(Some(config))
+    }
+
+    fn listening(tls: Option<ServerConfig>) -> Self {
+        let bound = || TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let place = |listener: &TcpListener| listener.local_addr().expect("an address").to_string();
+        let (listener, tls) = (bound(), tls.map(|config| (bound(), config)));
+        let door = format!("http://{}/realm", place(&listener));
+        let secured = tls.as_ref().map(|(listener, _)| format!("https://{}/realm", place(listener)));
+        let issuer = secured.unwrap_or_else(|| door.clone());
         let books = Arc::new(Books {
             issuer: Mutex::new(issuer.clone()),
             person: Mutex::default(),
@@ -79,8 +95,12 @@ impl Provider {
                 .route("/realm/token", web::post().to(token))
                 .route("/realm/keys", web::get().to(keys))
         });
-        let server = server.workers(1).disable_signals().listen(listener).expect("listens").run();
-        let provider = Self { issuer, books, server: server.handle() };
+        let mut server = server.workers(1).disable_signals().listen(listener).expect("listens");
+        if let Some((listener, config)) = tls {
+            server = server.listen_rustls_0_23(listener, config).expect("listens");
+        }
+        let server = server.run();
+        let provider = Self { issuer, door, books, server: server.handle() };
         tokio::spawn(server);
         provider.change_key("first");
         provider
