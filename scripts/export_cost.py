@@ -34,10 +34,11 @@ def fill(kind, rows, begin, series, sqlite):
     vehicle = f"'bus ' || (1000 + n % {VEHICLES})"
     each = f"n / {VEHICLES}"
     yes, no = ("1", "0") if sqlite else ("true", "false")
+    # A vehicle that has no transitions is never_seen, or the service would mend a thousand rows first.
+    standing = f"'offline', {rows // VEHICLES + 1}" if kind == "transitions" else "'never_seen', 0"
     fleet = f"""
         INSERT INTO customer (customer) VALUES ('{CUSTOMER}');
-        {series(VEHICLES, f"INSERT INTO vehicle (customer, vehicle, status, seq)",
-                f"'{CUSTOMER}', {vehicle}, 'offline', {rows // VEHICLES + 1}")};"""
+        {series(VEHICLES, "INSERT INTO vehicle (customer, vehicle, status, seq)", f"'{CUSTOMER}', {vehicle}, {standing}")};"""
     if kind == "transitions":
         row = f"'{CUSTOMER}', {vehicle}, 1 + {each}, 'online', 'offline', {begin} + n, {begin} + n, 'silence', '{EVIDENCE}'"
         return fleet + series(rows, "INSERT INTO transition", row) + ";"

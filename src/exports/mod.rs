@@ -1,6 +1,7 @@
 //! Exports: the past as files that are ordered, written while nobody waits, and fetched with a link. This file is what
 //! others see of it.
 //! Fed by REST with orders; the queue and the list lie in the store, the files in a folder or an S3-compatible store.
+//! The archive (archive.rs), which the keeper orders, lies at the same place and shares the writer.
 //!
 //! Way: order -> store (NOT_STARTED) -> worker.rs claims it with a lease -> run.rs, on a thread of its own and of low
 //! priority: source.rs reads the store a page at a time, sink.rs writes the file -> storage.rs keeps it -> FINISHED.

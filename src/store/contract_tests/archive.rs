@@ -115,7 +115,7 @@ pub async fn a_file_that_never_ended_is_given_up_and_begun_again(database: Arc<D
     let bus = key("acme", "bus");
     store.commit(&[transition(&bus, 1, DAY), transition(&bus, 2, 40 * DAY)]).await.unwrap();
     let part = store.next_part(Kind::Transitions, MONTHS[1]).await.unwrap().unwrap();
-    assert_eq!(begin(&*store, &part, "one").await, [String::new(); 0]);
+    assert!(begin(&*store, &part, "one").await.is_empty());
     store.commit(&[transition(&key("acme", "late"), 1, DAY)]).await.unwrap();
     assert_eq!(begin(&*store, &part, "two").await, ["one"]);
     assert!(!store.end_file(&whole_file(&part, "one", 1)).await.unwrap(), "it was given up");
@@ -134,7 +134,7 @@ pub async fn a_file_that_never_ended_is_given_up_and_begun_again(database: Arc<D
     assert_eq!(store.archived_files().await.unwrap().len(), 1, "not yet");
     assert!(store.replace_file(&whole_file(&part, "never", 1), &stand_in).await.is_err());
     assert!(store.replace_file(&whole_file(&part, "three", 1), &stand_in).await.unwrap());
-    assert_eq!(store.archived_files().await.unwrap(), [stand_in.clone()]);
+    assert_eq!(store.archived_files().await.unwrap(), std::slice::from_ref(&stand_in));
     assert!(!store.replace_file(&stand_in, &whole_file(&part, "lost", 1)).await.unwrap(), "it was not noted");
     store.forget_file("three").await.unwrap();
     // Whoever began the same month beside it cannot end it.
@@ -225,5 +225,5 @@ pub async fn a_day_of_minutes_stands_still_in_its_file(database: Arc<Database>) 
     begin(&*store, &part, "again").await;
     assert_eq!(rows_of(&*store, &part, "again").await, rows);
     assert_eq!(drop_all(&*store, Kind::Minutes, part.to).await, Some(part.to));
-    assert_eq!(rows_of(&*store, &part, "again").await, [Raw::new(); 0]);
+    assert!(rows_of(&*store, &part, "again").await.is_empty());
 }
