@@ -14,6 +14,7 @@ pub mod outbox;
 pub mod persister;
 pub mod proof;
 pub mod registry;
+mod restore;
 pub mod rollups;
 pub mod shard;
 pub mod supervisor;
