@@ -16,6 +16,7 @@ pub mod proof;
 pub mod registry;
 mod restore;
 pub mod rollups;
+mod seat;
 pub mod shard;
 pub mod supervisor;
 pub mod token;

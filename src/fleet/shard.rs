@@ -22,6 +22,7 @@ use super::heartbeat_log::Hand;
 use super::outbox::{FleetCounters, Outbox};
 use super::persister::Persister;
 use super::registry::{Entry, Envelope, Registry, Wake};
+use super::seat::seat;
 use super::vehicle::{Amend, Heard, Look, Origin, Standing, Vehicle};
 use crate::clock::Clock;
 use crate::domain::latest::Latest;
@@ -238,7 +239,7 @@ impl Shard {
             self.vehicles.resize(local + 1, None);
         }
         let vehicle = Vehicle::new(origin, Rc::clone(&self.outbox));
-        self.vehicles[local] = Some(vehicle.start());
+        self.vehicles[local] = Some(seat(vehicle));
     }
 
     fn is_fallen(&self, entry: &Arc<Entry>) -> bool {
