@@ -40,6 +40,11 @@ pub use registered::{AmendSome, RemoveSome, RetimeSome, RetireSome};
 const TELL_EVERY: Duration = Duration::from_millis(50);
 /// How soon to ask again whether the persister has room.
 const ROOM_AGAIN: Duration = Duration::from_millis(20);
+/// After a small batch a shard looks again so much later, and is not woken meanwhile: a wake-up from another thread is
+/// a system call on either side, which is more than a heartbeat costs.
+const GATHER: Duration = Duration::from_millis(1);
+/// A batch of so many inputs is not small: the shard hardly keeps up, and goes on at once.
+const SMALL_BATCH: usize = 1_024;
 /// Vehicles called at once when their alarms go off: a whole fleet that falls silent together must not keep heartbeats
 /// waiting for longer than some milliseconds.
 const CALLED_MAX: usize = 10_000;
@@ -146,6 +151,7 @@ pub struct Shard {
     /// The one timer over all alarms.
     timer: Option<SpawnHandle>,
     batch: Vec<Envelope>,
+    batch_size: usize,
     batch_until: Millis,
     flight: Arc<Flight>,
     /// Inputs for vehicles that are being made anew.
@@ -171,6 +177,7 @@ impl Shard {
                 vehicles: Vec::new(),
                 timer: None,
                 batch: Vec::new(),
+                batch_size: 0,
                 batch_until: parts.clock.now(),
                 flight: Arc::new(flight),
                 waiting: Vec::new(),
@@ -197,6 +204,7 @@ impl Shard {
         }
         let mut batch = std::mem::take(&mut self.batch);
         self.batch_until = self.parts.registry.take(self.index, &mut batch);
+        self.batch_size = batch.len();
         if !batch.is_empty() {
             self.outbox.borrow_mut().batch_begins();
             self.flight.outstanding.store(batch.len(), Ordering::Release);
@@ -405,7 +413,11 @@ impl Handler<BatchDone> for Shard {
         self.outbox.borrow_mut().batch_done(self.batch_until);
         self.flush(context);
         self.release_held();
-        self.work(context);
+        if self.batch_size < SMALL_BATCH {
+            context.notify_later(Wake, GATHER);
+        } else {
+            self.work(context);
+        }
     }
 }
 
