@@ -5,8 +5,9 @@
 fills a SQLite store in a temporary folder with so many rows of 1,000 vehicles, starts the service on it, asks GET
 /vehicles for ten seconds as often as it answers, orders the export and goes on asking until it is finished. Prints the
 rows a second, by how much the memory of the process grew at most (VmRSS, looked at ten times a second), and the median
-and 99th percentile of the answers before and during. With postgres:// as the fifth argument, on an empty database there
-(needs psql).
+and 99th percentile of the answers before and during. Then it orders the same twice more: once it kills the process half
+way (-9), starts it again and looks whether there is one file with every row in the end; once it cancels half way, and says
+how long that took. With postgres:// as the fifth argument, on an empty database there (needs psql).
 """
 
 import http.client
@@ -61,15 +62,18 @@ def fill_postgres(url, kind, rows, begin):
     def series(count, insert, row):
         return f"{insert} SELECT {row} FROM generate_series(0, {count - 1}) AS s (n)"
 
-    sql = fill(kind, rows, begin, series, False) + "ANALYZE;"
-    subprocess.run(["psql", "-q", "-v", "ON_ERROR_STOP=1", url], input=sql, text=True, check=True)
+    days = f"ARRAY(SELECT generate_series({begin}::bigint, {begin + rows} + 86400000, 86400000))"
+    partitions = {"transitions": f"SELECT add_transition_months({days});", "heartbeats": f"SELECT add_heartbeat_days({days});"}
+    sql = partitions[kind] + fill(kind, rows, begin, series, False) + "ANALYZE;"
+    subprocess.run(["psql", "-q", "-v", "ON_ERROR_STOP=1", url], input=sql, text=True, check=True, stdout=subprocess.DEVNULL)
 
 
 class Service:
-    def __init__(self, binary, store):
+    def __init__(self, binary, store, folder):
         command = [binary, "serve", "--http", "127.0.0.1:0", "--mqtt-listen", "127.0.0.1:0", "--store", store]
         command += ["--offline-after", "1h"]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=tempfile.mkdtemp())
+        self.again = (binary, store, folder)
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=folder)
         self.address = self.process.stdout.readline().split("http=")[1].split()[0]
 
     def ask(self, method, path, body=None):
@@ -78,6 +82,12 @@ class Service:
         connection.request(method, path, json.dumps(body) if body is not None else None, headers)
         answer = connection.getresponse()
         return answer.status, json.loads(answer.read() or b"null")
+
+    def running(self):
+        connection = http.client.HTTPConnection(self.address, timeout=60)
+        connection.request("GET", "/metrics")
+        lines = connection.getresponse().read().decode().splitlines()
+        return int(next(line for line in lines if line.startswith("rollcall_exports_running ")).split()[1])
 
     def rss_kib(self):
         status = pathlib.Path(f"/proc/{self.process.pid}/status").read_text()
@@ -108,9 +118,12 @@ def main():
     begin = int(time.time() * 1000) - rows - 86_400_000
     subprocess.run([binary, "migrate", "--store", store], check=True)
     (fill_postgres if store != f"sqlite:{path}" else fill_sqlite)(store.removeprefix("sqlite:"), kind, rows, begin)
-    service = Service(binary, store)
+    service = Service(binary, store, folder.name)
+    order = {"kind": kind, "format": form, "customer": CUSTOMER, "from": begin, "to": begin + rows}
     try:
-        measure(service, {"kind": kind, "format": form, "customer": CUSTOMER, "from": begin, "to": begin + rows}, rows)
+        measure(service, order, rows)
+        service = kill_half_way(service, order, rows, pathlib.Path(folder.name))
+        cancel_half_way(service, order)
     finally:
         service.process.terminate()
         service.process.wait()
@@ -142,6 +155,44 @@ def measure(service, order, rows):
     print(f"memory: {rss / 1024:.1f} MiB before, {(peak - rss) / 1024:.1f} MiB more at most")
     for name, times in (("before", before), ("during", during)):
         print(f"GET /vehicles {name}: {len(times)} answers, median {percentile(times, 0.5)}, p99 {percentile(times, 0.99)}")
+
+
+def half_way(service, order):
+    """Orders, and waits until half of it is done; answers where it can be followed."""
+    status, export = service.ask("POST", "/api/v1/exports", order)
+    assert status == 202, export
+    place = f"/api/v1/exports/{export['id']}"
+    while export["progress"] < 0.5:
+        assert export["state"] in ("NOT_STARTED", "STARTED"), export
+        time.sleep(0.05)
+        export = service.ask("GET", place)[1]
+    return place, export
+
+
+def kill_half_way(service, order, rows, folder):
+    there = set(folder.rglob("*.*"))
+    place, export = half_way(service, order)
+    service.process.kill()
+    service.process.wait()
+    killed_at, service = export["rows"], Service(*service.again)
+    while (export := service.ask("GET", place)[1])["state"] in ("NOT_STARTED", "STARTED"):
+        time.sleep(0.2)
+    form = order["format"].split(".")[-1]
+    files = [path for path in folder.rglob(f"*.{form}*") if path not in there]
+    assert export["state"] == "FINISHED" and export["rows"] == rows and len(files) == 1, (export, files)
+    print(f"killed with -9 at row {killed_at}: {export['state']} after {export['attempts']} tries, {export['rows']} rows, one file")
+    return service
+
+
+def cancel_half_way(service, order):
+    place, export = half_way(service, order)
+    began = time.monotonic()
+    assert service.ask("DELETE", place)[0] == 204
+    while service.running():
+        time.sleep(0.01)
+    took, state = time.monotonic() - began, service.ask("GET", place)[1]["state"]
+    assert state == "CANCELLED", state
+    print(f"cancelled at row {export['rows']}: nobody worked on it after {took:.2f} s")
 
 
 main()

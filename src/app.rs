@@ -2,6 +2,7 @@
 //! Called by main.rs with checked settings.
 
 mod access;
+pub mod archive;
 pub mod check;
 pub mod cli;
 pub mod demo;
@@ -159,8 +160,8 @@ pub async fn start(settings: &Settings) -> anyhow::Result<Running> {
     let every = settings.store.last_seen_interval.std();
     let last_seen = seen_file.map(|file| LastSeen::start(file, Arc::clone(&feed), Arc::clone(&registry), every));
 
-    let ages = history::ages(&settings.history.retention);
-    let keeper = Keeper::start(&store, persister.health(), clock, ages).await?;
+    let rules = history::rules(&settings.history, &exports);
+    let keeper = Keeper::start(&store, persister.health(), clock, rules).await?;
     let every = settings.history.rollup_interval.0;
     let (health, on_board) = (persister.health(), Arc::clone(&feed));
     let rollups = Rollups::start(Arc::clone(&store), Arc::clone(&registry), on_board, health, every);
@@ -197,6 +198,7 @@ pub async fn start(settings: &Settings) -> anyhow::Result<Running> {
         heartbeat_log: heartbeat_log.as_ref().map(HeartbeatLog::counts),
         heartbeats_kept: settings.history.heartbeats,
         horizons: keeper.horizons(),
+        archives: keeper.archives(),
         streams: api::stats_stream::Streams::new(settings.history.streams_max),
         exports,
         health: persister.health(),

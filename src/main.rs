@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use rollcall::app::cli::{Cli, Command};
-use rollcall::app::{self, check, demo, healthcheck, key, mosquitto_auth, replay, user};
+use rollcall::app::{self, archive, check, demo, healthcheck, key, mosquitto_auth, replay, user};
 use rollcall::{store, telemetry};
 
 #[cfg(feature = "mimalloc")]
@@ -40,6 +40,7 @@ fn main() -> ExitCode {
             }
             Some(Command::Key { command }) => outcome(key::run(&settings, command).await),
             Some(Command::User { command }) => outcome(user::run(&settings, command).await),
+            Some(Command::Archive { command }) => outcome(archive::run(&settings, command).await),
             Some(Command::MosquittoAuth { places }) => outcome(mosquitto_auth::run(&settings, &places).await),
             Some(Command::Migrate) => outcome(store::open(settings.store.url.expose()).await.map(drop)),
             Some(Command::Check) => outcome(check::check(&settings).await),

@@ -7,6 +7,7 @@ use futures_util::stream::{self, StreamExt, TryStreamExt};
 use serde::{Deserialize, Serialize};
 
 use super::Service;
+use super::archived::still_kept;
 use super::error::Problem;
 use super::params::{Params, cursor};
 use super::vehicles::{all_known, no_vehicle, read_filter};
@@ -161,17 +162,6 @@ impl Period {
         still_kept(service, Kind::Transitions, "from", from)?;
         Ok(Self { from, to, blind: Blind::union(blind_intervals(service, from, to).await?) })
     }
-}
-
-/// What was dropped cannot be answered from: it would look as if nothing had happened.
-///
-/// # Errors
-/// 422 naming the parameter, and from when on there is history.
-pub fn still_kept(service: &Service, kind: Kind, parameter: &str, from: Millis) -> Result<(), Problem> {
-    let Some(horizon) = service.horizons.of(kind).filter(|horizon| from < *horizon) else { return Ok(()) };
-    let (word, horizon) = (kind.word(), time::rfc3339(horizon));
-    let sentence = format!("lies before {horizon}; older history was dropped (history.retention.{word})");
-    Err(Problem::field(parameter, sentence))
 }
 
 /// All blind intervals of a period.

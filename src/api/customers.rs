@@ -5,10 +5,11 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::archived::ArchivedView;
 use super::body::{self, JSON, MERGE_PATCH};
 use super::error::Problem;
 use super::params::{Params, cursor};
-use super::registry::{condition, etag, purges};
+use super::registry::{condition, etag, files_go, purges};
 use super::vehicles::{CountsView, is_known};
 use super::{Service, audit};
 use crate::domain::board::Board;
@@ -131,6 +132,8 @@ pub async fn patch(
 struct Removed {
     customer: String,
     history: &'static str,
+    /// Where it may still lie.
+    archived: Vec<ArchivedView>,
 }
 
 /// Takes a customer out; one that has vehicles only together with them.
@@ -159,11 +162,13 @@ pub async fn delete(
             "customer '{customer}' has vehicles; say vehicles=delete, or delete them"
         )));
     }
+    let archived = if purge { files_go(&service, &customer, None).await } else { Vec::new() };
     // It is done by then; a store that fails just now is read again by itself.
     let _ = (service.access.reload().await, service.logins.look().await);
     let subject = if purge { format!("{customer} and its history") } else { customer.clone() };
     audit::note(&service, &request, "customer.deleted", Some(customer.as_str().into()), subject).await;
-    Ok(HttpResponse::Ok().json(Removed { customer, history: if purge { "deleted" } else { "kept" } }))
+    let history = if purge { "deleted" } else { "kept" };
+    Ok(HttpResponse::Ok().json(Removed { customer, history, archived }))
 }
 
 /// Nothing when the condition does not hold.

@@ -8,8 +8,8 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::archived::still_kept;
 use super::auth::Caller;
-use super::availability::still_kept;
 use super::error::Problem;
 use super::params::{Params, cursor};
 use super::registry::is_or_was_known;

@@ -6,6 +6,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
 
 use super::Service;
+use super::archived::{ArchivedView, archived};
 use super::error::Problem;
 use super::params::{Params, cursor};
 use super::registry::is_or_was_known;
@@ -25,6 +26,8 @@ struct Page<'a> {
     /// Older ones were dropped.
     #[serde(serialize_with = "time::as_optional_text::serialize")]
     kept_from: Option<Millis>,
+    /// Where those of the period lie.
+    archived: Vec<ArchivedView>,
 }
 
 #[derive(Serialize)]
@@ -97,6 +100,7 @@ pub async fn of_vehicle(
     let place = |row: &Kept| Place { at: row.beat.at, id: row.id };
     let next_cursor = found.last().filter(|_| more).map(|last| cursor(&place(last)));
     let (kept, kept_from) = (service.heartbeats_kept.word(), service.horizons.of(Kind::Heartbeats));
+    let archived = archived(&service, Kind::Heartbeats, Some(from), Some(to));
     let items = found.iter().map(Item::of).collect();
-    Ok(HttpResponse::Ok().json(Page { items, next_cursor, kept, kept_from }))
+    Ok(HttpResponse::Ok().json(Page { items, next_cursor, kept, kept_from, archived }))
 }

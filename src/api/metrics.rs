@@ -91,7 +91,11 @@ impl Scrape {
         counter(out, "exports_finished", "Exports that became a file", exports.counts.finished.load(Relaxed))?;
         let help = "Tries at an export that failed and will be made again";
         counter(out, "exports_retried", help, exports.counts.tried.load(Relaxed))?;
-        counter(out, "exports_failed", "Exports given up", exports.counts.failed.load(Relaxed))
+        counter(out, "exports_failed", "Exports given up", exports.counts.failed.load(Relaxed))?;
+        let archives = &self.0.archives;
+        gauge(out, "archive_files", "Files of the archive", archives.count() as i64)?;
+        let help = "Files of the archive that could not be made; nothing of their time is dropped";
+        counter(out, "archive_failed", help, archives.failed.load(Relaxed))
     }
 
     fn heartbeat_log(&self, out: &mut DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {

@@ -1,6 +1,7 @@
 //! The HTTP door: the table of all routes with who may use them, and what their handlers share.
 //! Reads the board (live) and the store (history); feeds the door with heartbeats; hands WebSockets to live sessions.
 
+mod archived;
 mod assets;
 mod audit;
 mod auth;
@@ -76,6 +77,7 @@ use crate::live::feed::Feed;
 use crate::live::hub::Hub;
 use crate::settings::{HeartbeatsKept, Map as MapSettings, Origin};
 use crate::store::Store;
+use crate::store::archive::Archives;
 use crate::store::retention::Horizons;
 use crate::telemetry::warnings::Warnings;
 use auth::Gate::{self, Customer, Fleet, Known, Public, Socket};
@@ -108,6 +110,8 @@ pub struct Service {
     pub heartbeats_kept: HeartbeatsKept,
     /// How far back history reaches.
     pub horizons: Arc<Horizons>,
+    /// Where what is older lies.
+    pub archives: Arc<Archives>,
     /// How the heartbeat log is doing, where heartbeats are kept.
     pub heartbeat_log: Option<Arc<Counts>>,
     /// Who listens to them.

@@ -9,6 +9,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use super::archived::{ArchivedView, still_held};
 use super::body::{self, JSON, MERGE_PATCH};
 use super::error::Problem;
 use super::params::Params;
@@ -72,6 +73,8 @@ struct Removed {
     customer: String,
     vehicle: String,
     history: &'static str,
+    /// Where it may still lie.
+    archived: Vec<ArchivedView>,
 }
 
 /// Takes a vehicle out; its history stays readable under its names, unless that is to go too. That changes the figures
@@ -96,12 +99,14 @@ pub async fn delete(request: HttpRequest, path: Path, service: web::Data<Service
         NotRemoved::Changed => Problem::precondition(),
         NotRemoved::Store(error) => Problem::not_written(&error),
     })?;
+    let archived = if purge { files_go(&service, &key.customer, Some(&key.vehicle)).await } else { Vec::new() };
     let subject = if purge { format!("{key} and its history") } else { key.to_string() };
     audit::note(&service, &request, "vehicle.deleted", Some(Arc::clone(&key.customer)), subject).await;
     let gone = |row: Option<&Row>| row.is_none_or(|row| Some(row.state.slot) != before);
     wait_for(|| gone(service.feed.board().find(&key.customer, &key.vehicle))).await;
     let (customer, vehicle) = path.into_inner();
-    Ok(HttpResponse::Ok().json(Removed { customer, vehicle, history: if purge { "deleted" } else { "kept" } }))
+    let history = if purge { "deleted" } else { "kept" };
+    Ok(HttpResponse::Ok().json(Removed { customer, vehicle, history, archived }))
 }
 
 /// A vehicle belongs to another customer from now on, or since a moment ago.
@@ -238,6 +243,16 @@ pub fn condition(headers: &HeaderMap, known: Option<u64>) -> Result<Condition, P
     let own = etag(revision).1;
     let named = wanted.split(',').any(|tag| matches!(tag.trim(), "*") || tag.trim() == own);
     if named { Ok(Condition::Revision(revision)) } else { Err(Problem::precondition()) }
+}
+
+/// Exported files that may hold what was deleted go too; answers those of the archive, which stay. The history is gone
+/// by then, so a store that fails just now is no reason to call the deletion one that failed.
+pub async fn files_go(service: &Service, customer: &str, vehicle: Option<&str>) -> Vec<ArchivedView> {
+    if let Err(error) = service.exports.history_deleted(customer, vehicle).await {
+        let whose = vehicle.map_or_else(|| customer.to_owned(), |vehicle| format!("{customer}/{vehicle}"));
+        tracing::warn!(whose, "exports that may hold a deleted history go with their time only: {error:#}");
+    }
+    still_held(service)
 }
 
 /// `history=delete`: whether what happened is to go too.

@@ -7,7 +7,8 @@ use chrono_tz::Tz;
 use serde::Serialize;
 
 use super::Service;
-use super::availability::{blind_intervals, still_kept};
+use super::archived::still_kept;
+use super::availability::blind_intervals;
 use super::error::Problem;
 use super::params::Params;
 use super::vehicles::read_known_customer;

@@ -66,6 +66,11 @@ fn of_all(service: &Service) -> Value {
             "repaired_rows": service.health.repaired(),
         },
         "heartbeat_log": heartbeat_log(service),
+        "archive": {
+            "files": service.archives.count(),
+            "failed": service.archives.failed.load(Relaxed),
+            "fault": service.archives.fault(),
+        },
         "canary": canary::view(service),
         "dashboards": service.feed.dashboards(),
         "detection_lag_ms": { "p50": lag.p50, "p99": lag.p99, "max": lag.max },

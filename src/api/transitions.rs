@@ -5,6 +5,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
 
 use super::Service;
+use super::archived::{ArchivedView, archived};
 use super::error::Problem;
 use super::params::{Params, cursor};
 use super::registry::is_or_was_known;
@@ -67,6 +68,8 @@ struct Page<'a> {
     /// Older ones were dropped, all but the last of each vehicle.
     #[serde(serialize_with = "time::as_optional_text::serialize")]
     kept_from: Option<Millis>,
+    /// Where those of the period lie.
+    archived: Vec<ArchivedView>,
 }
 
 /// The transitions of one vehicle.
@@ -111,7 +114,8 @@ async fn answer(service: &Service, params: &Params, query: TransitionQuery) -> R
         evidence: EvidenceView::of(&transition.evidence),
     };
     let kept_from = service.horizons.of(Kind::Transitions);
-    Ok(HttpResponse::Ok().json(Page { items: found.iter().map(item).collect(), next_cursor, kept_from }))
+    let archived = archived(service, Kind::Transitions, from, to);
+    Ok(HttpResponse::Ok().json(Page { items: found.iter().map(item).collect(), next_cursor, kept_from, archived }))
 }
 
 fn place_of(transition: &Transition) -> Place {

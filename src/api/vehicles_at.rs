@@ -6,7 +6,8 @@ use actix_web::HttpResponse;
 use serde::{Deserialize, Serialize};
 
 use super::Service;
-use super::availability::{blind_intervals, still_kept};
+use super::archived::still_kept;
+use super::availability::blind_intervals;
 use super::error::Problem;
 use super::params::{Params, cursor};
 use super::vehicles::{Page, all_known, read_filter};

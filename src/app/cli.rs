@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand};
 
+use super::archive::ArchiveCommand;
 use super::check;
 use super::key::KeyCommand;
 use super::mosquitto_auth::Places;
@@ -75,6 +76,12 @@ pub enum Command {
         /// What to do with them.
         #[command(subcommand)]
         command: UserCommand,
+    },
+    /// List, make, check and read the files of old history (setting history.archive), and take rows out of them.
+    Archive {
+        /// What to do with them.
+        #[command(subcommand)]
+        command: ArchiveCommand,
     },
     /// Write the password and access files with which an external Mosquitto lets in the same keys.
     MosquittoAuth {

@@ -2,6 +2,7 @@
 //! A running service sees it within a second. Called by main.rs.
 
 use std::io::Write;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
@@ -69,14 +70,22 @@ pub async fn run(settings: &Settings, command: KeyCommand) -> anyhow::Result<()>
 /// # Errors
 /// One sentence: a store in memory, or one that does not answer.
 pub async fn open_access(settings: &Settings) -> anyhow::Result<(Arc<dyn Store>, Arc<Access>, Clock)> {
+    let (store, clock, folder) = open_store(settings).await?;
+    let access = Access::open(&settings.auth, folder, Arc::clone(&store) as _, clock).await?;
+    Ok((store, access, clock))
+}
+
+/// That store, and the folder beside it.
+///
+/// # Errors
+/// As [`open_access`].
+pub async fn open_store(settings: &Settings) -> anyhow::Result<(Arc<dyn Store>, Clock, Option<PathBuf>)> {
     let url = settings.store.url.expose();
     if url.starts_with("sqlite:") && url.ends_with(":memory:") {
         bail!("a store in memory is gone with this command; name the service's own with --store");
     }
-    let (store, clock) = (store::open(url).await?, Clock::start());
     let folder = local::folder(url, settings.store.local_dir.as_deref());
-    let access = Access::open(&settings.auth, folder, Arc::clone(&store) as _, clock).await?;
-    Ok((store, access, clock))
+    Ok((store::open(url).await?, Clock::start(), folder))
 }
 
 async fn obey(access: &Access, store: &dyn Store, clock: Clock, command: KeyCommand) -> anyhow::Result<()> {

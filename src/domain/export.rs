@@ -209,6 +209,13 @@ impl Order {
         (self.from.unwrap_or(Millis::MIN), self.to.unwrap_or(Millis::MAX))
     }
 
+    /// Whether its file may hold something of this customer, or of this vehicle of that one.
+    pub fn may_hold(&self, customer: &str, vehicle: Option<&str>) -> bool {
+        let named = |vehicle: &str| self.vehicles.iter().any(|named| named == vehicle);
+        self.customer.as_deref().is_none_or(|own| own == customer)
+            && (self.vehicles.is_empty() || vehicle.is_none_or(named))
+    }
+
     /// The name under which a browser keeps the file.
     pub fn file_name(&self, id: ExportId) -> String {
         let whose = self.customer.as_deref().unwrap_or("all");
@@ -271,6 +278,16 @@ mod tests {
         }
         let clamped = transitions(Some(90 * DAY), Some(999 * DAY)).check(100 * DAY, LIMITS).expect("is right");
         assert_eq!(clamped.to, Some(100 * DAY), "nothing is known of the future");
+    }
+
+    #[test]
+    fn whom_a_file_may_hold_is_told_from_its_order() {
+        let acme = order(Kind::Transitions, None, None);
+        let all = Order { customer: None, ..acme.clone() };
+        let two = Order { vehicles: vec!["1".into(), "2".into()], ..acme.clone() };
+        assert!(acme.may_hold("acme", None) && acme.may_hold("acme", Some("9")) && !acme.may_hold("birch", None));
+        assert!(all.may_hold("birch", Some("9")) && all.may_hold("acme", None));
+        assert!(two.may_hold("acme", None) && two.may_hold("acme", Some("2")) && !two.may_hold("acme", Some("9")));
     }
 
     #[test]

@@ -10,9 +10,12 @@
 //! Bounds: `exports.kept_max` orders a tenant, `exports.parallel` threads; each holds one page of rows and one buffer
 //! of its format, however large the file becomes (sink.rs has the sums).
 
+pub mod archive;
+mod pace;
 mod retention;
+pub mod rows;
 mod run;
-mod sink;
+pub mod sink;
 mod source;
 mod storage;
 mod worker;
@@ -36,6 +39,7 @@ use crate::domain::time::Millis;
 use crate::settings::Exports as Settings;
 use crate::store::Store;
 use crate::store::exports::{Done, StoredExport, Try};
+use archive::Archive;
 use storage::Storage;
 
 pub use worker::Worker;
@@ -45,7 +49,7 @@ pub struct Exports {
     settings: Settings,
     store: Arc<dyn Store>,
     access: Arc<Access>,
-    storage: Storage,
+    storage: Arc<Storage>,
     clock: Clock,
     random: SystemRandom,
     /// Something was ordered.
@@ -134,7 +138,7 @@ impl Exports {
         access: Arc<Access>,
         clock: Clock,
     ) -> anyhow::Result<Arc<Self>> {
-        let storage = Storage::open(settings, folder, &store.identity().await?)?;
+        let storage = Arc::new(Storage::open(settings, folder, &store.identity().await?)?);
         Ok(Arc::new(Self {
             settings: settings.clone(),
             store,
@@ -146,6 +150,11 @@ impl Exports {
             running: Mutex::default(),
             counts: Counts::default(),
         }))
+    }
+
+    /// The archive, which lies at the same place.
+    pub fn archive(&self) -> Archive {
+        Archive::at(Arc::clone(&self.storage), Arc::clone(&self.store), self.clock)
     }
 
     /// Puts an order that was checked into the queue; none when its tenant has too many.

@@ -1,31 +1,24 @@
 //! One try at an export, on a thread of its own and of low priority: what keeps vehicles and dashboards going always
-//! comes first.
-//! It holds no lock that others wait for: pages are read by tasks of usual priority, which it only waits for.
-//! Started by worker.rs with an export it has the lease of; tells it the outcome. Reads the store a page at a time and
-//! rests after each for as long as that took, so that it takes half of one of the store's readers at most.
+//! comes first. It holds no lock that others wait for: pages are read by tasks of usual priority, which it only waits
+//! for. Started by worker.rs with an export it has the lease of; tells it the outcome. Reads the store a page at a
+//! time, with the rests of pace.rs.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use futures_util::FutureExt;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
+use super::pace::{Pace, lower_priority};
 use super::sink::{self, Output};
 use super::source::{self, Progress, Record};
 use super::{Exports, Ticket};
 use crate::domain::export::{Column, Format, ZIP_VEHICLES_MAX};
 use crate::live::feed::Feed;
 use crate::store::exports::StoredExport;
-
-/// How nice the thread is: 10 is about a tenth of what others get, when there is not enough for all.
-const NICE: i32 = 10;
-/// Shorter rests are saved up: a timer is no better than that.
-const REST_LEAST: Duration = Duration::from_millis(5);
-/// A store that was slow for another reason is not waited for as long again.
-const REST_MAX: Duration = Duration::from_millis(200);
 
 /// What to do.
 pub struct Job {
@@ -81,13 +74,6 @@ pub fn start(exports: Arc<Exports>, feed: Arc<Feed>, job: Job, tell: mpsc::Sende
     thread.spawn(body).map(drop)
 }
 
-fn lower_priority() {
-    #[cfg(target_os = "linux")]
-    if let Err(error) = rustix::process::setpriority_process(None, NICE) {
-        tracing::debug!("an export runs with the usual priority: {error}");
-    }
-}
-
 /// Whether its file is kept; not when it was told to stop.
 async fn work(exports: &Exports, feed: &Arc<Feed>, job: &Job) -> anyhow::Result<bool> {
     let (order, ticket) = (&job.export.order, &*job.ticket);
@@ -96,7 +82,7 @@ async fn work(exports: &Exports, feed: &Arc<Feed>, job: &Job) -> anyhow::Result<
     let output = Output::create(&exports.storage.part(&ticket.file), Arc::clone(&ticket.bytes))?;
     let mut sink = sink::open(order.format, &columns, output)?;
     let mut vehicles = Vehicles::default();
-    let mut rest = Duration::ZERO;
+    let mut pace = Pace::default();
     while ticket.goes_on() {
         let began = Instant::now();
         let Some(page) = source.next().await? else {
@@ -105,7 +91,7 @@ async fn work(exports: &Exports, feed: &Arc<Feed>, job: &Job) -> anyhow::Result<
             exports.storage.keep(&ticket.file, || ticket.goes_on()).await?;
             return Ok(true);
         };
-        rest += began.elapsed().min(REST_MAX);
+        pace.read_since(began);
         for record in &page {
             vehicles.note(record, order.format)?;
             sink.row(record.key(), &record.cells(&columns))?;
@@ -113,9 +99,7 @@ async fn work(exports: &Exports, feed: &Arc<Feed>, job: &Job) -> anyhow::Result<
         ticket.rows.fetch_add(page.len() as u64, Relaxed);
         ticket.progress.store(source.progress().clamp(0.0, 1.0).to_bits(), Relaxed);
         check(exports, job)?;
-        if rest >= REST_LEAST {
-            tokio::time::sleep(std::mem::take(&mut rest)).await;
-        }
+        pace.rest().await;
     }
     Ok(false)
 }

@@ -1,7 +1,6 @@
-//! How the rows of an export are written, one file a format; and the file they go to.
-//! Fed by run.rs a row at a time. What a sink holds does not grow with the file: csv and ndjson hold a buffer of 64
-//! KiB, parquet the rows of one group (its head comment has the sum), csv.zip its directory of at most
-//! `ZIP_VEHICLES_MAX`.
+//! How the rows of an export are written, one file a format; and the file they go to. Fed by run.rs and archive.rs a
+//! row at a time. What a sink holds does not grow with the file: csv and ndjson hold a buffer of 64 KiB, parquet the
+//! rows of one group (its head comment has the sum), csv.zip its directory of at most `ZIP_VEHICLES_MAX`.
 
 mod csv;
 mod ndjson;
@@ -10,6 +9,7 @@ mod zip;
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -51,6 +51,15 @@ impl Output {
     pub fn create(path: &Path, written: Arc<AtomicU64>) -> io::Result<Self> {
         written.store(0, Relaxed);
         Ok(Self { file: BufWriter::with_capacity(BUFFER_BYTES, File::create(path)?), written })
+    }
+
+    /// What this process says.
+    ///
+    /// # Errors
+    /// There is nowhere to say it.
+    pub fn stdout() -> io::Result<Self> {
+        let file = File::from(io::stdout().as_fd().try_clone_to_owned()?);
+        Ok(Self { file: BufWriter::with_capacity(BUFFER_BYTES, file), written: Arc::default() })
     }
 
     /// Forces everything onto the disk: what is called finished outlives a power cut.

@@ -1,17 +1,17 @@
 //! Where finished files lie: a folder, or a store that speaks S3. Both under the identity of our database, so that two
 //! installations may share a place.
-//! Fed by run.rs with files that are written; read by downloads; swept by worker.rs.
+//! Fed by run.rs and archive.rs with files that are written; read by downloads; swept by worker.rs.
 
 mod s3;
 mod wire;
 
-use std::io::{ErrorKind, SeekFrom};
+use std::io::{ErrorKind, Seek, SeekFrom, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use bytes::Bytes;
-use futures_util::stream;
+use futures_util::{TryStreamExt, stream};
 use tempfile::TempDir;
 use tokio::fs::File;
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
@@ -90,6 +90,25 @@ impl Storage {
             names.push(name.strip_suffix(&format!(".{PART}")).map_or(name.clone(), str::to_owned));
         }
         Ok(names)
+    }
+
+    /// A file to read at any place of it, of which so many bytes are known: one that lies elsewhere is fetched into a
+    /// file without a name first, which is gone when it is closed. None when there is no such file.
+    pub async fn fetch(&self, name: &str, bytes: u64) -> anyhow::Result<Option<std::fs::File>> {
+        if self.s3.is_none() {
+            return match std::fs::File::open(self.folder.join(name)) {
+                Ok(file) => Ok(Some(file)),
+                Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+                Err(error) => Err(error.into()),
+            };
+        }
+        let Some(mut pieces) = self.read(name, 0..bytes).await? else { return Ok(None) };
+        let mut copy = tempfile::tempfile_in(&self.folder)?;
+        while let Some(piece) = pieces.try_next().await? {
+            copy.write_all(&piece)?;
+        }
+        copy.rewind()?;
+        Ok(Some(copy))
     }
 
     /// A part of a file, piece by piece; none when there is no such file.

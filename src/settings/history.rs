@@ -12,6 +12,8 @@ const MONTH: Millis = 31 * 86_400_000;
 const AGE_MAX: Millis = 36_500 * 86_400_000;
 /// Longest pause between two counts: buckets of a minute are told within one.
 const ROLLUP_INTERVAL_MAX: Millis = 60_000;
+/// Partitions are made a week ahead, so it is looked in time.
+const KEEPER_INTERVAL_MAX: Millis = 86_400_000;
 
 /// What is kept beside transitions.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -23,6 +25,10 @@ pub struct History {
     pub streams_max: usize,
     /// Which heartbeats are kept.
     pub heartbeats: HeartbeatsKept,
+    /// What is dropped by age is written to files first, at the place of the exports.
+    pub archive: bool,
+    /// How often it is looked whether something is old enough.
+    pub keeper_interval: Span,
     /// How long each kind is kept.
     pub retention: Retention,
 }
@@ -96,6 +102,8 @@ impl Default for History {
             rollup_interval: Span(5_000),
             streams_max: 2_000,
             heartbeats: HeartbeatsKept::Off,
+            archive: false,
+            keeper_interval: Span(3_600_000),
             retention: Retention::default(),
         }
     }
@@ -104,9 +112,14 @@ impl Default for History {
 impl History {
     /// One sentence a fault.
     pub fn check(&self) -> Vec<String> {
-        let interval = self.rollup_interval;
-        let wrong = !(100..=ROLLUP_INTERVAL_MAX).contains(&interval.0);
-        let fault = || format!("history.rollup_interval = {interval} must be 100ms to {}", Span(ROLLUP_INTERVAL_MAX));
-        wrong.then(fault).into_iter().chain(self.retention.check()).collect()
+        let spans = [
+            ("rollup_interval", self.rollup_interval, 100, ROLLUP_INTERVAL_MAX),
+            ("keeper_interval", self.keeper_interval, 1_000, KEEPER_INTERVAL_MAX),
+        ];
+        let wrong = spans.into_iter().filter(|(_, span, least, most)| !(*least..=*most).contains(&span.0));
+        let faults = wrong.map(|(name, span, least, most)| {
+            format!("history.{name} = {span} must be {} to {}", Span(least), Span(most))
+        });
+        faults.chain(self.retention.check()).collect()
     }
 }

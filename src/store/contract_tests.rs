@@ -2,6 +2,7 @@
 //! Fed by `cargo test`; Postgres takes part when `ROLLCALL_TEST_POSTGRES` holds the URL of a superuser.
 
 mod access;
+mod archive;
 mod exports;
 mod gaps;
 mod heartbeats;
@@ -177,6 +178,9 @@ on_every_store! {
     retention: old_transitions_go_but_for_the_last_of_each_vehicle, what_is_not_counted_yet_stays,
         old_heartbeats_go_by_the_day, old_minutes_go_and_what_was_spent_stays_exact,
         a_number_is_there_once_though_it_comes_with_another_time;
+    archive: a_month_of_transitions_is_in_one_file_and_what_is_late_in_another,
+        a_file_that_never_ended_is_given_up_and_begun_again,
+        a_day_of_heartbeats_is_in_one_file_and_what_is_late_in_another, a_day_of_minutes_stands_still_in_its_file;
     stats: who_left_is_in_no_level_and_a_purged_history_is_uncounted,
         what_was_spent_before_any_instant_is_exact, rollups_are_a_function_of_the_stored_transitions,
         levels_at_any_border_are_the_sum_of_what_changed_before, heartbeats_are_added_once,

@@ -137,6 +137,9 @@ pub trait ExportStore: Send + Sync {
     /// At most so many finished ones whose file goes by now.
     async fn due_to_expire(&self, now: Millis, limit: u32) -> anyhow::Result<Vec<StoredExport>>;
 
+    /// The files of these, as far as they are finished, go at this instant, if they do not go before.
+    async fn end_exports_at(&self, ids: &[ExportId], at: Millis) -> anyhow::Result<()>;
+
     /// The file of a finished one is gone.
     async fn expire_export(&self, id: ExportId) -> anyhow::Result<()>;
 

@@ -2,6 +2,7 @@
 //! Fed by the persister, the only writer; read at start, and by REST for what happened in the past.
 
 pub mod access;
+pub mod archive;
 pub mod audit;
 pub mod availability;
 pub mod exports;
@@ -33,6 +34,7 @@ use crate::domain::time::Millis;
 use crate::domain::transition::{Status, Transition};
 
 use access::AccessStore;
+pub use archive::ArchiveStore;
 use audit::AuditStore;
 use exports::ExportStore;
 pub use heartbeats::HeartbeatStore;
@@ -193,6 +195,7 @@ pub trait Store:
     + ExportStore
     + HeartbeatStore
     + RetentionStore
+    + ArchiveStore
     + Send
     + Sync
 {

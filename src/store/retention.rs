@@ -35,6 +35,11 @@ impl Kind {
         }
     }
 
+    /// The kind of that word.
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.word() == word)
+    }
+
     /// What is older than this instant's month (transitions), day (heartbeats) or hour (minutes) may go: history is
     /// dropped in whole ones, so it is kept as long as it was promised, and up to one of them longer.
     pub fn floor(self, instant: Millis) -> Millis {
@@ -87,14 +92,14 @@ pub trait RetentionStore: Send + Sync {
     async fn load_horizons(&self) -> anyhow::Result<Vec<(Kind, Millis)>>;
 
     /// Drops some of what is older than `before`, a [floor](Kind::floor). The horizon is written first: whoever reads
-    /// is told that it is gone before it is. A transition that is not counted yet (stats.rs) is not dropped.
+    /// is told that it is gone before it is. A transition that is not counted yet (stats.rs) is not dropped, nor a row
+    /// that is noted as late (archive.rs).
     async fn drop_some(&self, kind: Kind, before: Millis, after: Option<&Mark>) -> anyhow::Result<Step>;
 }
 
 /// The rows of the table as both stores read them.
 pub fn horizons(rows: Vec<(String, Millis)>) -> Vec<(Kind, Millis)> {
-    let kind = |word: &str| Kind::ALL.into_iter().find(|kind| kind.word() == word);
-    rows.into_iter().filter_map(|(word, before)| Some((kind(&word)?, before))).collect()
+    rows.into_iter().filter_map(|(word, before)| Some((Kind::from_word(&word)?, before))).collect()
 }
 
 /// The horizons, for many readers. 0: nothing was ever dropped.

@@ -250,7 +250,7 @@ export class FakeServer {
     const heartbeats = /^\/api\/v1\/customers\/([^/]+)\/vehicles\/([^/]+)\/heartbeats$/.exec(pathname);
     if (heartbeats) {
       const items = this.kept.get(`${decodeURIComponent(heartbeats[1])}/${decodeURIComponent(heartbeats[2])}`) ?? [];
-      return json(200, { items, next_cursor: null, kept: this.kept.size > 0 ? "sampled" : "off", kept_from: null });
+      return json(200, { items, next_cursor: null, kept: this.kept.size > 0 ? "sampled" : "off", kept_from: null, archived: [] });
     }
     if (pathname.startsWith("/api/v1/exports")) return this.#answer_exports(request, response, pathname, json);
     if (pathname === "/api/v1/heartbeats") {

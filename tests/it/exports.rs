@@ -13,7 +13,7 @@ use crate::s3::{ACCESS_KEY, Bucket};
 use crate::stacks::{CUSTOMER, Kind, Stack};
 use crate::support::{PATIENCE, Reply, Service, rollcall, until};
 
-const PATH: &str = "/api/v1/exports";
+pub const PATH: &str = "/api/v1/exports";
 const JSON: &str = "application/json";
 /// Enough to be still at it when the test looks, and not so much that it takes long: some seconds.
 const MANY: u64 = 60_000;
@@ -32,7 +32,7 @@ async fn ordered(service: &Service, key: &str, body: &Value) -> String {
     place
 }
 
-async fn look(service: &Service, key: &str, place: &str) -> Value {
+pub async fn look(service: &Service, key: &str, place: &str) -> Value {
     service.send_as(key, "GET", place, "", "").await.json()
 }
 
@@ -50,14 +50,14 @@ async fn ended(service: &Service, key: &str, place: &str) -> Value {
 }
 
 /// The file of an export that finished.
-async fn fetch(service: &Service, export: &Value) -> Reply {
+pub async fn fetch(service: &Service, export: &Value) -> Reply {
     let link = export["exportUri"].as_str().unwrap_or_else(|| panic!("no link in {export}"));
     let reply = service.send("GET", link, "", "").await;
     assert_eq!(reply.status, 200, "{}", reply.text);
     reply
 }
 
-async fn written(service: &Service, key: &str, body: &Value) -> (Value, String) {
+pub async fn written(service: &Service, key: &str, body: &Value) -> (Value, String) {
     let export = ended(service, key, &ordered(service, key, body).await).await;
     assert_eq!((&export["state"], &export["progress"]), (&json!("FINISHED"), &json!(1.0)), "{export}");
     let file = fetch(service, &export).await;
@@ -173,7 +173,7 @@ async fn an_order_that_cannot_be_is_told_what_can() {
 const VEHICLES: &str = r#"{"kind":"vehicles","format":"csv","columns":["vehicle"]}"#;
 
 /// A service with one vehicle.
-async fn with_a_bus(settings: &[(&str, &str)]) -> Service {
+pub async fn with_a_bus(settings: &[(&str, &str)]) -> Service {
     let service = Service::with_settings(settings);
     service.post_heartbeats(&json!({"customer": CUSTOMER, "vehicle": "bus 1"})).await;
     until("it is there", || async { service.status_of(CUSTOMER, "bus 1").await.is_some() }).await;

@@ -112,7 +112,7 @@ async fn nothing_is_kept_unless_it_is_asked_for_and_what_is_too_old_is_not() {
     until("it is known", || async { off.answer(&path("bus")).await.0 == 200 }).await;
     assert_eq!(
         off.get(&path("bus")).await,
-        json!({"items": [], "next_cursor": null, "kept": "off", "kept_from": null})
+        json!({"items": [], "next_cursor": null, "kept": "off", "kept_from": null, "archived": []})
     );
 
     let settings = [("ROLLCALL__HISTORY__HEARTBEATS", "all"), ("ROLLCALL__HISTORY__RETENTION__HEARTBEATS", "1d")];

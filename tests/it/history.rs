@@ -126,7 +126,7 @@ fn seq(value: &Value) -> u64 {
 }
 
 /// Rows of a table as JSON objects, whichever store it is.
-async fn rows(store: &str, fields: &str, table: &str) -> Vec<Value> {
+pub async fn rows(store: &str, fields: &str, table: &str) -> Vec<Value> {
     let object = if store.starts_with("sqlite:") { "json_object" } else { "json_build_object" };
     let statement = AssertSqlSafe(format!("SELECT CAST({object}({fields}) AS TEXT) FROM {table}"));
     let found: Result<Vec<String>, sqlx::Error> = if store.starts_with("sqlite:") {

@@ -1,6 +1,7 @@
 //! The one integration binary: drives the real service from outside, and holds the sources to the house rules.
 
 mod access;
+mod archive;
 mod as_of;
 mod availability;
 mod bad_input;
@@ -10,6 +11,7 @@ mod commands;
 mod connections;
 mod corpus;
 mod crash;
+mod deleted_files;
 mod demo;
 mod doors;
 mod durability;

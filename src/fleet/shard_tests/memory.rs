@@ -17,6 +17,7 @@ use crate::domain::statistics::Levels;
 use crate::domain::time::Millis;
 use crate::domain::transition::Transition;
 use crate::store::access::{AccessStore, StoredKey};
+use crate::store::archive::{ArchiveStore, Archived, Part, Raw};
 use crate::store::audit::{AuditEntry, AuditStore};
 use crate::store::exports::{Claim, Done, Ending, ExportQuery, ExportStore, StoredExport, Try};
 use crate::store::heartbeats::{HeartbeatQuery, HeartbeatStore, HeartbeatSweep, Kept};
@@ -159,6 +160,41 @@ impl RetentionStore for Memory {
     }
     async fn drop_some(&self, _: Kind, _: Millis, _: Option<&Mark>) -> anyhow::Result<Step> {
         self.answer().map(|()| Step::default())
+    }
+}
+
+/// Nothing is old enough.
+#[async_trait]
+impl ArchiveStore for Memory {
+    async fn set_archiving(&self, _: bool) -> anyhow::Result<()> {
+        self.answer()
+    }
+    async fn archived_until(&self, _: Kind) -> anyhow::Result<Option<Millis>> {
+        self.answer().map(|()| None)
+    }
+    async fn next_part(&self, _: Kind, _: Millis) -> anyhow::Result<Option<Part>> {
+        self.answer().map(|()| None)
+    }
+    async fn begin_file(&self, _: &Part, _: &str, _: Millis) -> anyhow::Result<Option<Vec<String>>> {
+        self.answer().map(|()| None)
+    }
+    async fn part_rows(&self, _: &Part, _: &str, _: Option<&Mark>, _: u32) -> anyhow::Result<Vec<Raw>> {
+        self.answer().map(|()| Vec::new())
+    }
+    async fn end_file(&self, _: &Archived) -> anyhow::Result<bool> {
+        self.answer().map(|()| false)
+    }
+    async fn note_stand_in(&self, _: &Archived) -> anyhow::Result<()> {
+        self.answer()
+    }
+    async fn replace_file(&self, _: &Archived, _: &Archived) -> anyhow::Result<bool> {
+        self.answer().map(|()| false)
+    }
+    async fn forget_file(&self, _: &str) -> anyhow::Result<()> {
+        self.answer()
+    }
+    async fn archived_files(&self) -> anyhow::Result<Vec<Archived>> {
+        self.answer().map(|()| Vec::new())
     }
 }
 
@@ -319,6 +355,9 @@ impl ExportStore for Memory {
     }
     async fn due_to_expire(&self, _: Millis, _: u32) -> anyhow::Result<Vec<StoredExport>> {
         self.answer().map(|()| Vec::new())
+    }
+    async fn end_exports_at(&self, _: &[ExportId], _: Millis) -> anyhow::Result<()> {
+        self.answer()
     }
     async fn expire_export(&self, _: ExportId) -> anyhow::Result<()> {
         self.answer()

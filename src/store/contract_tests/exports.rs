@@ -173,11 +173,16 @@ pub async fn an_export_is_cancelled_expires_and_is_forgotten(database: Arc<Datab
     assert!(store.finish_export(attempt(2, 1), "2-1.zip", DONE, 30, 90).await.unwrap());
     assert_eq!(store.due_to_expire(89, 9).await.unwrap(), []);
     assert_eq!(store.due_to_expire(90, 9).await.unwrap(), [one(&*store, 2).await]);
+    // Its time can be cut short, and is not made longer; what is not finished has none.
+    for (at, ends) in [(200, 90), (80, 80)] {
+        store.end_exports_at(&[2, 3, 99].map(ExportId::new), at).await.unwrap();
+        assert_eq!((one(&*store, 2).await.expires_at, one(&*store, 3).await.expires_at), (Some(ends), None));
+    }
     for _ in 0..2 {
         store.expire_export(ExportId::new(2)).await.unwrap();
     }
     let expired = one(&*store, 2).await;
-    assert_eq!((expired.state, &expired.file, expired.expires_at), (State::Expired, &None, Some(90)));
+    assert_eq!((expired.state, &expired.file, expired.expires_at), (State::Expired, &None, Some(80)));
     assert_eq!(store.export_files().await.unwrap(), (Vec::new(), 0));
     store.prune_exports(21).await.unwrap();
     assert_eq!(store.export(ExportId::new(1)).await.unwrap(), None, "it ended at 20");

@@ -20,7 +20,7 @@ pub fn beat(customer: &str, vehicle: &str, at: Millis) -> Logged {
     Logged { key: key(customer, vehicle), at, arrived: at + 40, backlog: false, said: Facts::default() }
 }
 
-fn whole(at: Millis) -> Logged {
+pub fn whole(at: Millis) -> Logged {
     let said = Facts {
         seq: Some(7),
         boot: Some(u64::MAX - 1),

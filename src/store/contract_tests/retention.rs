@@ -15,7 +15,7 @@ use crate::store::retention::Kind;
 use crate::store::stats::RollupQuery;
 
 /// Every step; answers the horizon.
-async fn drop_all(store: &dyn Store, kind: Kind, before: Millis) -> Option<Millis> {
+pub async fn drop_all(store: &dyn Store, kind: Kind, before: Millis) -> Option<Millis> {
     let mut mark = None;
     for _ in 0..1_000 {
         let step = store.drop_some(kind, before, mark.as_ref()).await.unwrap();
@@ -27,12 +27,12 @@ async fn drop_all(store: &dyn Store, kind: Kind, before: Millis) -> Option<Milli
     panic!("it never ends");
 }
 
-async fn count_all(store: &dyn Store) {
+pub async fn count_all(store: &dyn Store) {
     while store.roll_up(100).await.unwrap() {}
 }
 
 /// The beginnings of the first months of 1970.
-const MONTHS: [Millis; 4] = [0, 31 * DAY, 59 * DAY, 90 * DAY];
+pub const MONTHS: [Millis; 4] = [0, 31 * DAY, 59 * DAY, 90 * DAY];
 
 pub async fn old_transitions_go_but_for_the_last_of_each_vehicle(database: Arc<Database>) {
     let store = database.open().await;

@@ -184,6 +184,14 @@ async fn to_expire(connection: &mut PgConnection, now: Millis, limit: u32) -> an
     rows.into_iter().map(StoredExport::try_from).collect()
 }
 
+const END_AT: &str = "
+    UPDATE export SET expires_ms = least(expires_ms, $2) WHERE state = 'FINISHED' AND id = ANY($1)";
+
+async fn end_at(connection: &mut PgConnection, ids: Vec<String>, at: Millis) -> anyhow::Result<()> {
+    sqlx::query(END_AT).bind(ids).bind(at).execute(connection).await?;
+    Ok(())
+}
+
 const EXPIRE: &str = "UPDATE export SET state = 'EXPIRED', file = NULL WHERE id = $1 AND state = 'FINISHED'";
 
 async fn expire(connection: &mut PgConnection, id: ExportId) -> anyhow::Result<()> {
@@ -224,6 +232,7 @@ pub const STATEMENTS: &[&str] = &[
     CANCEL,
     FORGET,
     TO_EXPIRE,
+    END_AT,
     EXPIRE,
     PRUNE,
     FILES,
@@ -287,6 +296,11 @@ impl ExportStore for Postgres {
 
     async fn due_to_expire(&self, now: Millis, limit: u32) -> anyhow::Result<Vec<StoredExport>> {
         self.read(move |connection| Box::pin(to_expire(connection, now, limit))).await
+    }
+
+    async fn end_exports_at(&self, ids: &[ExportId], at: Millis) -> anyhow::Result<()> {
+        let ids = ids.iter().map(ExportId::to_string).collect();
+        self.write(move |connection| Box::pin(end_at(connection, ids, at))).await
     }
 
     async fn expire_export(&self, id: ExportId) -> anyhow::Result<()> {

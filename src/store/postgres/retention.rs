@@ -63,17 +63,25 @@ const MONTHS_END: &str = "SELECT max(to_ms) FROM history_partitions('transition'
 
 const DROP_MONTHS: &str = "SELECT drop_transition_months($1)";
 
-async fn drop_some(connection: &mut PgConnection, kind: Kind, before: Millis, after: Mark) -> anyhow::Result<Step> {
+/// Writes the horizon; not while something before it has to be counted.
+pub(super) async fn begin(connection: &mut PgConnection, kind: Kind, before: Millis) -> anyhow::Result<bool> {
     if kind != Kind::Heartbeats && sqlx::query_scalar(UNCOUNTED).bind(before).fetch_one(&mut *connection).await? {
-        return Ok(Step::default());
+        return Ok(false);
     }
+    sqlx::query(NOTE).bind(kind.word()).bind(before).execute(connection).await?;
+    Ok(true)
+}
+
+async fn drop_some(connection: &mut PgConnection, kind: Kind, before: Millis, after: Mark) -> anyhow::Result<Step> {
     // A partition that is not over yet stays as a whole, and so does what is told of it.
     let before = match kind {
         Kind::Transitions => sqlx::query_scalar(MONTHS_END).bind(before).fetch_one(&mut *connection).await?,
         Kind::Heartbeats | Kind::Minutes => Some(before),
     };
     let Some(before) = before else { return Ok(Step::default()) };
-    sqlx::query(NOTE).bind(kind.word()).bind(before).execute(&mut *connection).await?;
+    if !begin(&mut *connection, kind, before).await? {
+        return Ok(Step::default());
+    }
     let mut transaction = connection.begin().await?;
     sqlx::query(LONG).execute(&mut *transaction).await?;
     let more = Some(Mark::default());
@@ -92,7 +100,7 @@ async fn drop_some(connection: &mut PgConnection, kind: Kind, before: Millis, af
     Ok(Step { horizon: Some(before), rows, next })
 }
 
-const NEXT_CUSTOMER: &str = "SELECT customer FROM rollup WHERE customer > $1 ORDER BY customer LIMIT 1";
+pub(super) const NEXT_CUSTOMER: &str = "SELECT customer FROM rollup WHERE customer > $1 ORDER BY customer LIMIT 1";
 
 const DROP_MINUTES: &str = "
     DELETE FROM rollup WHERE customer = $1 AND span_ms = $2 AND at_ms < $3 AND at_ms <= (

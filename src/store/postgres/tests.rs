@@ -10,7 +10,7 @@ use super::*;
 use crate::store::contract_tests::{Database, samples, sql};
 
 /// The files with statements, and their sources.
-const FILES: [(&[&str], &str); 13] = [
+const FILES: [(&[&str], &str); 14] = [
     (read::STATEMENTS, include_str!("read.rs")),
     (write::STATEMENTS, include_str!("write.rs")),
     (repair::STATEMENTS, include_str!("repair.rs")),
@@ -19,6 +19,7 @@ const FILES: [(&[&str], &str); 13] = [
     (history::STATEMENTS, include_str!("history.rs")),
     (heartbeats::STATEMENTS, include_str!("heartbeats.rs")),
     (retention::STATEMENTS, include_str!("retention.rs")),
+    (archive::STATEMENTS, include_str!("archive.rs")),
     (access::STATEMENTS, include_str!("access.rs")),
     (mosquitto::STATEMENTS, include_str!("mosquitto.rs")),
     (logins::STATEMENTS, include_str!("logins.rs")),

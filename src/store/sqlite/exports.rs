@@ -186,6 +186,15 @@ async fn to_expire(connection: &mut SqliteConnection, now: Millis, limit: u32) -
     rows.into_iter().map(StoredExport::try_from).collect()
 }
 
+const END_AT: &str = "
+    UPDATE export SET expires_ms = min(expires_ms, ?2)
+    WHERE state = 'FINISHED' AND id IN (SELECT value FROM json_each(?1))";
+
+async fn end_at(connection: &mut SqliteConnection, ids: String, at: Millis) -> anyhow::Result<()> {
+    sqlx::query(END_AT).bind(ids).bind(at).execute(connection).await?;
+    Ok(())
+}
+
 const EXPIRE: &str = "UPDATE export SET state = 'EXPIRED', file = NULL WHERE id = ?1 AND state = 'FINISHED'";
 
 async fn expire(connection: &mut SqliteConnection, id: ExportId) -> anyhow::Result<()> {
@@ -226,6 +235,7 @@ pub const STATEMENTS: &[&str] = &[
     CANCEL,
     FORGET,
     TO_EXPIRE,
+    END_AT,
     EXPIRE,
     PRUNE,
     FILES,
@@ -289,6 +299,11 @@ impl ExportStore for Sqlite {
 
     async fn due_to_expire(&self, now: Millis, limit: u32) -> anyhow::Result<Vec<StoredExport>> {
         self.read(move |connection| Box::pin(to_expire(connection, now, limit))).await
+    }
+
+    async fn end_exports_at(&self, ids: &[ExportId], at: Millis) -> anyhow::Result<()> {
+        let ids = serde_json::to_string(&ids.iter().map(ExportId::to_string).collect::<Vec<_>>())?;
+        self.write(move |connection| Box::pin(end_at(connection, ids, at))).await
     }
 
     async fn expire_export(&self, id: ExportId) -> anyhow::Result<()> {

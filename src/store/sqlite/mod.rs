@@ -2,6 +2,7 @@
 //! Fed by the persister through the one writing connection; read at start and by REST through a few reading ones.
 
 mod access;
+mod archive;
 mod exports;
 mod heartbeats;
 mod history;

@@ -47,7 +47,8 @@ impl Sqlite {
     async fn drop_transitions(&self, before: Millis, after: Mark) -> anyhow::Result<Step> {
         let looked = self.read(move |connection| Box::pin(old_transitions(connection, before, after))).await?;
         let next = looked.last().filter(|_| looked.len() as i64 == ROWS).map(|old| old.mark());
-        let gone = looked.into_iter().filter(|old| old.superseded).map(|old| Ok((old.customer, old.vehicle, old.seq)));
+        let gone = looked.into_iter().filter(|old| old.superseded && !old.unarchived);
+        let gone = gone.map(|old| Ok((old.customer, old.vehicle, old.seq)));
         let gone = chunks(gone)?;
         let rows = self.write(|connection| Box::pin(drop_listed(connection, gone))).await?;
         Ok(Step { horizon: None, rows, next })
@@ -61,7 +62,7 @@ const NOTE: &str = "
     ON CONFLICT (kind) DO UPDATE SET before_ms = max(before_ms, excluded.before_ms)";
 
 /// Writes the horizon; not while something before it has to be counted.
-async fn begin(connection: &mut SqliteConnection, kind: Kind, before: Millis) -> anyhow::Result<bool> {
+pub(super) async fn begin(connection: &mut SqliteConnection, kind: Kind, before: Millis) -> anyhow::Result<bool> {
     if kind != Kind::Heartbeats && sqlx::query_scalar(UNCOUNTED).bind(before).fetch_one(&mut *connection).await? {
         return Ok(false);
     }
@@ -78,6 +79,8 @@ struct Old {
     seq: i64,
     /// Its vehicle is gone, or has a later one that is as old.
     superseded: bool,
+    /// It came after the file of its time was written (archive.rs).
+    unarchived: bool,
 }
 
 impl Old {
@@ -92,7 +95,10 @@ const OLD_TRANSITIONS: &str = "
         OR (EXISTS (SELECT 1 FROM transition WHERE customer = old.customer AND vehicle = old.vehicle
                       AND (at_ms, seq) > (old.at_ms, old.seq) AND at_ms < ?1)
             AND EXISTS (SELECT 1 FROM transition WHERE customer = old.customer AND vehicle = old.vehicle
-                          AND seq > old.seq AND +at_ms < ?1)) AS superseded
+                          AND seq > old.seq AND +at_ms < ?1)) AS superseded,
+        EXISTS (SELECT 1 FROM archive_late WHERE archive_late.kind = 'transitions' AND archive_late.at_ms = old.at_ms
+                  AND archive_late.customer = old.customer AND archive_late.vehicle = old.vehicle
+                  AND archive_late.number = old.seq) AS unarchived
     FROM transition AS old
     WHERE at_ms < ?1 AND (at_ms, customer, vehicle, seq) > (?2, ?3, ?4, ?5)
     ORDER BY at_ms, customer, vehicle, seq LIMIT ?6";
@@ -115,13 +121,16 @@ async fn drop_listed(connection: &mut SqliteConnection, gone: Vec<String>) -> an
     Ok(rows)
 }
 
-const NEXT_VEHICLE: &str = "
+pub(super) const NEXT_VEHICLE: &str = "
     SELECT customer, vehicle FROM heartbeat WHERE (customer, vehicle) > (?1, ?2) ORDER BY customer, vehicle LIMIT 1";
 
 const DROP_HEARTBEATS: &str = "
     DELETE FROM heartbeat WHERE (customer, vehicle, at_ms, id) IN (
-        SELECT customer, vehicle, at_ms, id FROM heartbeat
-        WHERE customer = ?1 AND vehicle = ?2 AND at_ms < ?3 LIMIT ?4)";
+        SELECT customer, vehicle, at_ms, id FROM heartbeat AS old
+        WHERE customer = ?1 AND vehicle = ?2 AND at_ms < ?3 AND NOT EXISTS (
+            SELECT 1 FROM archive_late AS late WHERE late.kind = 'heartbeats' AND late.at_ms = old.at_ms
+              AND late.customer = old.customer AND late.vehicle = old.vehicle AND late.number = old.id)
+        LIMIT ?4)";
 
 /// Vehicle by vehicle, as the rows lie; one with many takes several steps.
 async fn heartbeats(connection: &mut SqliteConnection, before: Millis, after: Mark) -> anyhow::Result<Step> {
@@ -146,7 +155,7 @@ async fn heartbeats(connection: &mut SqliteConnection, before: Millis, after: Ma
     Ok(Step { horizon: None, rows, next: Some(mark) })
 }
 
-const NEXT_CUSTOMER: &str = "SELECT customer FROM rollup WHERE customer > ?1 ORDER BY customer LIMIT 1";
+pub(super) const NEXT_CUSTOMER: &str = "SELECT customer FROM rollup WHERE customer > ?1 ORDER BY customer LIMIT 1";
 
 const DROP_MINUTES: &str = "
     DELETE FROM rollup WHERE (customer, span_ms, at_ms) IN (

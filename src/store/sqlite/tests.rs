@@ -17,7 +17,7 @@ async fn memory() -> SqliteConnection {
 }
 
 /// The files with statements, and their sources.
-const FILES: [(&[&str], &str); 13] = [
+const FILES: [(&[&str], &str); 14] = [
     (read::STATEMENTS, include_str!("read.rs")),
     (write::STATEMENTS, include_str!("write.rs")),
     (repair::STATEMENTS, include_str!("repair.rs")),
@@ -26,6 +26,7 @@ const FILES: [(&[&str], &str); 13] = [
     (history::STATEMENTS, include_str!("history.rs")),
     (heartbeats::STATEMENTS, include_str!("heartbeats.rs")),
     (retention::STATEMENTS, include_str!("retention.rs")),
+    (archive::STATEMENTS, include_str!("archive.rs")),
     (access::STATEMENTS, include_str!("access.rs")),
     (mosquitto::STATEMENTS, include_str!("mosquitto.rs")),
     (logins::STATEMENTS, include_str!("logins.rs")),
@@ -60,7 +61,8 @@ async fn lists_are_read_from_their_index_without_sorting() {
         (stats::ROLLUPS, "PRIMARY KEY (customer=? AND span_ms=? AND at_ms>? AND at_ms<?)"),
     ];
     let log = heartbeats::LISTS.map(|statement| (statement, "PRIMARY KEY (customer=? AND vehicle"));
-    for (statement, index) in read::LISTS.into_iter().chain(keyed).chain(log).chain(retention::LISTS) {
+    let old = retention::LISTS.into_iter().chain(archive::LISTS);
+    for (statement, index) in read::LISTS.into_iter().chain(keyed).chain(log).chain(old) {
         let explain = AssertSqlSafe(format!("EXPLAIN QUERY PLAN {statement}"));
         let rows = sqlx::query(explain).fetch_all(&mut connection).await.unwrap();
         let plan = rows.iter().map(|row| row.get::<String, _>("detail")).collect::<Vec<_>>().join("; ");
