@@ -159,7 +159,7 @@ async fn run(url: String, vehicles: u32) -> anyhow::Result<()> {
     std::fs::remove_dir_all(&folder)?;
     slow(&fleet, SWEEP).await?;
     let (began, before) = (Instant::now(), cpu());
-    repair_all(&fleet.store, &StoreHealth::default()).await?;
+    repair_all(&fleet.store, &StoreHealth::default(), |_| ()).await?;
     report("every row compared with its last transition", began, before);
     let (began, before) = (Instant::now(), cpu());
     fleet.store.repair(None, 10_000).await?;

@@ -8,6 +8,10 @@ use rollcall::app::cli::{Cli, Command};
 use rollcall::app::{self, archive, check, demo, healthcheck, key, mosquitto_auth, replay, user};
 use rollcall::{store, telemetry};
 
+#[cfg(feature = "mimalloc")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     match &cli.command {

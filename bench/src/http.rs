@@ -3,7 +3,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use serde_json::Value;
@@ -11,9 +11,14 @@ use serde_json::Value;
 /// An import of a million vehicles is one request.
 const PATIENCE: Duration = Duration::from_secs(600);
 
+/// The service closes a connection that asks nothing for some seconds; well before that a new one is taken.
+const IDLE_MAX: Duration = Duration::from_secs(2);
+
 /// An open connection.
 pub struct Http {
+    addr: SocketAddr,
     stream: BufReader<TcpStream>,
+    used: Instant,
 }
 
 impl Http {
@@ -22,13 +27,21 @@ impl Http {
         let stream = TcpStream::connect(addr).with_context(|| format!("cannot connect to {addr}"))?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
-        Ok(Self { stream: BufReader::with_capacity(256 * 1024, stream) })
+        Ok(Self { addr, stream: BufReader::with_capacity(256 * 1024, stream), used: Instant::now() })
+    }
+
+    fn send(&mut self, head: &str, body: &[u8]) -> anyhow::Result<()> {
+        if self.used.elapsed() > IDLE_MAX {
+            *self = Self::open(self.addr)?;
+        }
+        self.stream.get_mut().write_all(head.as_bytes())?;
+        Ok(self.stream.get_mut().write_all(body)?)
     }
 
     /// The body of a successful answer.
     pub fn get(&mut self, path: &str) -> anyhow::Result<Vec<u8>> {
         let head = format!("GET {path} HTTP/1.1\r\nhost: bench\r\n\r\n");
-        self.stream.get_mut().write_all(head.as_bytes())?;
+        self.send(&head, &[])?;
         self.answer(path)
     }
 
@@ -42,8 +55,7 @@ impl Http {
         let length = body.len();
         let head =
             format!("POST {path} HTTP/1.1\r\nhost: bench\r\ncontent-type: {kind}\r\ncontent-length: {length}\r\n\r\n");
-        self.stream.get_mut().write_all(head.as_bytes())?;
-        self.stream.get_mut().write_all(body)?;
+        self.send(&head, body)?;
         self.answer(path)
     }
 
@@ -81,6 +93,7 @@ impl Http {
             body.resize(length, 0);
             self.stream.read_exact(&mut body)?;
         }
+        self.used = Instant::now();
         ensure!(status.contains(" 20"), "{path}: {status} {}", String::from_utf8_lossy(&body));
         Ok(body)
     }

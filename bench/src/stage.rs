@@ -27,11 +27,13 @@ pub struct Stage {
     program: PathBuf,
     runtime: Runtime,
     pub full: bool,
+    /// The size that was asked for.
+    vehicles: Option<usize>,
 }
 
 impl Stage {
-    /// With the service beside our own program, unless it is named.
-    pub fn new(program: Option<PathBuf>, full: bool) -> anyhow::Result<Self> {
+    /// With the service beside our own program, unless it is named; large fleets have `vehicles`, where that is given.
+    pub fn new(program: Option<PathBuf>, full: bool, vehicles: Option<usize>) -> anyhow::Result<Self> {
         let own = std::env::current_exe().context("this program does not know where it is")?;
         let program = program.unwrap_or_else(|| own.with_file_name("rollcall"));
         let hint = "build it with `cargo build --release`, or name one with --rollcall";
@@ -40,7 +42,7 @@ impl Stage {
         let folder = tempfile::Builder::new().prefix("rollcall-bench.").tempdir().context("no temporary folder")?;
         servers::open_to_all(&folder)?;
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-        Ok(Self { folder, program, runtime, full })
+        Ok(Self { folder, program, runtime, full, vehicles })
     }
 
     /// Where files go.
@@ -51,6 +53,11 @@ impl Stage {
     /// This many in a full run, that many in a quick one.
     pub fn size<T>(&self, full: T, quick: T) -> T {
         if self.full { full } else { quick }
+    }
+
+    /// Vehicles of a large fleet.
+    pub fn vehicles(&self) -> usize {
+        self.vehicles.unwrap_or(self.size(1_000_000, 100_000))
     }
 
     /// Waits for something asynchronous.

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
 
 use super::owntracks;
+use super::plain;
 use super::time::{self, Millis};
 
 /// Longest payload that is read, in bytes: a full heartbeat with 32 metrics is about 1.5 KiB.
@@ -177,7 +178,10 @@ pub fn decode(format: Format, payload: &[u8]) -> Result<Heartbeat, Refused> {
     match format {
         Format::Any => Ok(Heartbeat::default()),
         Format::Json if payload.is_empty() => Ok(Heartbeat::default()),
-        Format::Json => serde_json::from_slice::<Payload<'_>>(payload).map_err(|error| unreadable(&error))?.check(),
+        Format::Json => match plain::read(payload) {
+            Some(usual) => usual.check(),
+            None => serde_json::from_slice::<Payload<'_>>(payload).map_err(|error| unreadable(&error))?.check(),
+        },
         Format::Owntracks => match owntracks::read(payload)? {
             Said::Heartbeat(beat) => Ok(beat),
             Said::Will | Said::Nothing => Err(Refused::new(Refusal::BadPayload, "is no location")),
@@ -219,25 +223,25 @@ pub const FIELDS: [&str; 12] = [
 /// The payload as it is written, before its values are checked.
 #[derive(Debug, Default, Deserialize)]
 #[serde(expecting = "a JSON object")]
-struct Payload<'a> {
-    ts: Option<DeviceTime>,
-    seq: Option<u64>,
+pub(super) struct Payload<'a> {
+    pub ts: Option<DeviceTime>,
+    pub seq: Option<u64>,
     #[serde(borrow)]
-    boot: Option<Cow<'a, str>>,
-    lat: Option<f64>,
-    lon: Option<f64>,
-    speed_kmh: Option<f64>,
-    heading_deg: Option<f64>,
-    battery_pct: Option<f64>,
-    odometer_km: Option<f64>,
-    ignition: Option<bool>,
-    next_in_s: Option<f64>,
-    metrics: Option<RawMetrics>,
+    pub boot: Option<Cow<'a, str>>,
+    pub lat: Option<f64>,
+    pub lon: Option<f64>,
+    pub speed_kmh: Option<f64>,
+    pub heading_deg: Option<f64>,
+    pub battery_pct: Option<f64>,
+    pub odometer_km: Option<f64>,
+    pub ignition: Option<bool>,
+    pub next_in_s: Option<f64>,
+    pub metrics: Option<RawMetrics>,
 }
 
 impl Payload<'_> {
     /// Checks every value against its range.
-    fn check(self) -> Result<Heartbeat, Refused> {
+    pub(super) fn check(self) -> Result<Heartbeat, Refused> {
         if self.boot.as_ref().is_some_and(|boot| boot.len() > TEXT_BYTES_MAX) {
             return Err(Refused::new(Refusal::TooLong, format!("boot has more than {TEXT_BYTES_MAX} bytes")));
         }
@@ -270,7 +274,7 @@ pub(super) fn within(field: &str, value: Option<f64>, low: f64, high: f64) -> Re
 
 /// `ts` as it is written: a number of milliseconds or text.
 #[derive(Debug)]
-enum DeviceTime {
+pub(super) enum DeviceTime {
     Millis(f64),
     Text(Option<Millis>),
 }
@@ -314,7 +318,7 @@ impl<'de> Deserialize<'de> for DeviceTime {
 
 /// `metrics` as written; reading stops at the bound, so a JSON bomb costs nothing.
 #[derive(Debug)]
-struct RawMetrics {
+pub(super) struct RawMetrics {
     list: Metrics,
     too_many: bool,
 }

@@ -19,6 +19,7 @@ pub mod observation;
 pub mod oidc;
 pub mod owntracks;
 pub mod perhaps;
+mod plain;
 pub mod policy;
 pub mod query;
 pub mod registration;

@@ -17,14 +17,15 @@ use crate::domain::board::{Group, Slot, Version};
 use crate::domain::ids::VehicleKey;
 use crate::domain::time::Millis;
 use crate::live::feed::Feed;
-use crate::store::{Checkpoint, Repair, Store};
+use crate::store::{Checkpoint, Repair, Store, VEHICLES_A_READ};
 
 /// Slots of one step, and so rows at most. SQLite takes 27 us of CPU for a row with all its facts, so a step is about
 /// 30 ms and what the disk takes: a transition that comes meanwhile waits no longer.
 const STEP_SLOTS: Slot = 1_000;
 /// Vehicles compared with their last transition in one sweep (R1): a second's work at most, and every vehicle of a
-/// small fleet; a million are gone through in a hundred sweeps.
-const REPAIR_ROWS: u32 = 10_000;
+/// small fleet; a million are gone through in a hundred sweeps. As many as are read at once, so that at the start the
+/// one goes ahead of the other.
+const REPAIR_ROWS: u32 = VEHICLES_A_READ as u32;
 /// How long the last sweep may take when the service stops. What is left out then is positions and gauges of the last
 /// minute; when each vehicle was last heard is in the local file.
 const STOP_MAX: Duration = Duration::from_secs(5);
@@ -213,15 +214,21 @@ impl Checkpoints {
     }
 }
 
-/// Compares every stored vehicle with its last transition, before anybody relies on it.
+/// Compares every stored vehicle with its last transition, before anybody relies on it. After each slice `compared` is
+/// told where that ended; nothing for the last one.
 ///
 /// # Errors
 /// The store cannot be read or written.
-pub async fn repair_all(store: &Arc<dyn Store>, health: &StoreHealth) -> anyhow::Result<()> {
+pub async fn repair_all(
+    store: &Arc<dyn Store>,
+    health: &StoreHealth,
+    mut compared: impl FnMut(Option<&VehicleKey>),
+) -> anyhow::Result<()> {
     let mut after = None;
     loop {
         let repair = store.repair(after.as_ref(), REPAIR_ROWS).await?;
         tell(&repair, health);
+        compared(repair.end.as_ref());
         match repair.end {
             Some(end) => after = Some(end),
             None => return Ok(()),

@@ -3,9 +3,11 @@
 //!
 //! Bound: one file is in the making at a time; when that takes longer than the interval, the next one begins later.
 
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{MissedTickBehavior, interval, timeout};
@@ -25,6 +27,9 @@ pub struct Source {
     file: SeenFile,
     feed: Arc<Feed>,
     registry: Arc<Registry>,
+    /// What the names of each slot's vehicle hash to, once they were; no slot is used twice. To look them up every few
+    /// seconds cost more than all the rest: they lie all over the memory, and rows lie side by side.
+    names: Mutex<Vec<Option<NonZeroU64>>>,
 }
 
 /// The task that writes the file.
@@ -79,7 +84,7 @@ async fn run(source: Arc<Source>, every: Duration, stop: Arc<Notify>) {
 impl Source {
     /// Files of this board.
     pub fn new(file: SeenFile, feed: Arc<Feed>, registry: Arc<Registry>) -> Self {
-        Self { file, feed, registry }
+        Self { file, feed, registry, names: Mutex::default() }
     }
 
     /// Collects and writes one file, in memory that may have been used for an earlier one; gives it back for the next.
@@ -94,7 +99,7 @@ impl Source {
             return Ok(used);
         }
         let mut image = self.file.begin(used, alive_until);
-        let mut from = 0;
+        let (mut from, mut names) = (0, self.names.lock());
         loop {
             let board = self.feed.board();
             let slots = from..board.slots().min(from + SLICE_SLOTS);
@@ -102,9 +107,15 @@ impl Source {
                 break;
             }
             from = slots.end;
+            let length = names.len().max(from as usize);
+            names.resize(length, None);
             for row in slots.filter_map(|slot| board.row(slot)) {
                 if let Some(last_seen) = row.state.last_seen {
-                    image.add(&row.key, last_seen, row.state.announced);
+                    let known = &mut names[row.state.slot as usize];
+                    // The one hash in 2^64 that is none is looked up every time.
+                    let name = known.map_or_else(|| self.file.name(&row.key), NonZeroU64::get);
+                    *known = NonZeroU64::new(name);
+                    image.add_named(name, last_seen, row.state.announced);
                 }
             }
         }

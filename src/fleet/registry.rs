@@ -79,7 +79,7 @@ pub enum NotTaken {
     Full,
 }
 
-/// Wakes a shard that has something in its lane; at most one is under way.
+/// Wakes a shard that has something in its lane and did not intend to look; at most one is under way.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct Wake;
@@ -130,7 +130,8 @@ struct Inside {
     /// Vehicles with beats over the limit; at most each vehicle of the lane once.
     flooding: Vec<Arc<Entry>>,
     beats: Beats,
-    wake_sent: bool,
+    /// The shard is woken, or looks by itself before long.
+    awake: bool,
     shard: Option<Recipient<Wake>>,
 }
 
@@ -185,7 +186,7 @@ impl Registry {
     /// The shard takes its lane: from now on it is woken when something arrives.
     pub fn attach(&self, shard: usize, wake: Recipient<Wake>) {
         let mut inside = self.lanes[shard].inside.lock();
-        inside.wake_sent = false;
+        inside.awake = false;
         inside.shard = Some(wake);
         inside.wake();
     }
@@ -389,13 +390,14 @@ impl Registry {
         sums
     }
 
-    /// Empties a lane into `batch` and says up to when everything that arrived is in it or was before.
+    /// Empties a lane into `batch` and says up to when everything that arrived is in it or was before. A shard that
+    /// gets something looks again by itself; one that finds nothing is woken for the next input.
     pub fn take(&self, shard: usize, batch: &mut Vec<Envelope>) -> Millis {
         debug_assert!(batch.is_empty());
         let mut inside = self.lanes[shard].inside.lock();
         let was_full = inside.queue.len() >= LANE_INPUTS_MAX;
         std::mem::swap(&mut inside.queue, batch);
-        inside.wake_sent = false;
+        inside.awake = !batch.is_empty();
         let until = self.clock.now();
         drop(inside);
         if was_full {
@@ -470,12 +472,12 @@ impl Inside {
     }
 
     fn wake(&mut self) {
-        if !self.wake_sent
+        if !self.awake
             && let Some(shard) = &self.shard
         {
             // One message at most is under way, so the mailbox needs no bound of its own.
             shard.do_send(Wake);
-            self.wake_sent = true;
+            self.awake = true;
         }
     }
 }

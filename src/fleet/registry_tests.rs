@@ -106,3 +106,36 @@ fn a_steady_vehicle_over_its_limit_is_only_noted() {
     let [Envelope { input: Input::Heartbeat(beat, _), .. }] = &batch[..] else { panic!("one beat") };
     assert_eq!(*beat, Heartbeat { seq: Some(7), next_in: Some(9), ..Heartbeat::default() });
 }
+
+/// Counts how often its lane wakes it.
+struct Sleeper(Arc<AtomicUsize>);
+
+impl actix::Actor for Sleeper {
+    type Context = actix::Context<Self>;
+}
+
+impl actix::Handler<Wake> for Sleeper {
+    type Result = ();
+
+    fn handle(&mut self, _: Wake, _: &mut Self::Context) {
+        self.0.fetch_add(1, Relaxed);
+    }
+}
+
+#[actix::test]
+async fn a_shard_is_woken_only_when_it_found_nothing_the_last_time() {
+    let (registry, woken) = (Registry::new(1, OPEN, Clock::start()), Arc::<AtomicUsize>::default());
+    let sleeper = actix::Actor::start(Sleeper(Arc::clone(&woken)));
+    registry.attach(0, sleeper.clone().recipient());
+    let mut taken = Vec::new();
+    for found in [2, 1, 0, 3] {
+        assert!((0..found).all(|_| beat(&registry, "a", "1").is_ok()));
+        let mut batch = Vec::new();
+        registry.take(0, &mut batch);
+        taken.push(batch.len());
+    }
+    // What waits in the mailbox is handled before this.
+    sleeper.send(Wake).await.expect("lives");
+    let by_attaching_and_by_the_one_after_nothing = 2;
+    assert_eq!((taken, woken.load(Relaxed) - 1), (vec![2, 1, 0, 3], by_attaching_and_by_the_one_after_nothing));
+}

@@ -22,6 +22,7 @@ use super::heartbeat_log::Hand;
 use super::outbox::{FleetCounters, Outbox};
 use super::persister::Persister;
 use super::registry::{Entry, Envelope, Registry, Wake};
+use super::seat::seat;
 use super::vehicle::{Amend, Heard, Look, Origin, Standing, Vehicle};
 use crate::clock::Clock;
 use crate::domain::latest::Latest;
@@ -39,6 +40,11 @@ pub use registered::{AmendSome, RemoveSome, RetimeSome, RetireSome};
 const TELL_EVERY: Duration = Duration::from_millis(50);
 /// How soon to ask again whether the persister has room.
 const ROOM_AGAIN: Duration = Duration::from_millis(20);
+/// After a small batch a shard looks again so much later, and is not woken meanwhile: a wake-up from another thread is
+/// a system call on either side, which is more than a heartbeat costs.
+const GATHER: Duration = Duration::from_millis(1);
+/// A batch of so many inputs is not small: the shard hardly keeps up, and goes on at once.
+const SMALL_BATCH: usize = 1_024;
 /// Vehicles called at once when their alarms go off: a whole fleet that falls silent together must not keep heartbeats
 /// waiting for longer than some milliseconds.
 const CALLED_MAX: usize = 10_000;
@@ -145,6 +151,7 @@ pub struct Shard {
     /// The one timer over all alarms.
     timer: Option<SpawnHandle>,
     batch: Vec<Envelope>,
+    batch_size: usize,
     batch_until: Millis,
     flight: Arc<Flight>,
     /// Inputs for vehicles that are being made anew.
@@ -170,6 +177,7 @@ impl Shard {
                 vehicles: Vec::new(),
                 timer: None,
                 batch: Vec::new(),
+                batch_size: 0,
                 batch_until: parts.clock.now(),
                 flight: Arc::new(flight),
                 waiting: Vec::new(),
@@ -196,6 +204,7 @@ impl Shard {
         }
         let mut batch = std::mem::take(&mut self.batch);
         self.batch_until = self.parts.registry.take(self.index, &mut batch);
+        self.batch_size = batch.len();
         if !batch.is_empty() {
             self.outbox.borrow_mut().batch_begins();
             self.flight.outstanding.store(batch.len(), Ordering::Release);
@@ -238,7 +247,7 @@ impl Shard {
             self.vehicles.resize(local + 1, None);
         }
         let vehicle = Vehicle::new(origin, Rc::clone(&self.outbox));
-        self.vehicles[local] = Some(vehicle.start());
+        self.vehicles[local] = Some(seat(vehicle));
     }
 
     fn is_fallen(&self, entry: &Arc<Entry>) -> bool {
@@ -404,7 +413,11 @@ impl Handler<BatchDone> for Shard {
         self.outbox.borrow_mut().batch_done(self.batch_until);
         self.flush(context);
         self.release_held();
-        self.work(context);
+        if self.batch_size < SMALL_BATCH {
+            context.notify_later(Wake, GATHER);
+        } else {
+            self.work(context);
+        }
     }
 }
 

@@ -1,9 +1,9 @@
 //! The supervisor: brings the fleet to life from the store, and knows whether Rollcall hears.
 //!
 //! Owns: the shards and the list of blind intervals. Receives: `Hearing` from the intakes and the canary's judge,
-//! `Paused` from shards, `Stepped` when the wall clock was set, `DrainAll` at the end. Sends:
-//! `Restore` and `Observe` to shards, `Observed` to the hub, gaps to the persister. Bound: intakes speak only when
-//! their state changes. On death: the process ends.
+//! `Paused` from shards, `Stepped` when the wall clock was set, `DrainAll` at the end. Sends: `Observe` to shards (and
+//! `Restore`, by restore.rs), `Observed` to the hub, gaps to the persister. Bound: intakes speak only when their state
+//! changes. On death: the process ends.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,31 +11,24 @@ use std::time::Duration;
 
 use actix::prelude::*;
 
-use super::checkpoint::repair_all;
 use super::customers::Customers;
 use super::desk::Desk;
 use super::heartbeat_log::Hand;
 use super::outbox::FleetCounters;
 use super::persister::Persister;
 use super::registry::Registry;
-use super::shard::{Drain, Observe, Oversee, Parts, Paused, Restore, Shard};
-use super::vehicle::{Origin, Standing};
+use super::restore::restore;
+use super::shard::{Drain, Observe, Oversee, Parts, Paused, Shard};
 use crate::clock::Clock;
-use crate::domain::liveness::{Liveness, Stored};
 use crate::domain::observation::{Gap, Gaps};
-use crate::domain::policy::{Policy, Rules};
-use crate::domain::query::Filter;
-use crate::domain::sleep::Announced;
+use crate::domain::policy::Rules;
 use crate::domain::time::Millis;
-use crate::domain::transition::Status;
 use crate::live::feed::{Feed, Observation};
 use crate::live::hub::{Hub, Observed};
 use crate::store::last_seen::Seen;
-use crate::store::{ObservationGap, Store, StoredVehicle};
+use crate::store::{ObservationGap, Store};
 use crate::telemetry::warnings::Warnings;
 
-/// Vehicles restored in one message to a shard.
-const RESTORE_CHUNK: usize = 5_000;
 /// How soon a shard that is not done is asked again at the end.
 const DRAIN_AGAIN: Duration = Duration::from_millis(10);
 
@@ -117,7 +110,6 @@ impl Supervisor {
     pub async fn start_fleet(plan: Plan) -> anyhow::Result<(Addr<Self>, Addr<Desk>)> {
         let Plan { store, registry, rules, clock, counters, feed, hub, persister, seen, warnings, customers, log } =
             plan;
-        repair_all(&store, &persister.health()).await?;
         let stored = store.alive_until().await?;
         let checkpoint = stored.max(seen.as_ref().map(|seen| seen.alive_until));
         let alive_until = alive_since(&store, checkpoint, clock.now()).await?;
@@ -214,61 +206,6 @@ async fn earlier_gaps(store: &Arc<dyn Store>, rules: &Rules, now: Millis, until:
         }
     }
     Ok(gaps)
-}
-
-async fn restore(
-    store: &Arc<dyn Store>,
-    parts: &Parts,
-    shards: &[Addr<Shard>],
-    seen: Option<Seen>,
-) -> anyhow::Result<()> {
-    store.load_customers().await?.into_iter().for_each(|customer| parts.customers.set(customer));
-    // Nothing of an earlier run can come any more: the spool was brought to the store before.
-    store.forget_purged().await?;
-    store.load_departed().await?.into_iter().for_each(|(key, seq)| parts.registry.note_departed(key, seq));
-    let mut chunks: Vec<Vec<Origin>> = shards.iter().map(|_| Vec::new()).collect();
-    let mut sent = Vec::new();
-    let mut each = |mut stored: StoredVehicle| {
-        if let Some((heard, announced)) = seen.as_ref().and_then(|seen| seen.of(&stored.key))
-            && stored.last_seen.is_none_or(|last_seen| last_seen <= heard)
-        {
-            (stored.last_seen, stored.announced) = (Some(heard), announced);
-        }
-        if stored.status == Status::NeverSeen {
-            // Who was never seen in this life was last heard in an earlier one, if at all.
-            (stored.last_seen, stored.announced) = (None, Announced::NONE);
-        }
-        let theirs = parts.customers.timeout(&stored.key.customer);
-        let shard = parts.registry.shard_of(&stored.key.customer, &stored.key.vehicle);
-        chunks[shard].push(origin(stored, theirs, parts));
-        if chunks[shard].len() == RESTORE_CHUNK {
-            sent.push(shards[shard].send(Restore(std::mem::take(&mut chunks[shard]))));
-        }
-    };
-    store.load_vehicles(&mut each).await?;
-    for (shard, chunk) in shards.iter().zip(chunks) {
-        sent.push(shard.send(Restore(chunk)));
-    }
-    for restored in sent {
-        restored.await?;
-    }
-    // Who asks right after the start must not be told that the fleet is gone.
-    let everybody = Filter::default();
-    while (parts.feed.board().counts(&everybody).total() as usize) < parts.registry.total() {
-        actix::clock::sleep(DRAIN_AGAIN).await;
-    }
-    Ok(())
-}
-
-fn origin(stored: StoredVehicle, customers: Option<Millis>, parts: &Parts) -> Origin {
-    let policy = Policy::resolve(&parts.rules, customers, stored.offline_after);
-    let StoredVehicle { key, registered, status, since, seq, last_seen, announced, latest, .. } = stored;
-    // Nobody was heard in the future, whatever the clock of the last run was.
-    let past = |date: Option<Millis>| date.map(|date| date.min(parts.clock.started_at()));
-    let (since, last_seen) = (past(since), past(last_seen));
-    let known = Stored { status, since, seq, last_seen, announced };
-    let liveness = Liveness::restored(known, policy, parts.blind_from);
-    Origin { entry: parts.registry.restore(key), registered, liveness, latest, policy, standing: Standing::Stored }
 }
 
 impl Actor for Supervisor {

@@ -17,6 +17,7 @@ use actix::prelude::*;
 use super::outbox::{Mark, Outbox};
 use super::persister::Decided;
 use super::registry::{Entry, Input};
+use super::seat::Seat;
 use super::shard::Ticket;
 use super::token::Token;
 use crate::clock::Clock;
@@ -26,6 +27,7 @@ use crate::domain::heartbeat::Heartbeat;
 use crate::domain::latest::{self, Fact, Latest};
 use crate::domain::liveness::{self, Liveness, Outcome, Setting};
 use crate::domain::logged::Logged;
+use crate::domain::perhaps::Perhaps;
 use crate::domain::policy::{Policy, PolicySource, Rules};
 use crate::domain::time::Millis;
 use crate::domain::transition::{Change, Evidence, Status, Transition};
@@ -118,14 +120,14 @@ pub struct Vehicle {
     mark: Mark,
     outbox: Rc<RefCell<Outbox>>,
     /// When it will be told to look.
-    alarm: Option<Millis>,
+    alarm: Perhaps,
 }
 
 impl Vehicle {
     /// A vehicle of this shard.
     pub fn new(origin: Origin, outbox: Rc<RefCell<Outbox>>) -> Self {
         let Origin { entry, registered, liveness, latest, policy, standing } = origin;
-        let (boots, mark, alarm) = (Boots::default(), Mark::default(), None);
+        let (boots, mark, alarm) = (Boots::default(), Mark::default(), Perhaps::NONE);
         outbox.borrow().counters.shortest_timeout.note(policy.offline_after);
         Self { entry, registered, liveness, latest, boots, policy, standing, mark, outbox, alarm }
     }
@@ -266,7 +268,7 @@ impl Vehicle {
             return;
         };
         self.entry.set_steady_until(if online { deadline } else { Millis::MIN });
-        if self.alarm.is_some_and(|at| at <= deadline) {
+        if self.alarm.get().is_some_and(|at| at <= deadline) {
             return;
         }
         let mut outbox = self.outbox.borrow_mut();
@@ -280,8 +282,8 @@ impl Vehicle {
             }
             return;
         }
-        outbox.wake_at(self.entry.local, self.alarm, deadline);
-        self.alarm = Some(deadline);
+        outbox.wake_at(self.entry.local, self.alarm.get(), deadline);
+        self.alarm = deadline.into();
     }
 }
 
@@ -290,7 +292,7 @@ fn dated(clock: Clock, instant: Option<Millis>) -> Option<Millis> {
 }
 
 impl Actor for Vehicle {
-    type Context = Context<Self>;
+    type Context = Seat;
 
     fn started(&mut self, _: &mut Self::Context) {
         self.count_clock(1);
@@ -324,8 +326,9 @@ impl Handler<Look> for Vehicle {
     fn handle(&mut self, _: Look, _: &mut Self::Context) {
         // The shard takes an alarm off its list once its instant has passed.
         let clock_now = self.outbox.borrow().clock.now();
-        if self.alarm.is_some_and(|at| at < clock_now) {
-            self.outbox.borrow_mut().alarms.clear(self.entry.local, self.alarm.take());
+        if let Some(at) = self.alarm.get().filter(|at| *at < clock_now) {
+            self.outbox.borrow_mut().alarms.clear(self.entry.local, Some(at));
+            self.alarm = Perhaps::NONE;
         }
         // The horizon first: every sign of life up to it can be seen then.
         let horizon = self.outbox.borrow_mut().judged_until();
@@ -383,7 +386,7 @@ impl Drop for Vehicle {
     fn drop(&mut self) {
         self.count_clock(-1);
         let Ok(mut outbox) = self.outbox.try_borrow_mut() else { return };
-        outbox.alarms.clear(self.entry.local, self.alarm);
+        outbox.alarms.clear(self.entry.local, self.alarm.get());
         if std::thread::panicking() {
             outbox.fall(&self.entry);
         }

@@ -108,6 +108,11 @@ impl SeenFile {
         }
     }
 
+    /// What the names of a vehicle hash to in this file.
+    pub fn name(&self, key: &VehicleKey) -> u64 {
+        self.names.hash(key)
+    }
+
     /// Begins a new content, in memory that may have been used for an earlier one.
     pub fn begin(&self, used: Vec<u8>, alive_until: Millis) -> Image {
         let mut bytes = used;
@@ -169,9 +174,14 @@ impl Seen {
 impl Image {
     /// A vehicle that was heard, and the silence it announced, which is rounded up to seconds.
     pub fn add(&mut self, key: &VehicleKey, last_seen: Millis, announced: Announced) {
+        self.add_named(self.names.hash(key), last_seen, announced);
+    }
+
+    /// The same by [what its names hash to](SeenFile::name).
+    pub fn add_named(&mut self, name: u64, last_seen: Millis, announced: Announced) {
         let announced_s = announced.millis().unsigned_abs().div_ceil(1_000).min(ANNOUNCED_S_MAX);
         let heard = last_seen.max(0).cast_unsigned() << ANNOUNCED_BITS | announced_s;
-        self.bytes.extend_from_slice(&self.names.hash(key).to_le_bytes());
+        self.bytes.extend_from_slice(&name.to_le_bytes());
         self.bytes.extend_from_slice(&heard.to_le_bytes());
     }
 

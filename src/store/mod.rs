@@ -42,7 +42,7 @@ pub use history::HistoryStore;
 use logins::LoginStore;
 pub use registry::RegistryStore;
 pub use retention::RetentionStore;
-pub use rows::GAPS_MAX;
+pub use rows::{GAPS_MAX, VEHICLES_A_READ};
 use scan::ScanStore;
 pub use stats::StatsStore;
 
@@ -211,9 +211,20 @@ pub trait Store:
     /// Every customer.
     async fn load_customers(&self) -> anyhow::Result<Vec<StoredCustomer>>;
 
-    /// Every vehicle, handed over one by one, ordered by customer and vehicle (a million of them need no second copy:
-    /// they are read 10,000 at a time). One that is added meanwhile may be missed.
-    async fn load_vehicles(&self, each: &mut (dyn FnMut(StoredVehicle) + Send)) -> anyhow::Result<()>;
+    /// The next vehicles after `last`, ordered by customer and vehicle, [`VEHICLES_A_READ`] at most; none at the end. One
+    /// that is added meanwhile may be missed.
+    async fn vehicles_after(&self, last: Option<Arc<VehicleKey>>) -> anyhow::Result<Vec<StoredVehicle>>;
+
+    /// Every vehicle, handed over one by one in that order: a million of them need no second copy.
+    async fn load_vehicles(&self, each: &mut (dyn FnMut(StoredVehicle) + Send)) -> anyhow::Result<()> {
+        let mut last = None;
+        loop {
+            let page = self.vehicles_after(last).await?;
+            let Some(newest) = page.last() else { return Ok(()) };
+            last = Some(Arc::clone(&newest.key));
+            page.into_iter().for_each(&mut *each);
+        }
+    }
 
     /// Until when the last run is known to have listened; none on a fresh store.
     async fn alive_until(&self) -> anyhow::Result<Option<Millis>>;

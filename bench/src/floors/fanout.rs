@@ -55,6 +55,8 @@ pub fn serve(bytes: usize, tick_ms: u64, ready: impl Fn(SocketAddr)) -> anyhow::
         actix_web::rt::spawn(async move {
             let frame = Frame(vec![0; bytes].into());
             let mut tick = actix_web::rt::time::interval(Duration::from_millis(tick_ms));
+            // Frames that were missed are not made up for at once, which would be cheaper than one a tick.
+            tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
             loop {
                 tick.tick().await;
                 if let Ok(sessions) = all.lock() {

@@ -58,8 +58,8 @@ const QOS: [(bool, &str); 2] = [(false, "QoS 0 behind Mosquitto"), (true, "QoS 1
 /// The floor first, then the service: one Mosquitto serves one of them at a time.
 pub fn measure(stage: &Stage, tell: &mut dyn FnMut(Line)) -> anyhow::Result<()> {
     let mut broker = stage.mosquitto()?;
-    let rounds = stage.size(5, 2);
-    let messages = |acknowledged| stage.size(2_000_000, 400_000) / if acknowledged { 2 } else { 1 };
+    let rounds = stage.size(3, 2);
+    let messages = |acknowledged| stage.size(1_000_000, 400_000) / if acknowledged { 2 } else { 1 };
     let mut floors = Vec::new();
     let mut bare = Floor::start(stage, &Kind::Drain { broker: broker.addr })?;
     for (acknowledged, _) in QOS {

@@ -12,8 +12,9 @@ use crate::stage::{Product, Stage};
 use crate::table::Line;
 
 const ROW: &str = "fanout";
-const DASHBOARDS: usize = 4_000;
-const TICK_MS: u64 = 20;
+const DASHBOARDS: usize = 8_000;
+/// As often as shards tell the board what is new; a shorter tick would find nothing to send.
+const TICK_MS: u64 = 50;
 /// Vehicles, all of which change in every tick.
 const VEHICLES: usize = 20;
 /// A delta of so many rows in columns.
@@ -42,7 +43,7 @@ pub fn measure(stage: &Stage, tell: &mut dyn FnMut(Line)) -> anyhow::Result<()> 
     let bare = Floor::start(stage, &FloorKind::Fanout { bytes: FRAME_BYTES, tick_ms: TICK_MS })?;
     let floor = frames(&mut open(bare.addr, None)?, how_long)?;
     bare.end(stage)?;
-    let settings = ["live.tick=20ms", "fleet.beats_per_s_max=0"];
+    let settings = ["live.tick=50ms", "fleet.beats_per_s_max=0"];
     let mut product = stage.product(ROW, &["--store", "sqlite:rollcall.db"], &settings)?;
     fill(&mut product, VEHICLES)?;
     let mut dashboards = open(product.http, Some("rollcall.v1.bin"))?;

@@ -83,15 +83,16 @@ fn lags(product: &mut Product, how_many: usize) -> anyhow::Result<Vec<f64>> {
 
 /// All of them on one fleet.
 pub fn measure(stage: &Stage, tell: &mut dyn FnMut(Line)) -> anyhow::Result<()> {
-    let how_long = Duration::from_secs(stage.size(60, 4));
+    let how_long = Duration::from_secs(stage.size(40, 4));
     let mut small = stage.product("fleet-small", &["--store", "sqlite:rollcall.db"], &[])?;
     fill(&mut small, SMALL)?;
     let mut packets = Packets::new(0..SMALL, false);
     let cheap = beside(&mut small, &mut packets, PER_S, |small, _| cost(small, how_long))?;
     stage.end(small)?;
 
-    let vehicles = stage.size(1_000_000, 100_000);
-    let timeout_s = stage.size(60, 6);
+    let vehicles = stage.vehicles();
+    // Each vehicle speaks three times in it.
+    let timeout_s = (3.0 * vehicles as f64 / PER_S).ceil().max(6.0);
     let timeout = format!("fleet.offline_after={timeout_s}s");
     let mut product = stage.product(ROW, &["--store", "sqlite:rollcall.db"], &[&timeout])?;
     let began = Instant::now();

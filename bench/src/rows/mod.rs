@@ -10,6 +10,7 @@ mod fleet;
 mod intake;
 mod overload;
 mod silence;
+mod smoke;
 mod traffic;
 
 use crate::stage::Stage;
@@ -17,6 +18,9 @@ use crate::table::Line;
 
 /// A row: what `--only` calls it, and how it is measured. Every figure is told as soon as it is known.
 pub type Row = (&'static str, fn(&Stage, &mut dyn FnMut(Line)) -> anyhow::Result<()>);
+
+/// Named only by `--only`.
+pub const SMOKE: Row = ("smoke", smoke::measure);
 
 /// All of them.
 pub const ALL: [Row; 10] = [

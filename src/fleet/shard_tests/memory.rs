@@ -66,9 +66,8 @@ impl Store for Memory {
     async fn load_customers(&self) -> anyhow::Result<Vec<StoredCustomer>> {
         Ok(Vec::new())
     }
-    async fn load_vehicles(&self, each: &mut (dyn FnMut(StoredVehicle) + Send)) -> anyhow::Result<()> {
-        self.vehicles.iter().cloned().for_each(each);
-        Ok(())
+    async fn vehicles_after(&self, last: Option<Arc<VehicleKey>>) -> anyhow::Result<Vec<StoredVehicle>> {
+        Ok(if last.is_none() { self.vehicles.clone() } else { Vec::new() })
     }
     async fn alive_until(&self) -> anyhow::Result<Option<Millis>> {
         Ok(self.alive_until)

@@ -250,8 +250,9 @@ impl Entrance {
         let (this, stop) = (self.clone(), stop.subscribe());
         let line = Arc::<Line>::default();
         let to_client = Arc::clone(&line);
-        // The handshake is part of the time a newcomer has to say who it is.
-        let handling = async move {
+        // The handshake is part of the time a newcomer has to say who it is. In a box: what is moved into a task that
+        // waits has room in it twice, and this is most of what a connection takes.
+        let handling = Box::pin(async move {
             // The broker's only transport that takes a stream of ours; it is never a WebSocket.
             let transport = BrokerTransport::WebSocket(match tls {
                 None => Box::new(Wire::new(stream, address, to_client)),
@@ -264,7 +265,7 @@ impl Entrance {
             let (router, auth, storage) = (this.router, this.auth, this.storage);
             let handler = ClientHandler::new(transport, address, config, router, auth, storage, stats, monitor, stop);
             let _ = handler.run().await;
-        };
+        });
         let (ticket, limit) = (visit.ticket, self.connect_timeout);
         let task = tokio::spawn(async move {
             let serving = TICKET.scope(ticket, GUEST.scope(OnceCell::new(), LINE.scope(line, handling)));

@@ -27,7 +27,8 @@ pub fn topic(patterns: &[Topic], client_id: &str) -> Option<String> {
 /// Whether a topic is that of a canary, ours or another Rollcall's on the same broker.
 pub fn is_canary(topic: &str) -> bool {
     let at_level = |place: usize| topic[..place].ends_with('/') || topic[..place] == *" ";
-    topic.match_indices(MARK).any(|(place, _)| at_level(place))
+    // One look for the mark's first byte tells nearly all; a search for the whole mark costs ten times that.
+    memchr::memchr(b'$', topic.as_bytes()).is_some() && topic.match_indices(MARK).any(|(place, _)| at_level(place))
 }
 
 #[cfg(test)]

@@ -74,6 +74,11 @@ impl Address {
         options.set_clean_start(false).set_manual_acks(true).set_keep_alive(tuning.keep_alive);
         options.set_session_expiry_interval(Some(u32::try_from(settings.session_expiry.0 / 1_000).unwrap_or(u32::MAX)));
         options.set_receive_maximum(Some(super::RECEIVE_MAXIMUM)).set_max_packet_size(Some(settings.packet_bytes_max));
+        // It sends acknowledgements, four bytes each and each written by itself: the system may gather them until the
+        // broker has taken those before. What the broker sends meanwhile says so at once.
+        let mut network = options.network_options();
+        network.set_tcp_nodelay(false);
+        options.set_network_options(network);
         Ok(options)
     }
 

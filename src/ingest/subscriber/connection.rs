@@ -26,10 +26,13 @@ use crate::ingest::topics::Subscription;
 /// Requests the client's channel holds: every acknowledgement that can be open, the subscription and the goodbye.
 const REQUESTS_MAX: usize = UNACKNOWLEDGED_MAX + 2;
 
+/// Packets that come closer together than this are not told one by one: telling costs more than taking one.
+const TOLD_EVERY: Duration = Duration::from_millis(10);
+
 /// How far a connection has come.
 #[derive(Debug, Clone, Copy)]
 pub struct Pulse {
-    /// When the last packet came.
+    /// When the last packet came, or up to [`TOLD_EVERY`] before that.
     pub heard: Instant,
     /// Since when every subscription is granted.
     pub up_since: Option<Instant>,
@@ -188,7 +191,10 @@ impl Poll {
     }
 
     fn incoming(&mut self, packet: Incoming) -> Result<(), String> {
-        self.pulse.send_modify(|pulse| pulse.heard = Instant::now());
+        let now = Instant::now();
+        if now - self.pulse.borrow().heard >= TOLD_EVERY {
+            self.pulse.send_modify(|pulse| pulse.heard = now);
+        }
         match packet {
             // Also when the session is still there: subscribing again is harmless, and the answer proves it (R39).
             Incoming::ConnAck(greeting) => {

@@ -176,14 +176,8 @@ impl Store for Postgres {
         self.read(|connection| Box::pin(read::customers(connection))).await
     }
 
-    async fn load_vehicles(&self, each: &mut (dyn FnMut(StoredVehicle) + Send)) -> anyhow::Result<()> {
-        let mut last = None;
-        loop {
-            let page = self.read(|connection| Box::pin(read::vehicles(connection, last))).await?;
-            let Some(newest) = page.last() else { return Ok(()) };
-            last = Some(Arc::clone(&newest.key));
-            page.into_iter().for_each(&mut *each);
-        }
+    async fn vehicles_after(&self, last: Option<Arc<VehicleKey>>) -> anyhow::Result<Vec<StoredVehicle>> {
+        self.read(|connection| Box::pin(read::vehicles(connection, last))).await
     }
 
     async fn alive_until(&self) -> anyhow::Result<Option<Millis>> {

@@ -44,6 +44,9 @@ static MIGRATIONS: Migrator = sqlx::migrate!("./migrations/sqlite");
 
 /// Readers beside the writer: a page takes milliseconds, and more readers than that only wait for the same disk.
 const READERS: u32 = 4;
+/// Rows between a reader's thread and whoever asked, some megabytes: each time this runs full or empty, a thread has to
+/// be woken, and a page of the start has 10,000 rows.
+const ROWS_UNDER_WAY: usize = 1_000;
 /// How long to wait for another process that writes to the same file: a backup, or `rollcall migrate`.
 const BUSY: Duration = Duration::from_secs(10);
 const BUSY_PAUSE: Duration = Duration::from_millis(20);
@@ -201,7 +204,8 @@ async fn open_file(path: &str) -> anyhow::Result<Connections> {
     let mut writer = connect(&options.clone().journal_mode(SqliteJournalMode::Wal)).await?;
     migrate(&mut writer).await?;
     let readers = SqlitePoolOptions::new().max_connections(READERS).acquire_timeout(BUSY);
-    let readers = readers.connect_lazy_with(options.clone().pragma("query_only", "on"));
+    let reading = options.clone().pragma("query_only", "on").row_buffer_size(ROWS_UNDER_WAY);
+    let readers = readers.connect_lazy_with(reading);
     Ok(Connections::new(writer, Some(readers), Some(options)))
 }
 
@@ -248,14 +252,8 @@ impl Store for Sqlite {
         self.read(|connection| Box::pin(read::customers(connection))).await
     }
 
-    async fn load_vehicles(&self, each: &mut (dyn FnMut(StoredVehicle) + Send)) -> anyhow::Result<()> {
-        let mut last = None;
-        loop {
-            let page = self.read(|connection| Box::pin(read::vehicles(connection, last))).await?;
-            let Some(newest) = page.last() else { return Ok(()) };
-            last = Some(Arc::clone(&newest.key));
-            page.into_iter().for_each(&mut *each);
-        }
+    async fn vehicles_after(&self, last: Option<Arc<VehicleKey>>) -> anyhow::Result<Vec<StoredVehicle>> {
+        self.read(|connection| Box::pin(read::vehicles(connection, last))).await
     }
 
     async fn alive_until(&self) -> anyhow::Result<Option<Millis>> {
