@@ -19,7 +19,7 @@ fn main() -> ExitCode {
         Some(Command::Replay { file, clock, will_grace }) => {
             return match cli.flags.replay(file, *clock, *will_grace) {
                 Ok(options) => outcome(replay::run(&options, std::io::stdout().lock())),
-                Err(fault) => usage(&[fault]),
+                Err(fault) => fail(&[fault], 2),
             };
         }
         _ => {}
@@ -27,10 +27,10 @@ fn main() -> ExitCode {
     let preset = if matches!(cli.command, Some(Command::Demo { .. })) { &demo::PRESET[..] } else { &[] };
     let settings = match cli.settings(preset) {
         Ok(settings) => settings,
-        Err(faults) => return usage(&faults),
+        Err(faults) => return fail(&faults, 2),
     };
     if let Err(fault) = telemetry::start_logging(&settings.log) {
-        return usage(&[fault]);
+        return fail(&[fault], 2);
     }
     app::run(async move {
         match cli.command {
@@ -51,10 +51,6 @@ fn main() -> ExitCode {
 
 fn outcome(result: anyhow::Result<()>) -> ExitCode {
     result.map_or_else(|error| fail(&[format!("{error:#}")], 1), |()| ExitCode::SUCCESS)
-}
-
-fn usage(faults: &[String]) -> ExitCode {
-    fail(faults, 2)
 }
 
 fn fail(faults: &[String], code: u8) -> ExitCode {

@@ -211,8 +211,8 @@ pub trait Store:
     /// Every customer.
     async fn load_customers(&self) -> anyhow::Result<Vec<StoredCustomer>>;
 
-    /// The next vehicles after `last`, ordered by customer and vehicle, [`VEHICLES_A_READ`] at most; none at the end. One
-    /// that is added meanwhile may be missed.
+    /// The next vehicles after `last`, ordered by customer and vehicle, [`VEHICLES_A_READ`] at most; none at the end.
+    /// One that is added meanwhile may be missed.
     async fn vehicles_after(&self, last: Option<Arc<VehicleKey>>) -> anyhow::Result<Vec<StoredVehicle>>;
 
     /// Every vehicle, handed over one by one in that order: a million of them need no second copy.

@@ -24,6 +24,9 @@ const NOBODY: (&str, &str) = ("nobd", "v-000000000000");
 const SEED: &str = "ROLLCALL_TEST_SEED";
 /// Requests of each key.
 const REQUESTS: usize = 120;
+/// Doors that are asked first, without a query, so that they surely answer: chance alone may spare one.
+const ANSWERING: [&str; 5] =
+    ["/api/v1/vehicles", "/api/v1/transitions", "/api/v1/warnings", "/api/v1/live/snapshot", "/"];
 
 pub(crate) struct Fleet {
     pub(crate) keyed: Keyed,
@@ -212,8 +215,9 @@ async fn no_answer_names_a_vehicle_of_another_customer() {
             let page = fleet.admin("GET", &format!("/api/v1/{path}"), &Value::Null).await.1;
             cursors.push(page["next_cursor"].as_str().unwrap_or_else(|| panic!("{page}")).to_owned());
         }
-        for _ in 0..REQUESTS {
-            let door = fleet.one_of(&doors);
+        for turn in 0..REQUESTS {
+            let sure = ANSWERING.get(turn).map(|door| (*door).to_owned());
+            let door = sure.clone().unwrap_or_else(|| fleet.one_of(&doors));
             let (customer, vehicle) = fleet.vehicle();
             let customer = if fleet.random.random_bool(0.3) { own } else { customer };
             let key_id = fleet.keyed.admin.split('_').nth(1).expect("a key").to_owned();
@@ -222,7 +226,11 @@ async fn no_answer_names_a_vehicle_of_another_customer() {
                 let door = door.replace("{customer}", customer).replace("{vehicle}", vehicle);
                 door.replace("{key}", &key_id).replace("{user}", &user)
             };
-            let query = if fleet.random.random_bool(0.8) { fleet.query(own, &cursors) } else { String::new() };
+            let query = if sure.is_none() && fleet.random.random_bool(0.8) {
+                fleet.query(own, &cursors)
+            } else {
+                String::new()
+            };
             let question = format!("{}{query}", fill(customer, &vehicle));
             let by_session = fleet.random.random_bool(0.5);
             let answer = match by_session {
@@ -263,7 +271,7 @@ async fn no_answer_names_a_vehicle_of_another_customer() {
         let stream = fleet.keyed.get(&key, &format!("/api/v1/stats/stream?resolution=minute&customer={other}")).await;
         assert_eq!(stream.status, 422, "{}", stream.text);
     }
-    for door in ["/api/v1/vehicles", "/api/v1/transitions", "/api/v1/warnings", "/api/v1/live/snapshot", "/"] {
+    for door in ANSWERING {
         assert!(asked.contains(&(door.to_owned(), true)), "{door} never answered: {asked:?}");
     }
 }
