@@ -59,10 +59,12 @@ test("orders are compared by content", () => {
   assert.equal(same_order(Uint32Array.of(1, 2), Uint32Array.of(2, 1)), false);
 });
 
-test("removed vehicles are not selected", () => {
+test("removed vehicles are not selected, and are removed once however often it is said", () => {
   const fleet = new Fleet();
   fleet.join_vehicles([{ customer: "a", vehicle: "x" }, { customer: "a", vehicle: "y" }]);
+  fleet.leave([0, 0]);
   fleet.leave([0]);
+  assert.equal(fleet.size, 1);
   assert.deepEqual([...select(fleet, no_filters()).order], [1]);
 });
 

@@ -76,12 +76,13 @@ export class Fleet extends Columns {
     return this.join(whole_rows(list, first));
   }
 
-  /** Vehicles that left; one that is not here changes nothing. @param {ArrayLike<number>} slots */
+  /** Vehicles that left; one that is not here, or no more, changes nothing. @param {ArrayLike<number>} slots */
   leave(slots) {
-    const known = Array.from(slots).filter((slot) => this.alive[slot]);
-    known.forEach((slot) => this.#leave(slot));
-    if (known.length > 0) this.#moved();
-    return known.length > 0 ? CHANGED.removed : 0;
+    const before = this.size;
+    for (const slot of Array.from(slots)) if (this.alive[slot]) this.#leave(slot);
+    if (this.size === before) return 0;
+    this.#moved();
+    return CHANGED.removed;
   }
 
   /** The slot of a vehicle by its key. @param {string} key */
