@@ -14,6 +14,7 @@ const ROW: &str = "smoke";
 const VEHICLES: usize = 200;
 const BEATS: u64 = 2_000;
 const HOW_LONG: Duration = Duration::from_secs(1);
+const SETTLE_LIMIT: Duration = Duration::from_secs(30);
 
 /// The hook counts what was sent, the service takes the same, and a dashboard sees it.
 pub fn measure(stage: &Stage, tell: &mut dyn FnMut(Line)) -> anyhow::Result<()> {
@@ -27,6 +28,7 @@ pub fn measure(stage: &Stage, tell: &mut dyn FnMut(Line)) -> anyhow::Result<()> 
         pipe.flood_acknowledged(&mut Packets::new(0..VEHICLES, true), |sent| sent >= BEATS)?;
         counts.push((pipe.sent as f64, pipe.sent as f64 / began.elapsed().as_secs_f64()));
     }
+    product.settle(SETTLE_LIMIT)?;
     let taken = (product.number("/intake/total")? - taken) as f64;
     let line = Line::new(ROW, "QoS 1", counts[1].1, "/s").beside(counts[0].1);
     tell(line.noted(format!("sent {}, taken {taken}, the hook counted {}", counts[1].0, bare.count()?)));
