@@ -1,7 +1,6 @@
 //! What every row stands on: a folder, the program under test, and the processes that are started for it. Made once by
 //! main; handed to the rows.
 
-use std::cell::Cell;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -185,16 +184,10 @@ impl Product {
         }
     }
 
-    /// Waits until nothing that was sent is still under way: not in a socket, for the count of what came stands still
-    /// from one look to the next; not in a lane, not on its way to the store.
+    /// Waits until nothing that came is still under way: not in a lane, not on its way to the store.
     pub fn settle(&mut self, limit: Duration) -> anyhow::Result<()> {
         let under_way = ["/intake/waiting", "/store/spool_rows", "/store/memory_rows"];
-        let (read, last) = (|status: &Value, at: &str| status.pointer(at).and_then(Value::as_u64), Cell::new(None));
-        let none = |status: &Value| {
-            let came = read(status, "/intake/total");
-            let stands_still = last.replace(came) == came;
-            stands_still && under_way.iter().all(|at| read(status, at) == Some(0))
-        };
+        let none = |status: &Value| under_way.iter().all(|at| status.pointer(at).and_then(Value::as_u64) == Some(0));
         self.until("everything is stored", limit, none).map(drop)
     }
 }
