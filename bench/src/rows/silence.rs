@@ -99,23 +99,25 @@ fn silence(
     let since_ms = now_ms() + timeout_s * 1_000;
     last_round(&product, &mut packets)?;
     let last_deadline_ms = now_ms() + timeout_s * 1_000;
+    // The fence of the last round is a vehicle too.
+    let all = vehicles + 1;
 
     let from = product.usage();
     let (began, mut shown, mut shown_ms, mut stored_ms) = (Instant::now(), 0, None, None);
     while shown_ms.is_none() || stored_ms.is_none() {
         ensure!(
             began.elapsed() < LIMIT,
-            "{shown} of {vehicles} were shown offline, {} stored",
+            "{shown} of {all} were shown offline, {} stored",
             stored(stage, store, since_ms)?
         );
         dashboards.read(LOOK, |_, _, payload, _| shown += offline_in(payload))?;
-        if shown >= vehicles {
+        if shown >= all {
             shown_ms = shown_ms.or(Some(now_ms() - last_deadline_ms));
         }
         let waits = |product: &mut Product| anyhow::Ok(product.number("/store/spool_rows")? > 0);
         if stored_ms.is_none() && now_ms() > last_deadline_ms && !waits(&mut product)? {
             let at = now_ms();
-            stored_ms = (stored(stage, store, since_ms)? == vehicles as i64).then_some(at - last_deadline_ms);
+            stored_ms = (stored(stage, store, since_ms)? == all as i64).then_some(at - last_deadline_ms);
         }
     }
     let usage = product.usage();
