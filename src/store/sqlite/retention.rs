@@ -121,8 +121,13 @@ async fn drop_listed(connection: &mut SqliteConnection, gone: Vec<String>) -> an
     Ok(rows)
 }
 
+/// Two looks in the tree. As one, `(customer, vehicle) > (?1, ?2)` is looked for from its equal on, and every row of the
+/// vehicle before is passed.
 pub(super) const NEXT_VEHICLE: &str = "
-    SELECT customer, vehicle FROM heartbeat WHERE (customer, vehicle) > (?1, ?2) ORDER BY customer, vehicle LIMIT 1";
+    SELECT * FROM (SELECT customer, vehicle FROM heartbeat WHERE customer = ?1 AND vehicle > ?2 ORDER BY vehicle LIMIT 1)
+    UNION ALL
+    SELECT * FROM (SELECT customer, vehicle FROM heartbeat WHERE customer > ?1 ORDER BY customer, vehicle LIMIT 1)
+    LIMIT 1";
 
 const DROP_HEARTBEATS: &str = "
     DELETE FROM heartbeat WHERE (customer, vehicle, at_ms, id) IN (
@@ -180,10 +185,11 @@ pub const STATEMENTS: &[&str] =
 
 /// The statements that find what may go, and what must serve each.
 #[cfg(test)]
-pub const LISTS: [(&str, &str); 5] = [
+pub const LISTS: [(&str, &str); 6] = [
     (DROP_LISTED, "PRIMARY KEY (customer=? AND vehicle=? AND seq=?)"),
     (OLD_TRANSITIONS, "transition_of_fleet"),
-    (NEXT_VEHICLE, "PRIMARY KEY ((customer,vehicle)>"),
+    (NEXT_VEHICLE, "PRIMARY KEY (customer=? AND vehicle>?"),
+    (NEXT_VEHICLE, "PRIMARY KEY (customer>?"),
     (NEXT_CUSTOMER, "PRIMARY KEY (customer>?"),
     (DROP_MINUTES, "PRIMARY KEY (customer=? AND span_ms=? AND at_ms<?)"),
 ];
