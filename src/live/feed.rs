@@ -4,8 +4,8 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::BuildHasher;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use bytestring::ByteString;
@@ -23,8 +23,8 @@ use crate::domain::query::Filter;
 use crate::domain::time::{Millis, rfc3339};
 use crate::domain::transition::Transition;
 
-/// Newest transitions kept for sessions, as finished frames of about 250 bytes: 16 MB. A session further behind is told
-/// how many it missed and reads them by REST.
+/// Newest transitions kept for sessions, some 350 bytes each: 23 MB, and as much again for the frames where somebody
+/// follows in JSON. A session further behind is told how many it missed and reads them by REST.
 pub const TRANSITIONS_MAX: usize = 65_536;
 /// Different deltas kept within one tick: one a filter and version; past it, rare ones are written twice.
 const DELTAS_MAX: usize = 256;
@@ -64,18 +64,22 @@ pub struct Observation {
 }
 
 /// One transition as every session sends it.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Sent {
     /// Its number among all transitions of this run.
     pub number: u64,
-    /// The finished frame.
-    pub frame: ByteString,
     /// The transition itself.
     pub transition: Arc<Transition>,
     version: Version,
+    frame: OnceLock<ByteString>,
 }
 
 impl Sent {
+    /// The frame in JSON: finished by the first session that needs it, and the same for all others.
+    pub fn frame(&self) -> ByteString {
+        self.frame.get_or_init(|| Frame::transition(&self.transition)).clone()
+    }
+
     /// Whether a filter shows it: its customer, and the status before or after.
     pub fn is_in(&self, filter: &Filter) -> bool {
         let change = &self.transition.change;
@@ -90,7 +94,7 @@ type Deltas = HashMap<(Wire, Filter, Version, Version), Arc<[Message]>>;
 /// The shared state of the live push.
 pub struct Feed {
     board: RwLock<Board>,
-    transitions: RwLock<VecDeque<Sent>>,
+    transitions: RwLock<VecDeque<Arc<Sent>>>,
     newest: watch::Sender<u64>,
     observation: RwLock<(u64, Observation)>,
     deltas: Mutex<Deltas>,
@@ -188,8 +192,7 @@ impl Feed {
         let mut list = self.transitions.write();
         let first = list.back().map_or(1, |last| last.number + 1);
         for (number, transition) in (first..).zip(new) {
-            let frame = Frame::transition(&transition);
-            list.push_back(Sent { number, frame, transition, version });
+            list.push_back(Arc::new(Sent { number, transition, version, frame: OnceLock::new() }));
             if list.len() > TRANSITIONS_MAX {
                 list.pop_front();
             }
@@ -229,7 +232,7 @@ impl Feed {
 
     /// The transitions after `number` in a filter: how many are no longer here, at most `limit` of them, and the number
     /// to go on from.
-    pub fn transitions_after(&self, number: u64, filter: &Filter, limit: usize) -> (u64, Vec<Sent>, u64) {
+    pub fn transitions_after(&self, number: u64, filter: &Filter, limit: usize) -> (u64, Vec<Arc<Sent>>, u64) {
         let list = self.transitions.read();
         let Some(oldest) = list.front().map(|sent| sent.number) else { return (0, Vec::new(), number) };
         let missed = oldest.saturating_sub(number + 1);
@@ -240,7 +243,7 @@ impl Feed {
             }
             last = sent.number;
             if sent.is_in(filter) {
-                found.push(sent.clone());
+                found.push(Arc::clone(sent));
             }
         }
         (missed, found, last)
@@ -284,7 +287,7 @@ impl Feed {
     }
 
     /// Transitions as one frame of columns.
-    pub fn transitions_frame(&self, list: &[Sent]) -> Bytes {
+    pub fn transitions_frame(&self, list: &[Arc<Sent>]) -> Bytes {
         let list: Vec<&Transition> = list.iter().map(|sent| &*sent.transition).collect();
         columns::transitions(&self.board(), &list, self.date())
     }

@@ -175,7 +175,7 @@ impl Reader {
             self.begun.push_back(Frame::Gap { dropped }.encode().into());
         }
         match self.wire {
-            Wire::Json => self.begun.extend(list.into_iter().map(|sent| sent.frame.into())),
+            Wire::Json => self.begun.extend(list.iter().map(|sent| sent.frame().into())),
             Wire::Columns if list.is_empty() => {}
             Wire::Columns => self.begun.push_back(feed.transitions_frame(&list).into()),
         }
