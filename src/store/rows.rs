@@ -6,10 +6,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anyhow::Context;
+use serde::Deserialize;
 
 use super::registry::{Current, Transfer};
 use super::{After, Checkpoint, Claim, Mended, StoredCustomer, StoredVehicle, TransitionQuery};
 use crate::domain::board::Registered;
+use crate::domain::heartbeat::Metrics;
 use crate::domain::ids::VehicleKey;
 use crate::domain::latest::{Fact, Latest, Position, Rank};
 use crate::domain::sleep::Announced;
@@ -55,6 +57,14 @@ pub fn fold(transitions: &[Transition]) -> Vec<Folded<'_>> {
         }
     }
     vehicles.into_values().collect()
+}
+
+/// In the order of the keys and numbers: neighbours lie on one page of a table and of most indexes, so a batch touches
+/// each page once, however its decisions came.
+pub fn ordered(transitions: &[Transition]) -> Vec<&Transition> {
+    let mut rows: Vec<&Transition> = transitions.iter().collect();
+    rows.sort_unstable_by_key(|row| (&*row.key, row.change.seq));
+    rows
 }
 
 /// One row a vehicle, the last heard, in the order of the keys.
@@ -194,39 +204,32 @@ pub struct VehicleRow {
     position_at_ms: Option<Millis>,
     speed_kmh: Option<f32>,
     heading_deg: Option<f32>,
-    battery_pct: Option<f32>,
-    odometer_km: Option<f64>,
-    ignition: Option<bool>,
-    metrics: Option<String>,
-    clock_skew_ms: Option<Millis>,
     position_seq: Option<i64>,
-    battery_at_ms: Option<Millis>,
-    battery_seq: Option<i64>,
-    odometer_at_ms: Option<Millis>,
-    odometer_seq: Option<i64>,
-    ignition_at_ms: Option<Millis>,
-    ignition_seq: Option<i64>,
-    metrics_at_ms: Option<Millis>,
-    metrics_seq: Option<i64>,
-    clock_skew_at_ms: Option<Millis>,
-    clock_skew_seq: Option<i64>,
+    /// The other facts as one JSON array, where there are any: each column of its own costs a start more than its value.
+    gauges: Option<String>,
     revision: i64,
     announced_ms: Millis,
 }
+
+/// Battery, odometer, ignition (0 or 1), metrics and clock skew, each as its value, time and seq.
+#[derive(Debug, Default, Deserialize)]
+struct GaugesRow(FactRow<f32>, FactRow<f64>, FactRow<u8>, FactRow<Metrics>, FactRow<Millis>);
 
 impl VehicleRow {
     /// The vehicle of this row. Rows come ordered by customer, so the name is shared with the row before.
     pub fn into_stored(self, customer: &mut Arc<str>) -> anyhow::Result<StoredVehicle> {
         let whose = || format!("the stored vehicle {}/{}", self.customer, self.vehicle);
-        let metrics = self.metrics.as_deref().map(serde_json::from_str).transpose().with_context(whose)?;
+        let gauges = self.gauges.as_deref().map(serde_json::from_str).transpose().with_context(whose)?;
+        let GaugesRow(battery, odometer, (ignition, ignition_at, ignition_seq), metrics, clock_skew) =
+            gauges.unwrap_or_default();
         let latest = Latest {
             position: self.position(),
             position_rank: rank(self.position_seq),
-            battery_pct: fact((self.battery_pct, self.battery_at_ms, self.battery_seq)),
-            odometer_km: fact((self.odometer_km, self.odometer_at_ms, self.odometer_seq)),
-            ignition: fact((self.ignition, self.ignition_at_ms, self.ignition_seq)),
-            metrics: fact((metrics, self.metrics_at_ms, self.metrics_seq)).map(Arc::new),
-            clock_skew: fact((self.clock_skew_ms, self.clock_skew_at_ms, self.clock_skew_seq)),
+            battery_pct: fact(battery),
+            odometer_km: fact(odometer),
+            ignition: fact((ignition.map(|on| on != 0), ignition_at, ignition_seq)),
+            metrics: fact(metrics).map(Arc::new),
+            clock_skew: fact(clock_skew),
         };
         let status = status(&self.status).with_context(whose)?;
         let tags: Tags = serde_json::from_str(&self.tags).with_context(whose)?;

@@ -26,8 +26,11 @@ use crate::live::hub::{Durable, Hub};
 use crate::store::spool::{Batch, Entry, RECORD_ROWS_MAX, Spool};
 use crate::store::{ObservationGap, Store};
 
-/// Transitions in one transaction: large enough that a commit's cost is shared, small enough for a second at most.
-const GROUP_ROWS_MAX: usize = 10_000;
+/// Transitions in one transaction: as many as wait, since those of neighbours are cheaper together, and so few that a
+/// change that comes meanwhile waits for a second or two at most.
+const GROUP_ROWS_MAX: usize = 50_000;
+/// Transitions the hub is told of at once.
+const DURABLE_MAX: usize = 5_000;
 /// A store that has not answered by then is slow: senders wait for this, and behind them whoever shares their
 /// connection, so what it was asked to keep goes to the spool too. Its answer is not cut off; the store takes each
 /// transition once. For each transition 100 us more, five times what either store needs.
@@ -219,8 +222,10 @@ impl Writer {
             }
             durable.push(transition);
         }
-        if !durable.is_empty() {
-            let _ = self.hub.send(Durable(durable)).await;
+        // In parts, so that the hub does not keep heartbeats waiting.
+        while !durable.is_empty() {
+            let rest = durable.split_off(durable.len().min(DURABLE_MAX));
+            let _ = self.hub.send(Durable(std::mem::replace(&mut durable, rest))).await;
         }
     }
 

@@ -22,10 +22,14 @@ pub async fn customers(connection: &mut PgConnection) -> anyhow::Result<Vec<Stor
 
 const VEHICLES: &str = "
     SELECT customer, vehicle, name, registration, vin, tags::text, offline_after_ms, status, status_since_ms, seq,
-           last_seen_ms, lat, lon, position_at_ms, speed_kmh, heading_deg, battery_pct, odometer_km, ignition,
-           metrics::text, clock_skew_ms, position_seq, battery_at_ms, battery_seq, odometer_at_ms, odometer_seq,
-           ignition_at_ms, ignition_seq, metrics_at_ms, metrics_seq, clock_skew_at_ms, clock_skew_seq, announced_ms,
-           revision
+           last_seen_ms, lat, lon, position_at_ms, speed_kmh, heading_deg, position_seq, announced_ms, revision,
+           CASE WHEN num_nonnulls(battery_pct, odometer_km, ignition, metrics, clock_skew_ms) > 0 THEN json_build_array(
+               json_build_array(battery_pct, battery_at_ms, battery_seq),
+               json_build_array(odometer_km, odometer_at_ms, odometer_seq),
+               json_build_array(ignition::int, ignition_at_ms, ignition_seq),
+               json_build_array(metrics, metrics_at_ms, metrics_seq),
+               json_build_array(clock_skew_ms, clock_skew_at_ms, clock_skew_seq)
+           )::text END AS gauges
     FROM vehicle WHERE (customer, vehicle) > ($1, $2) ORDER BY customer, vehicle LIMIT $3";
 
 /// The next vehicles after `last`, in the order of their keys.

@@ -13,7 +13,8 @@ use crate::domain::time::Millis;
 use crate::domain::transition::Transition;
 use crate::store::retention::Kind;
 use crate::store::rows::{
-    FactRow, Folded, fact_row, fold, metrics_row, newest_gauges, newest_heard, newest_position, rank_row, signed,
+    FactRow, Folded, fact_row, fold, metrics_row, newest_gauges, newest_heard, newest_position, ordered, rank_row,
+    signed,
 };
 use crate::store::{Checkpoint, ObservationGap, TakenOver};
 
@@ -26,7 +27,7 @@ pub type Months = Arc<Mutex<HashSet<Millis>>>;
 
 /// Writes a batch. Transitions first: whether one is new is told from its vehicle's row as it was.
 pub async fn commit(connection: &mut PgConnection, transitions: Vec<Transition>, known: Months) -> anyhow::Result<()> {
-    for rows in transitions.chunks(CHUNK) {
+    for rows in ordered(&transitions).chunks(CHUNK) {
         let months: HashSet<Millis> = rows.iter().map(|row| Kind::Transitions.floor(row.change.at)).collect();
         let new: Vec<Millis> = months.difference(&known.lock()).copied().collect();
         if !new.is_empty() {
@@ -50,7 +51,7 @@ const MARK: &str = "
     ON CONFLICT DO NOTHING";
 
 /// The minutes that statistics have to count anew (0008_statistics.sql).
-async fn mark(connection: &mut PgConnection, rows: &[Transition]) -> anyhow::Result<()> {
+async fn mark(connection: &mut PgConnection, rows: &[&Transition]) -> anyhow::Result<()> {
     let minutes = sqlx::query(MARK).bind(column(rows, |row| row.change.at));
     minutes.bind(column(rows, |row| row.key.customer.to_string())).execute(connection).await?;
     Ok(())
@@ -133,9 +134,9 @@ const ADD_TRANSITIONS: &str = "
 
 /// The key of a table in partitions holds `at_ms`, so the index alone keeps no second row of a number from coming in:
 /// who writes (there is one) looks. A number above its vehicle's is new, which most are; others are looked for.
-async fn add_transitions(connection: &mut PgConnection, rows: &[Transition]) -> anyhow::Result<()> {
+async fn add_transitions(connection: &mut PgConnection, rows: &[&Transition]) -> anyhow::Result<()> {
     let mut seen = HashSet::new();
-    let rows: Vec<&Transition> = rows.iter().filter(|row| seen.insert((&*row.key, row.change.seq))).collect();
+    let rows: Vec<&Transition> = rows.iter().copied().filter(|row| seen.insert((&*row.key, row.change.seq))).collect();
     let rows = &rows[..];
     let seqs = rows.iter().map(|row| signed(row.change.seq)).collect::<anyhow::Result<Vec<_>>>()?;
     let evidence = rows.iter().map(|row| serde_json::to_string(&row.evidence)).collect::<Result<Vec<_>, _>>()?;

@@ -7,6 +7,7 @@ mod exports;
 mod heartbeats;
 mod history;
 mod logins;
+mod many;
 mod mosquitto;
 mod read;
 mod registry;
@@ -47,6 +48,11 @@ const READERS: u32 = 4;
 /// Rows between a reader's thread and whoever asked, some megabytes: each time this runs full or empty, a thread has to
 /// be woken, and a page of the start has 10,000 rows.
 const ROWS_UNDER_WAY: usize = 1_000;
+/// KiB (written as a negative number) of pages that the writer keeps in memory: a group of transitions fits, and is not
+/// written to the log twice.
+const WRITER_CACHE: &str = "-8192";
+/// Pages of the log that are brought into the file at once, 16 MB: a page that every group touches goes there once.
+const LOG_PAGES: &str = "4000";
 /// How long to wait for another process that writes to the same file: a backup, or `rollcall migrate`.
 const BUSY: Duration = Duration::from_secs(10);
 const BUSY_PAUSE: Duration = Duration::from_millis(20);
@@ -201,12 +207,13 @@ async fn open_file(path: &str) -> anyhow::Result<Connections> {
     }
     // FULL: a transition is acknowledged once it is stored, so it has to outlive a power cut.
     let options = options(path).synchronous(SqliteSynchronous::Full);
-    let mut writer = connect(&options.clone().journal_mode(SqliteJournalMode::Wal)).await?;
+    let writing = options.clone().pragma("cache_size", WRITER_CACHE).pragma("wal_autocheckpoint", LOG_PAGES);
+    let mut writer = connect(&writing.clone().journal_mode(SqliteJournalMode::Wal)).await?;
     migrate(&mut writer).await?;
     let readers = SqlitePoolOptions::new().max_connections(READERS).acquire_timeout(BUSY);
-    let reading = options.clone().pragma("query_only", "on").row_buffer_size(ROWS_UNDER_WAY);
+    let reading = options.pragma("query_only", "on").row_buffer_size(ROWS_UNDER_WAY);
     let readers = readers.connect_lazy_with(reading);
-    Ok(Connections::new(writer, Some(readers), Some(options)))
+    Ok(Connections::new(writer, Some(readers), Some(writing)))
 }
 
 /// The switch to WAL fails at once while another process makes it, whatever the busy timeout; so the waiting is done

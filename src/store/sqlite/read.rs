@@ -22,10 +22,14 @@ pub async fn customers(connection: &mut SqliteConnection) -> anyhow::Result<Vec<
 
 pub(super) const VEHICLES: &str = "
     SELECT customer, vehicle, name, registration, vin, tags, offline_after_ms, status, status_since_ms, seq,
-           last_seen_ms, lat, lon, position_at_ms, speed_kmh, heading_deg, battery_pct, odometer_km, ignition,
-           metrics, clock_skew_ms, position_seq, battery_at_ms, battery_seq, odometer_at_ms, odometer_seq,
-           ignition_at_ms, ignition_seq, metrics_at_ms, metrics_seq, clock_skew_at_ms, clock_skew_seq, announced_ms,
-           revision
+           last_seen_ms, lat, lon, position_at_ms, speed_kmh, heading_deg, position_seq, announced_ms, revision,
+           CASE WHEN coalesce(battery_pct, odometer_km, ignition, metrics, clock_skew_ms) IS NOT NULL THEN json_array(
+               json_array(battery_pct, battery_at_ms, battery_seq),
+               json_array(odometer_km, odometer_at_ms, odometer_seq),
+               json_array(ignition, ignition_at_ms, ignition_seq),
+               json_array(json(metrics), metrics_at_ms, metrics_seq),
+               json_array(clock_skew_ms, clock_skew_at_ms, clock_skew_seq)
+           ) END AS gauges
     FROM vehicle WHERE (customer, vehicle) > (?1, ?2) ORDER BY customer, vehicle LIMIT ?3";
 
 /// The next vehicles after `last`, in the order of their keys.

@@ -1,44 +1,51 @@
 //! What is written to SQLite, each statement beside the function that binds it.
 //! Fed by the persister through the trait, inside one transaction a call; every statement may be repeated.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
+use std::sync::{Arc, LazyLock};
 
 use serde::Serialize;
-use sqlx::sqlite::SqliteConnection;
+use sqlx::error::BoxDynError;
+use sqlx::sqlite::{Sqlite, SqliteArguments, SqliteConnection};
+use sqlx::{Arguments, Encode, Type};
 
+use super::many::{Groups, Many};
+use crate::domain::calendar::MINUTE;
 use crate::domain::time::Millis;
 use crate::domain::transition::Transition;
-use crate::store::rows::{fact_row, fold, metrics_row, newest_gauges, newest_heard, newest_position, rank_row, signed};
+use crate::store::rows::{
+    FactRow, Folded, fact_row, fold, metrics_row, newest_gauges, newest_heard, newest_position, ordered, rank_row,
+    signed,
+};
 use crate::store::{Checkpoint, ObservationGap, TakenOver};
 
-/// Rows a statement. They travel as one JSON parameter: one statement a row costs a hop to SQLite's thread each.
+/// Rows of a statement that takes them as one JSON parameter: one statement a row costs a hop to SQLite's thread each.
 const CHUNK: usize = 1_000;
 
 /// A batch of transitions as the statements take it, so that the caller's slice need not live as long as the write.
 #[derive(Debug)]
 pub struct Batch {
-    vehicles: Vec<String>,
-    transitions: Vec<String>,
+    customers: Vec<String>,
+    vehicles: Groups,
+    transitions: Groups,
+    marks: Vec<String>,
 }
 
 impl Batch {
     /// Folds and encodes a batch.
     pub fn of(transitions: &[Transition]) -> anyhow::Result<Self> {
-        let vehicles = fold(transitions).into_iter().map(|vehicle| {
-            let (last, position) = (vehicle.last, vehicle.position);
-            let change = last.change;
-            let place = position.map(|p| (p.lat, p.lon, p.at_ms, p.speed_kmh, p.heading_deg));
-            let state = (change.to.word(), change.at, signed(change.seq)?, vehicle.last_seen);
-            Ok((&*last.key.customer, &*last.key.vehicle, state, place))
-        });
-        let rows = transitions.iter().map(|transition| {
-            let (key, change) = (&transition.key, transition.change);
-            let times = (change.at, transition.decided_at);
-            let words = (change.from.word(), change.to.word(), change.cause.word());
-            Ok((&*key.customer, &*key.vehicle, signed(change.seq)?, times, words, &transition.evidence))
-        });
-        Ok(Self { vehicles: chunks(vehicles)?, transitions: chunks(rows)? })
+        let folded = fold(transitions);
+        let customers: BTreeSet<&str> = folded.iter().map(|vehicle| &*vehicle.last.key.customer).collect();
+        let marks =
+            transitions.iter().map(|row| (&*row.key.customer, row.change.at - row.change.at.rem_euclid(MINUTE)));
+        let marks: BTreeSet<(&str, Millis)> = marks.collect();
+        Ok(Self {
+            customers: chunks(customers.into_iter().map(|customer| Ok((customer,))))?,
+            vehicles: Groups::of(&folded, bind_vehicle)?,
+            transitions: Groups::of(&ordered(transitions), bind_transition)?,
+            marks: chunks(marks.into_iter().map(Ok))?,
+        })
     }
 }
 
@@ -50,12 +57,12 @@ pub(super) fn chunks<R: Serialize>(rows: impl Iterator<Item = anyhow::Result<R>>
 
 /// Writes a batch.
 pub async fn commit(connection: &mut SqliteConnection, batch: Batch) -> anyhow::Result<()> {
-    for rows in &batch.vehicles {
+    for rows in &batch.customers {
         add_customers(connection, rows).await?;
-        move_vehicles(connection, rows).await?;
     }
-    for rows in &batch.transitions {
-        add_transitions(connection, rows).await?;
+    MOVE_MANY.execute(connection, batch.vehicles).await?;
+    ADD_MANY.execute(connection, batch.transitions).await?;
+    for rows in &batch.marks {
         sqlx::query(MARK).bind(rows).execute(&mut *connection).await?;
     }
     Ok(())
@@ -63,8 +70,7 @@ pub async fn commit(connection: &mut SqliteConnection, batch: Batch) -> anyhow::
 
 /// The minutes that statistics have to count anew (0008_statistics.sql).
 const MARK: &str = "
-    INSERT INTO rollup_mark (at_ms, customer)
-    SELECT DISTINCT (value ->> '$[3][0]') / 60000 * 60000, value ->> 0 FROM json_each(?1) WHERE true
+    INSERT INTO rollup_mark (customer, at_ms) SELECT value ->> 0, value ->> 1 FROM json_each(?1) WHERE true
     ON CONFLICT DO NOTHING";
 
 const ADD_CUSTOMERS: &str = "
@@ -80,11 +86,8 @@ const MOVE_VEHICLES: &str = concat!(
     "
     INSERT INTO vehicle (customer, vehicle, status, status_since_ms, seq, last_seen_ms,
                          lat, lon, position_at_ms, speed_kmh, heading_deg)
-    SELECT value ->> 0, value ->> 1, value ->> '$[2][0]', value ->> '$[2][1]', value ->> '$[2][2]', value ->> '$[2][3]',
-           value ->> '$[3][0]', value ->> '$[3][1]', value ->> '$[3][2]', value ->> '$[3][3]', value ->> '$[3][4]'
-    FROM json_each(?1) WHERE NOT EXISTS (
-        SELECT 1 FROM departed
-        WHERE customer = value ->> 0 AND vehicle = value ->> 1 AND seq >= value ->> '$[2][2]')
+    SELECT * FROM (VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)) WHERE NOT EXISTS (
+        SELECT 1 FROM departed WHERE customer = column1 AND vehicle = column2 AND seq >= column5)
     ON CONFLICT (customer, vehicle) DO UPDATE SET
         status = excluded.status,
         status_since_ms = excluded.status_since_ms,
@@ -97,49 +100,83 @@ const MOVE_VEHICLES: &str = concat!(
 );
 
 /// A vehicle's row moves forward only: in seq as a whole, and in time where a checkpoint may have come first.
-async fn move_vehicles(connection: &mut SqliteConnection, rows: &str) -> anyhow::Result<()> {
-    sqlx::query(MOVE_VEHICLES).bind(rows).execute(connection).await?;
-    Ok(())
+static MOVE_MANY: LazyLock<Many> = LazyLock::new(|| Many::of(MOVE_VEHICLES));
+
+fn bind_vehicle(values: &mut SqliteArguments, vehicle: &Folded<'_>) -> Result<(), BoxDynError> {
+    let (key, change) = (&vehicle.last.key, vehicle.last.change);
+    values.add(&key.customer)?;
+    values.add(&*key.vehicle)?;
+    values.add(change.to.word())?;
+    values.add(change.at)?;
+    values.add(signed(change.seq)?)?;
+    values.add(vehicle.last_seen)?;
+    values.add(vehicle.position.map(|position| position.lat))?;
+    values.add(vehicle.position.map(|position| position.lon))?;
+    values.add(vehicle.position.map(|position| position.at_ms))?;
+    values.add(vehicle.position.and_then(|position| position.speed_kmh))?;
+    values.add(vehicle.position.and_then(|position| position.heading_deg))
 }
 
 const ADD_TRANSITIONS: &str = "
     INSERT INTO transition (customer, vehicle, seq, at_ms, decided_at_ms, from_status, to_status, cause, evidence)
-    SELECT value ->> 0, value ->> 1, value ->> 2, value ->> '$[3][0]', value ->> '$[3][1]',
-           value ->> '$[4][0]', value ->> '$[4][1]', value ->> '$[4][2]', value -> 5
-    FROM json_each(?1) WHERE NOT EXISTS (
-        SELECT 1 FROM departed
-        WHERE customer = value ->> 0 AND vehicle = value ->> 1 AND seq >= value ->> 2 AND purged)
+    SELECT * FROM (VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)) WHERE NOT EXISTS (
+        SELECT 1 FROM departed WHERE customer = column1 AND vehicle = column2 AND seq >= column3 AND purged)
     ON CONFLICT DO NOTHING";
 
-async fn add_transitions(connection: &mut SqliteConnection, rows: &str) -> anyhow::Result<()> {
-    sqlx::query(ADD_TRANSITIONS).bind(rows).execute(connection).await?;
-    Ok(())
+static ADD_MANY: LazyLock<Many> = LazyLock::new(|| Many::of(ADD_TRANSITIONS));
+
+fn bind_transition(values: &mut SqliteArguments, row: &&Transition) -> Result<(), BoxDynError> {
+    let (key, change) = (&row.key, row.change);
+    values.add(&key.customer)?;
+    values.add(&*key.vehicle)?;
+    values.add(signed(change.seq)?)?;
+    values.add(change.at)?;
+    values.add(row.decided_at)?;
+    values.add(change.from.word())?;
+    values.add(change.to.word())?;
+    values.add(change.cause.word())?;
+    values.add(serde_json::to_string(&row.evidence)?)
 }
 
-/// A checkpoint as its statement takes it: chunks of JSON arrays.
-pub fn heard(rows: &[Checkpoint]) -> anyhow::Result<Vec<String>> {
-    let rows = newest_heard(rows).into_iter().map(|row| {
-        let latest = &row.latest;
-        let seq = rank_row(latest.position_rank);
-        let place = latest.position.map(|p| (p.lat, p.lon, p.at_ms, p.speed_kmh, p.heading_deg, seq));
-        let (battery, odometer) = (fact_row(latest.battery_pct), fact_row(latest.odometer_km));
-        let (ignition, metrics) = (fact_row(latest.ignition), metrics_row(latest)?);
-        let gauges = (battery, odometer, ignition, metrics, fact_row(latest.clock_skew));
-        Ok((&*row.key.customer, &*row.key.vehicle, row.last_seen, place, gauges, row.announced.millis()))
-    });
-    chunks(rows)
+/// A checkpoint as its statement takes it.
+pub fn heard(rows: &[Checkpoint]) -> anyhow::Result<Groups> {
+    Groups::of(&newest_heard(rows), |values, row| {
+        let Checkpoint { key, last_seen, announced, latest } = *row;
+        values.add(&key.customer)?;
+        values.add(&*key.vehicle)?;
+        values.add(*last_seen)?;
+        values.add(announced.millis())?;
+        values.add(latest.position.map(|position| position.lat))?;
+        values.add(latest.position.map(|position| position.lon))?;
+        values.add(latest.position.map(|position| position.at_ms))?;
+        values.add(latest.position.and_then(|position| position.speed_kmh))?;
+        values.add(latest.position.and_then(|position| position.heading_deg))?;
+        values.add(latest.position.and(rank_row(latest.position_rank)))?;
+        bind_fact(values, fact_row(latest.battery_pct))?;
+        bind_fact(values, fact_row(latest.odometer_km))?;
+        bind_fact(values, fact_row(latest.ignition))?;
+        bind_fact(values, metrics_row(latest)?)?;
+        bind_fact(values, fact_row(latest.clock_skew))
+    })
+}
+
+/// The three columns of a fact.
+fn bind_fact<T>(values: &mut SqliteArguments, (value, at, seq): FactRow<T>) -> Result<(), BoxDynError>
+where
+    T: for<'v> Encode<'v, Sqlite> + Type<Sqlite>,
+{
+    values.add(value)?;
+    values.add(at)?;
+    values.add(seq)
 }
 
 /// Writes what was last heard of vehicles.
-pub async fn hear(connection: &mut SqliteConnection, heard: Vec<String>) -> anyhow::Result<()> {
-    for rows in &heard {
-        sqlx::query(HEARD).bind(rows).execute(&mut *connection).await?;
-    }
-    Ok(())
+pub async fn hear(connection: &mut SqliteConnection, heard: Groups) -> anyhow::Result<()> {
+    HEAR_MANY.execute(connection, heard).await
 }
 
 /// Writes what was last heard of vehicles, and until when we listened.
-pub async fn checkpoint(connection: &mut SqliteConnection, heard: Vec<String>, until: Millis) -> anyhow::Result<()> {
+pub async fn checkpoint(connection: &mut SqliteConnection, heard: Groups, until: Millis) -> anyhow::Result<()> {
     hear(connection, heard).await?;
     sqlx::query(LISTENED).bind(until).execute(connection).await?;
     Ok(())
@@ -154,26 +191,21 @@ pub(super) const HEARD: &str = concat!(
         announced_ms = heard.announced_ms,
         last_seen_ms = heard.last_seen_ms
     FROM (
-        SELECT value ->> 0 AS customer, value ->> 1 AS vehicle, value ->> 2 AS last_seen_ms,
-               value ->> 5 AS announced_ms,
-               value ->> '$[3][0]' AS lat, value ->> '$[3][1]' AS lon, value ->> '$[3][2]' AS position_at_ms,
-               value ->> '$[3][3]' AS speed_kmh, value ->> '$[3][4]' AS heading_deg,
-               value ->> '$[3][5]' AS position_seq,
-               value ->> '$[4][0][0]' AS battery_pct, value ->> '$[4][0][1]' AS battery_at_ms,
-               value ->> '$[4][0][2]' AS battery_seq,
-               value ->> '$[4][1][0]' AS odometer_km, value ->> '$[4][1][1]' AS odometer_at_ms,
-               value ->> '$[4][1][2]' AS odometer_seq,
-               value ->> '$[4][2][0]' AS ignition, value ->> '$[4][2][1]' AS ignition_at_ms,
-               value ->> '$[4][2][2]' AS ignition_seq,
-               value ->> '$[4][3][0]' AS metrics, value ->> '$[4][3][1]' AS metrics_at_ms,
-               value ->> '$[4][3][2]' AS metrics_seq,
-               value ->> '$[4][4][0]' AS clock_skew_ms, value ->> '$[4][4][1]' AS clock_skew_at_ms,
-               value ->> '$[4][4][2]' AS clock_skew_seq
-        FROM json_each(?1)
+        SELECT column1 AS customer, column2 AS vehicle, column3 AS last_seen_ms, column4 AS announced_ms,
+               column5 AS lat, column6 AS lon, column7 AS position_at_ms,
+               column8 AS speed_kmh, column9 AS heading_deg, column10 AS position_seq,
+               column11 AS battery_pct, column12 AS battery_at_ms, column13 AS battery_seq,
+               column14 AS odometer_km, column15 AS odometer_at_ms, column16 AS odometer_seq,
+               column17 AS ignition, column18 AS ignition_at_ms, column19 AS ignition_seq,
+               column20 AS metrics, column21 AS metrics_at_ms, column22 AS metrics_seq,
+               column23 AS clock_skew_ms, column24 AS clock_skew_at_ms, column25 AS clock_skew_seq
+        FROM (VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?))
     ) AS heard
     WHERE vehicle.customer = heard.customer AND vehicle.vehicle = heard.vehicle
       AND coalesce(vehicle.last_seen_ms, heard.last_seen_ms) <= heard.last_seen_ms"
 );
+
+static HEAR_MANY: LazyLock<Many> = LazyLock::new(|| Many::of(HEARD));
 
 const LISTENED: &str = "
     INSERT INTO listening (alive_until_ms) VALUES (?1)
