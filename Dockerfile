@@ -11,6 +11,7 @@ WORKDIR /build
 # The dependencies alone first, with empty sources in place of ours: this layer is built again only when a manifest or
 # the lockfile changes, not at every change of a source file.
 COPY Cargo.toml Cargo.lock ./
+COPY .cargo .cargo
 COPY simulator/Cargo.toml simulator/
 COPY bench/Cargo.toml bench/
 RUN mkdir -p src simulator/src bench/src \

@@ -31,7 +31,11 @@ impl SearchText {
         let start = self.text.len() as u32;
         self.text.push(START);
         for name in names {
-            self.text.extend(name.chars().flat_map(char::to_lowercase).collect::<String>().bytes());
+            if name.is_ascii() {
+                self.text.extend(name.bytes().map(|byte| byte.to_ascii_lowercase()));
+            } else {
+                self.text.extend(name.chars().flat_map(char::to_lowercase).collect::<String>().bytes());
+            }
             self.text.push(BETWEEN);
         }
         self.entries.push((start, slot));

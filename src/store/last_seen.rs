@@ -11,12 +11,14 @@
 //! heard = last_seen, milliseconds since 1970, << 20 | announced silence, whole seconds (12 days at most; 0 is none)
 //! ```
 
+use std::collections::HashMap;
 use std::fs;
 use std::hash::Hasher;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
+use foldhash::fast::FixedState;
 use siphasher::sip::SipHasher13;
 
 use crate::domain::ids::VehicleKey;
@@ -48,8 +50,8 @@ pub struct Seen {
     /// Until when everything that was said is in it.
     pub alive_until: Millis,
     names: Names,
-    /// By hash, ascending.
-    rows: Vec<(u64, u64)>,
+    /// When each was heard, by the hash of its names.
+    rows: HashMap<u64, u64, FixedState>,
 }
 
 /// A file in the making.
@@ -149,8 +151,11 @@ impl SeenFile {
         ensure!(rows.len() % ROW_BYTES == 0, "it is cut off");
         let words = rows.chunks_exact(8).map(|word| word.try_into().map(u64::from_le_bytes).unwrap_or_default());
         let words: Vec<u64> = words.collect();
-        let mut rows: Vec<(u64, u64)> = words.chunks_exact(2).map(|row| (row[0], row[1])).collect();
-        rows.sort_unstable();
+        let mut rows = HashMap::with_capacity_and_hasher(words.len() / 2, FixedState::default());
+        for row in words.chunks_exact(2) {
+            let heard: &mut u64 = rows.entry(row[0]).or_default();
+            *heard = row[1].max(*heard);
+        }
         Ok(Seen { alive_until: Millis::from_le_bytes(*alive_until), names: self.names, rows })
     }
 }
@@ -158,9 +163,7 @@ impl SeenFile {
 impl Seen {
     /// When this vehicle was last heard and what silence it announced then, if it is in the file.
     pub fn of(&self, key: &VehicleKey) -> Option<(Millis, Announced)> {
-        let hash = self.names.hash(key);
-        let end = self.rows.partition_point(|row| row.0 <= hash);
-        let heard = self.rows[..end].last().filter(|row| row.0 == hash)?.1;
+        let heard = *self.rows.get(&self.names.hash(key))?;
         let announced = Announced::of((heard & ANNOUNCED_S_MAX).cast_signed() * 1_000);
         Some(((heard >> ANNOUNCED_BITS).cast_signed(), announced))
     }
