@@ -31,10 +31,10 @@ const REPAIR_ROWS: u32 = VEHICLES_A_READ as u32;
 const STOP_MAX: Duration = Duration::from_secs(5);
 /// How long the store's goodbye may take then: the whole stop has 9 s.
 const CLOSE_MAX: Duration = Duration::from_secs(1);
-/// A step is followed by a pause of so many times its own length, so that the sweeps of a large fleet take a twentieth
+/// A step is followed by a pause of so many times its own length, so that the sweeps of a large fleet take a fortieth
 /// of the store's time at most, and heartbeats and transitions the rest: 100,000 vehicles take a minute on SQLite, a
 /// million ten, whatever the interval.
-const REST: u32 = 19;
+const REST: u32 = 39;
 /// How soon to look again whether the store has time for us.
 const PUT_OFF: Duration = Duration::from_secs(1);
 
