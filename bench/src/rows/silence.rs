@@ -11,6 +11,7 @@ use super::traffic::{beside, online};
 use crate::dashboards::Dashboards;
 use crate::now_ms;
 use crate::packets::Packets;
+use crate::pipe::Pipe;
 use crate::stage::{Product, Stage};
 use crate::table::Line;
 
@@ -97,7 +98,8 @@ fn silence(
     let mut dashboards = Dashboards::new()?;
     dashboards.open(product.http, None, true)?;
     let since_ms = now_ms() + timeout_s * 1_000;
-    last_round(&product, &mut packets)?;
+    // Open until the end: a connection that breaks is a hint, and who has one may be called offline before the deadline.
+    let _pipe = last_round(&product, &mut packets)?;
     let last_deadline_ms = now_ms() + timeout_s * 1_000;
     // The fence of the last round is a vehicle too.
     let all = vehicles + 1;
@@ -131,10 +133,11 @@ fn silence(
 }
 
 /// One last heartbeat of everybody, as fast as the service takes them without refusing any.
-fn last_round(product: &Product, packets: &mut Packets) -> anyhow::Result<()> {
-    let mut pipe = crate::pipe::Pipe::open(product.mqtt, "bench-last")?;
+fn last_round(product: &Product, packets: &mut Packets) -> anyhow::Result<Pipe> {
+    let mut pipe = Pipe::open(product.mqtt, "bench-last")?;
     packets.rewind();
     let (count, done) = (packets.count(), Cell::new(false));
     pipe.pace(packets, LAST_ROUND_PER_S, || count, || done.get(), |_, sent| done.set(sent.end == count))?;
-    pipe.fence().map(drop)
+    pipe.fence()?;
+    Ok(pipe)
 }
