@@ -205,7 +205,7 @@ pub struct VehicleRow {
     speed_kmh: Option<f32>,
     heading_deg: Option<f32>,
     position_seq: Option<i64>,
-    /// The other facts as one JSON array, where there are any: each column of its own costs a start more than its value.
+    /// The other facts as one JSON array, where there are any: a column of its own costs a start more than its value.
     gauges: Option<String>,
     revision: i64,
     announced_ms: Millis,

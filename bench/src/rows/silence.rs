@@ -98,7 +98,7 @@ fn silence(
     let mut dashboards = Dashboards::new()?;
     dashboards.open(product.http, None, true)?;
     let since_ms = now_ms() + timeout_s * 1_000;
-    // Open until the end: a connection that breaks is a hint, and who has one may be called offline before the deadline.
+    // Open until the end: a broken connection is a hint, and who has one may be called offline before the deadline.
     let _pipe = last_round(&product, &mut packets)?;
     let last_deadline_ms = now_ms() + timeout_s * 1_000;
     // The fence of the last round is a vehicle too.

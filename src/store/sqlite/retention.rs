@@ -121,12 +121,13 @@ async fn drop_listed(connection: &mut SqliteConnection, gone: Vec<String>) -> an
     Ok(rows)
 }
 
-/// Two looks in the tree. As one, `(customer, vehicle) > (?1, ?2)` is looked for from its equal on, and every row of the
-/// vehicle before is passed.
+/// Two looks in the tree. As one, `(customer, vehicle) > (?1, ?2)` is looked for from its equal on, and every row of
+/// the vehicle before is passed.
 pub(super) const NEXT_VEHICLE: &str = "
-    SELECT * FROM (SELECT customer, vehicle FROM heartbeat WHERE customer = ?1 AND vehicle > ?2 ORDER BY vehicle LIMIT 1)
-    UNION ALL
-    SELECT * FROM (SELECT customer, vehicle FROM heartbeat WHERE customer > ?1 ORDER BY customer, vehicle LIMIT 1)
+    SELECT * FROM (
+        SELECT customer, vehicle FROM heartbeat WHERE customer = ?1 AND vehicle > ?2 ORDER BY vehicle LIMIT 1)
+    UNION ALL SELECT * FROM (
+        SELECT customer, vehicle FROM heartbeat WHERE customer > ?1 ORDER BY customer, vehicle LIMIT 1)
     LIMIT 1";
 
 const DROP_HEARTBEATS: &str = "
