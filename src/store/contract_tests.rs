@@ -147,6 +147,7 @@ on_every_store! {
         who_takes_the_store_over_ends_the_writes_of_the_one_before, a_batch_is_read_back_whole,
         a_batch_written_twice_counts_once,
         batches_that_overlap_or_come_in_the_wrong_order_change_nothing, a_large_batch_is_one_transaction,
+        two_commits_at_once_of_different_vehicles_are_both_whole,
         checkpoints_only_move_forward, a_checkpoint_does_not_create_a_vehicle,
         a_checkpoint_keeps_what_it_does_not_bring, an_announced_sleep_is_kept_with_its_heartbeat,
         a_part_of_a_checkpoint_promises_nothing,

@@ -235,6 +235,11 @@ pub trait Store:
     /// are marked for the statistics (stats.rs).
     async fn commit(&self, transitions: &[Transition]) -> anyhow::Result<()>;
 
+    /// Whether two commits, each of its own vehicles, are done sooner at once than one after the other.
+    fn commits_in_pairs(&self) -> bool {
+        false
+    }
+
     /// Writes what was last heard, and until when we listened; one transaction. Both move forward in time only;
     /// vehicles that are not stored are left out, and a fact that a row does not bring, or only an older one of, stays
     /// as it was.
@@ -315,4 +320,4 @@ pub async fn probe(url: &str) -> anyhow::Result<&'static str> {
 }
 
 #[cfg(test)]
-mod contract_tests;
+pub(crate) mod contract_tests;

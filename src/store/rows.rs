@@ -2,7 +2,7 @@
 //! Fed by the trait's arguments and by result rows; feeds the statements of either store and what its callers get back.
 
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -11,6 +11,7 @@ use serde::Deserialize;
 use super::registry::{Current, Transfer};
 use super::{After, Checkpoint, Claim, Mended, StoredCustomer, StoredVehicle, TransitionQuery};
 use crate::domain::board::Registered;
+use crate::domain::calendar::MINUTE;
 use crate::domain::heartbeat::Metrics;
 use crate::domain::ids::VehicleKey;
 use crate::domain::latest::{Fact, Latest, Position, Rank};
@@ -57,6 +58,17 @@ pub fn fold(transitions: &[Transition]) -> Vec<Folded<'_>> {
         }
     }
     vehicles.into_values().collect()
+}
+
+/// The customers of these vehicles, in order.
+pub fn customers_of<'a>(vehicles: &[Folded<'a>]) -> BTreeSet<&'a str> {
+    vehicles.iter().map(|vehicle| &*vehicle.last.key.customer).collect()
+}
+
+/// The minutes that statistics have to count anew, by customer, in order.
+pub fn marks_of(transitions: &[Transition]) -> BTreeSet<(&str, Millis)> {
+    let minute = |at: Millis| at - at.rem_euclid(MINUTE);
+    transitions.iter().map(|row| (&*row.key.customer, minute(row.change.at))).collect()
 }
 
 /// In the order of the keys and numbers: neighbours lie on one page of a table and of most indexes, so a batch touches

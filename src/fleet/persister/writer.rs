@@ -21,6 +21,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, timeout, timeout_at};
 
 use super::health::StoreHealth;
 use super::{Decided, Job};
+use crate::domain::ids::VehicleKey;
 use crate::domain::transition::Transition;
 use crate::live::hub::{Durable, Hub};
 use crate::store::spool::{Batch, Entry, RECORD_ROWS_MAX, Spool};
@@ -29,6 +30,8 @@ use crate::store::{ObservationGap, Store};
 /// Transitions in one transaction: as many as wait, since those of neighbours are cheaper together, and so few that a
 /// change that comes meanwhile waits for a second or two at most.
 const GROUP_ROWS_MAX: usize = 50_000;
+/// Fewer are not divided: a commit's cost is no longer small then.
+const PAIR_ROWS_MIN: usize = 2_000;
 /// Transitions the hub is told of at once.
 const DURABLE_MAX: usize = 5_000;
 /// A store that has not answered by then is slow: senders wait for this, and behind them whoever shares their
@@ -84,9 +87,23 @@ fn pauses() -> ExponentialBackoff {
     pauses.without_max_times().with_jitter().build()
 }
 
+/// Each vehicle's in one of them, and each of neighbours by their keys.
+fn halves(rows: &[Transition]) -> (Vec<Transition>, Vec<Transition>) {
+    let mut keys: Vec<&VehicleKey> = rows.iter().map(|row| &*row.key).collect();
+    let (_, middle, _) = keys.select_nth_unstable(rows.len() / 2);
+    let middle = *middle;
+    rows.iter().cloned().partition(|row| *row.key < *middle)
+}
+
 async fn bring(store: Arc<dyn Store>, rows: Vec<Transition>, gaps: Vec<ObservationGap>) -> anyhow::Result<()> {
     for rows in rows.chunks(GROUP_ROWS_MAX) {
-        store.commit(rows).await?;
+        if rows.len() >= PAIR_ROWS_MIN && store.commits_in_pairs() {
+            let (first, second) = halves(rows);
+            let (first, second) = tokio::join!(store.commit(&first), store.commit(&second));
+            first.and(second)?;
+        } else {
+            store.commit(rows).await?;
+        }
     }
     for gap in &gaps {
         store.record_gap(gap).await?;
@@ -345,4 +362,32 @@ async fn under_way(attempt: &mut Option<Attempt>) -> anyhow::Result<()> {
 /// Work on files, off the runtime's own threads; none when the runtime is ending.
 async fn on_disk<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
     tokio::task::spawn_blocking(work).await.ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::contract_tests::samples::{key, transition};
+
+    #[test]
+    fn halves_divide_vehicles_and_not_their_transitions() {
+        let of = |n: u64| transition(&key("acme", &format!("v{}", n % 7)), n, 50);
+        let rows: Vec<_> = (1..=5_000).map(of).collect();
+        let (first, second) = halves(&rows);
+        assert_eq!(first.len() + second.len(), rows.len());
+        assert!(first.len().abs_diff(second.len()) <= 5_000 / 7 + 1);
+        let last = first.iter().map(|row| &row.key).max().unwrap();
+        assert!(second.iter().all(|row| row.key > *last), "no vehicle is in both");
+        for half in [first, second] {
+            assert!(half.is_sorted_by_key(|row| row.change.seq), "in the order they came");
+        }
+    }
+
+    #[test]
+    fn one_vehicle_alone_is_in_one_half() {
+        let one = key("acme", "1");
+        let rows: Vec<_> = (1..=9).map(|seq| transition(&one, seq, 50)).collect();
+        let (first, second) = halves(&rows);
+        assert_eq!((first.len(), second.len()), (0, 9));
+    }
 }

@@ -127,6 +127,24 @@ pub async fn a_large_batch_is_one_transaction(database: Arc<Database>) {
     assert_eq!((history(&*store).await.len(), vehicles(&*store).await.len()), (12_000, 3_000));
 }
 
+/// As the persister writes large groups where that is faster: both of new customers and months, and then of known ones.
+pub async fn two_commits_at_once_of_different_vehicles_are_both_whole(database: Arc<Database>) {
+    let store = database.open().await;
+    let half = |n: usize, seq: u64| {
+        let keys = (0..3_000).map(move |i| key(["acme", "birch", "cedar"][i % 3], &format!("v{}", 2 * i + n)));
+        keys.map(|key| transition(&key, seq, 50 + seq as i64 * 40 * 86_400_000)).collect::<Vec<_>>()
+    };
+    for seq in 1..=3 {
+        let (even, odd) = (half(0, seq), half(1, seq));
+        let (first, second) = tokio::join!(store.commit(&even), store.commit(&odd));
+        first.and(second).unwrap();
+        store.commit(&even).await.unwrap();
+    }
+    let stored = vehicles(&*store).await;
+    assert_eq!((stored.len(), history(&*store).await.len()), (6_000, 18_000));
+    assert!(stored.iter().all(|vehicle| vehicle.seq == 3));
+}
+
 pub async fn checkpoints_only_move_forward(database: Arc<Database>) {
     let store = database.open().await;
     let key = key("acme", "1");

@@ -39,8 +39,16 @@ impl Lane {
     where
         F: for<'c> FnOnce(&'c mut PgConnection) -> BoxFuture<'c, anyhow::Result<T>>,
     {
+        self.work_in(1, work).await
+    }
+
+    /// The same in so many places: in all of them, while no other work is under way here.
+    pub async fn work_in<T, F>(&self, places: u32, work: F) -> anyhow::Result<T>
+    where
+        F: for<'c> FnOnce(&'c mut PgConnection) -> BoxFuture<'c, anyhow::Result<T>>,
+    {
         let all = async {
-            let _place = self.free.acquire().await.context("the store is closed")?;
+            let _places = self.free.acquire_many(places).await.context("the store is closed")?;
             let mut connection = self.living().await?;
             let outcome = work(&mut connection).await?;
             self.idle.lock().push(connection);

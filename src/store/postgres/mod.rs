@@ -1,5 +1,5 @@
 //! The store for production: a Postgres server.
-//! Fed by the persister through one writing connection; read at start and by REST through a few reading ones.
+//! Fed by the persister through two writing connections; read at start and by REST through a few reading ones.
 
 mod access;
 mod archive;
@@ -18,6 +18,7 @@ mod scan;
 mod stats;
 mod write;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 use std::time::Duration;
@@ -25,6 +26,7 @@ use std::time::Duration;
 use anyhow::{Context, anyhow};
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{ConnectOptions, Connection};
@@ -32,7 +34,6 @@ use sqlx::{ConnectOptions, Connection};
 use self::lane::Lane;
 use self::past::Past;
 use super::owned::Owned;
-use super::retention::Kind;
 use super::rows::{Page, Slice};
 use super::stats::{Beats, RollupQuery, Rollups, StatsStore};
 use super::{Checkpoint, ObservationGap, Repair, Store, StoredCustomer, StoredVehicle, TransitionQuery};
@@ -45,6 +46,8 @@ static MIGRATIONS: Migrator = sqlx::migrate!("./migrations/postgres");
 
 /// Readers beside the writer: enough for REST, few enough for a server that others share.
 const READERS: u32 = 4;
+/// Two commits at once, each of its own vehicles: the server uses a process for each. Any other write has all places.
+const WRITERS: u32 = 2;
 /// The server itself ends a statement that takes longer, and a transaction nobody goes on with. None of our statements
 /// is worth compiling: that alone took longer than most of them.
 const SERVER_LIMITS: [(&str, &str); 3] =
@@ -66,7 +69,9 @@ pub struct Postgres {
     /// Reads history: a replica's connections, or those of the readers.
     past: Arc<Past>,
     keeper: Arc<Lane>,
-    months: write::Months,
+    /// The months whose partitions are known to be there. The oldest ones are dropped with time, and then held by the
+    /// first partition; so it never lies.
+    months: Mutex<HashSet<Millis>>,
     /// Our number as the writer; 0 before we took over.
     owner: Arc<AtomicI64>,
 }
@@ -95,7 +100,7 @@ impl Postgres {
             .map(|replica| replica.application_name("rollcall").disable_statement_logging().options(SERVER_LIMITS));
         Ok(Self {
             owned: Owned::here(),
-            writer: Arc::new(Lane::new(options.clone(), 1, WRITE_LIMIT)),
+            writer: Arc::new(Lane::new(options.clone(), WRITERS, WRITE_LIMIT)),
             readers: Arc::new(Lane::new(options.clone(), READERS, READ_LIMIT)),
             past: Arc::new(Past::new(replica.map(|replica| Lane::new(replica, READERS, READ_LIMIT)))),
             keeper: Arc::new(Lane::new(options, 1, KEEP_LIMIT)),
@@ -134,14 +139,24 @@ impl Postgres {
         self.owned.run(async move { keeper.work(work).await }).await
     }
 
-    /// Runs one write, all of it or nothing.
+    /// Runs one write, all of it or nothing, while nothing else is written.
     async fn write<T, F>(&self, write: F) -> anyhow::Result<T>
     where
         T: Send + 'static,
         F: for<'c> FnOnce(&'c mut PgConnection) -> BoxFuture<'c, anyhow::Result<T>> + Send + 'static,
     {
+        self.write_in(WRITERS, write).await
+    }
+
+    /// Runs one write that takes so many of the writer's places.
+    async fn write_in<T, F>(&self, places: u32, write: F) -> anyhow::Result<T>
+    where
+        T: Send + 'static,
+        F: for<'c> FnOnce(&'c mut PgConnection) -> BoxFuture<'c, anyhow::Result<T>> + Send + 'static,
+    {
         let (writer, owner) = (Arc::clone(&self.writer), self.owner.load(Relaxed));
-        self.owned.run(async move { writer.work(|connection| Box::pin(whole(connection, owner, write))).await }).await
+        let work = async move { writer.work_in(places, |connection| Box::pin(whole(connection, owner, write))).await };
+        self.owned.run(work).await
     }
 }
 
@@ -185,11 +200,20 @@ impl Store for Postgres {
     }
 
     async fn commit(&self, transitions: &[Transition]) -> anyhow::Result<()> {
-        let (rows, months) = (transitions.to_vec(), Arc::clone(&self.months));
-        self.write(|connection| Box::pin(write::commit(connection, rows, months))).await?;
+        let (rows, months) = (transitions.to_vec(), write::months(transitions));
+        let new: Vec<Millis> = months.difference(&self.months.lock()).copied().collect();
+        if new.is_empty() {
+            return self.write_in(1, |connection| Box::pin(write::commit(connection, rows, new))).await;
+        }
+        // Alone: two that make the same partition would fail.
+        self.write(|connection| Box::pin(write::commit(connection, rows, new))).await?;
         // Only now: a partition made in a transaction that failed is not there.
-        self.months.lock().extend(transitions.iter().map(|row| Kind::Transitions.floor(row.change.at)));
+        self.months.lock().extend(months);
         Ok(())
+    }
+
+    fn commits_in_pairs(&self) -> bool {
+        true
     }
 
     async fn checkpoint(&self, rows: &[Checkpoint], alive_until: Millis) -> anyhow::Result<()> {

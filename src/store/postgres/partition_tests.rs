@@ -8,6 +8,7 @@ use super::*;
 use crate::domain::calendar::DAY;
 use crate::store::contract_tests::samples::{everything, key, transition};
 use crate::store::contract_tests::{Database, sql};
+use crate::store::retention::Kind;
 use crate::store::{HeartbeatStore, HistoryStore, RetentionStore};
 
 async fn column_of(url: &str, question: &str) -> Vec<String> {

@@ -1,11 +1,10 @@
 //! What is written to Postgres, each statement beside the function that binds it.
 //! Fed by the persister through the trait, inside one transaction a call; every statement may be repeated.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 
-use parking_lot::Mutex;
 use sqlx::postgres::PgConnection;
 
 use crate::domain::latest::Latest;
@@ -13,47 +12,51 @@ use crate::domain::time::Millis;
 use crate::domain::transition::Transition;
 use crate::store::retention::Kind;
 use crate::store::rows::{
-    FactRow, Folded, fact_row, fold, metrics_row, newest_gauges, newest_heard, newest_position, ordered, rank_row,
-    signed,
+    FactRow, Folded, customers_of, fact_row, fold, marks_of, metrics_row, newest_gauges, newest_heard, newest_position,
+    ordered, rank_row, signed,
 };
 use crate::store::{Checkpoint, ObservationGap, TakenOver};
 
 /// Rows a statement: a few megabytes of arrays, and well below the time limit of a statement.
 pub(super) const CHUNK: usize = 5_000;
 
-/// The months whose partitions are known to be there. The oldest ones are dropped with time, and then held by the first
-/// partition; so it never lies.
-pub type Months = Arc<Mutex<HashSet<Millis>>>;
+/// The months of a batch, each by its first instant.
+pub fn months(transitions: &[Transition]) -> HashSet<Millis> {
+    transitions.iter().map(|row| Kind::Transitions.floor(row.change.at)).collect()
+}
 
-/// Writes a batch. Transitions first: whether one is new is told from its vehicle's row as it was.
-pub async fn commit(connection: &mut PgConnection, transitions: Vec<Transition>, known: Months) -> anyhow::Result<()> {
-    for rows in ordered(&transitions).chunks(CHUNK) {
-        let months: HashSet<Millis> = rows.iter().map(|row| Kind::Transitions.floor(row.change.at)).collect();
-        let new: Vec<Millis> = months.difference(&known.lock()).copied().collect();
-        if !new.is_empty() {
-            sqlx::query(ADD_MONTHS).bind(&new).execute(&mut *connection).await?;
-        }
-        add_transitions(connection, rows).await?;
-        mark(connection, rows).await?;
+/// Writes a batch, and makes the partitions of months that may not be there. Transitions first: whether one is new is
+/// told from its vehicle's row as it was. What another batch may bring too, customers and marks, comes in one statement
+/// each and in order, and nothing else does: so two batches of different vehicles wait for each other at most.
+pub async fn commit(
+    connection: &mut PgConnection,
+    transitions: Vec<Transition>,
+    new_months: Vec<Millis>,
+) -> anyhow::Result<()> {
+    if !new_months.is_empty() {
+        sqlx::query(ADD_MONTHS).bind(new_months).execute(&mut *connection).await?;
     }
-    for rows in fold(&transitions).chunks(CHUNK) {
-        add_customers(connection, column(rows, |row| row.last.key.customer.to_string())).await?;
+    let vehicles = fold(&transitions);
+    add_customers(connection, customers_of(&vehicles).into_iter().map(str::to_owned).collect()).await?;
+    for rows in ordered(&transitions).chunks(CHUNK) {
+        add_transitions(connection, rows).await?;
+    }
+    for rows in vehicles.chunks(CHUNK) {
         move_vehicles(connection, rows).await?;
     }
-    Ok(())
+    mark(connection, marks_of(&transitions)).await
 }
 
 const ADD_MONTHS: &str = "SELECT add_transition_months($1)";
 
 const MARK: &str = "
-    INSERT INTO rollup_mark (at_ms, customer)
-    SELECT DISTINCT at_ms / 60000 * 60000, customer FROM unnest($1::bigint[], $2::text[]) AS row (at_ms, customer)
-    ON CONFLICT DO NOTHING";
+    INSERT INTO rollup_mark (customer, at_ms) SELECT * FROM unnest($1::text[], $2::bigint[]) ON CONFLICT DO NOTHING";
 
 /// The minutes that statistics have to count anew (0008_statistics.sql).
-async fn mark(connection: &mut PgConnection, rows: &[&Transition]) -> anyhow::Result<()> {
-    let minutes = sqlx::query(MARK).bind(column(rows, |row| row.change.at));
-    minutes.bind(column(rows, |row| row.key.customer.to_string())).execute(connection).await?;
+async fn mark(connection: &mut PgConnection, marks: BTreeSet<(&str, Millis)>) -> anyhow::Result<()> {
+    let (customers, minutes): (Vec<String>, Vec<Millis>) =
+        marks.into_iter().map(|(customer, minute)| (customer.to_owned(), minute)).unzip();
+    sqlx::query(MARK).bind(customers).bind(minutes).execute(connection).await?;
     Ok(())
 }
 

@@ -1,7 +1,6 @@
 //! What is written to SQLite, each statement beside the function that binds it.
 //! Fed by the persister through the trait, inside one transaction a call; every statement may be repeated.
 
-use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 use std::sync::{Arc, LazyLock};
 
@@ -11,12 +10,11 @@ use sqlx::sqlite::{Sqlite, SqliteArguments, SqliteConnection};
 use sqlx::{Arguments, Encode, Type};
 
 use super::many::{Groups, Many};
-use crate::domain::calendar::MINUTE;
 use crate::domain::time::Millis;
 use crate::domain::transition::Transition;
 use crate::store::rows::{
-    FactRow, Folded, fact_row, fold, metrics_row, newest_gauges, newest_heard, newest_position, ordered, rank_row,
-    signed,
+    FactRow, Folded, customers_of, fact_row, fold, marks_of, metrics_row, newest_gauges, newest_heard, newest_position,
+    ordered, rank_row, signed,
 };
 use crate::store::{Checkpoint, ObservationGap, TakenOver};
 
@@ -36,15 +34,11 @@ impl Batch {
     /// Folds and encodes a batch.
     pub fn of(transitions: &[Transition]) -> anyhow::Result<Self> {
         let folded = fold(transitions);
-        let customers: BTreeSet<&str> = folded.iter().map(|vehicle| &*vehicle.last.key.customer).collect();
-        let marks =
-            transitions.iter().map(|row| (&*row.key.customer, row.change.at - row.change.at.rem_euclid(MINUTE)));
-        let marks: BTreeSet<(&str, Millis)> = marks.collect();
         Ok(Self {
-            customers: chunks(customers.into_iter().map(|customer| Ok((customer,))))?,
+            customers: chunks(customers_of(&folded).into_iter().map(|customer| Ok((customer,))))?,
             vehicles: Groups::of(&folded, bind_vehicle)?,
             transitions: Groups::of(&ordered(transitions), bind_transition)?,
-            marks: chunks(marks.into_iter().map(Ok))?,
+            marks: chunks(marks_of(transitions).into_iter().map(Ok))?,
         })
     }
 }
