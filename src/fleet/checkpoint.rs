@@ -19,8 +19,8 @@ use crate::domain::time::Millis;
 use crate::live::feed::Feed;
 use crate::store::{Checkpoint, Repair, Store, VEHICLES_A_READ};
 
-/// Slots of one step, and so rows at most. SQLite takes 27 us of CPU for a row with all its facts, so a step is about
-/// 30 ms and what the disk takes: a transition that comes meanwhile waits no longer.
+/// Slots of one step, and so rows at most. SQLite takes less than 10 us of CPU for a row with all its facts, so a step
+/// is some 10 ms and what the disk takes: a transition that comes meanwhile waits no longer.
 const STEP_SLOTS: Slot = 1_000;
 /// Vehicles compared with their last transition in one sweep (R1): a second's work at most, and every vehicle of a
 /// small fleet; a million are gone through in a hundred sweeps. As many as are read at once, so that at the start the
@@ -32,8 +32,8 @@ const STOP_MAX: Duration = Duration::from_secs(5);
 /// How long the store's goodbye may take then: the whole stop has 9 s.
 const CLOSE_MAX: Duration = Duration::from_secs(1);
 /// A step is followed by a pause of so many times its own length, so that the sweeps of a large fleet take a fortieth
-/// of the store's time at most, and heartbeats and transitions the rest: 100,000 vehicles take a minute on SQLite, a
-/// million ten, whatever the interval.
+/// of the store's time at most, and heartbeats and transitions the rest: by that a million take some seven minutes on
+/// SQLite, whatever the interval.
 const REST: u32 = 39;
 /// How soon to look again whether the store has time for us.
 const PUT_OFF: Duration = Duration::from_secs(1);
