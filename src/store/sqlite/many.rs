@@ -1,6 +1,6 @@
 //! One statement for many rows with bound values, in groups of a few sizes: SQLite compiles each size once. Used by
-//! write.rs for transitions and their vehicles. As one JSON parameter, which the other statements take, taking the rows
-//! apart costs more than writing them.
+//! write.rs for transitions, their vehicles and checkpoints. As one JSON parameter, which the other statements take,
+//! taking so many rows apart costs more than writing them.
 
 use std::sync::Arc;
 

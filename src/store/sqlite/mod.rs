@@ -48,8 +48,8 @@ const READERS: u32 = 4;
 /// Rows between a reader's thread and whoever asked, some megabytes: each time this runs full or empty, a thread has to
 /// be woken, and a page of the start has 10,000 rows.
 const ROWS_UNDER_WAY: usize = 1_000;
-/// KiB (written as a negative number) of pages that the writer keeps in memory: a group of transitions fits, and is not
-/// written to the log twice.
+/// KiB (written as a negative number) of pages that the writer keeps in memory: more than SQLite's own 2 MB, so that
+/// fewer pages of one group go to the log twice, and little beside a fleet that needs so much.
 const WRITER_CACHE: &str = "-8192";
 /// Pages of the log that are brought into the file at once, 16 MB: a page that every group touches goes there once.
 const LOG_PAGES: &str = "4000";

@@ -10,6 +10,7 @@ use sqlx::sqlite::{Sqlite, SqliteArguments, SqliteConnection};
 use sqlx::{Arguments, Encode, Type};
 
 use super::many::{Groups, Many};
+use crate::domain::latest::Position;
 use crate::domain::time::Millis;
 use crate::domain::transition::Transition;
 use crate::store::rows::{
@@ -104,11 +105,16 @@ fn bind_vehicle(values: &mut SqliteArguments, vehicle: &Folded<'_>) -> Result<()
     values.add(change.at)?;
     values.add(signed(change.seq)?)?;
     values.add(vehicle.last_seen)?;
-    values.add(vehicle.position.map(|position| position.lat))?;
-    values.add(vehicle.position.map(|position| position.lon))?;
-    values.add(vehicle.position.map(|position| position.at_ms))?;
-    values.add(vehicle.position.and_then(|position| position.speed_kmh))?;
-    values.add(vehicle.position.and_then(|position| position.heading_deg))
+    bind_position(values, vehicle.position)
+}
+
+/// The five columns of a position.
+fn bind_position(values: &mut SqliteArguments, position: Option<Position>) -> Result<(), BoxDynError> {
+    values.add(position.map(|position| position.lat))?;
+    values.add(position.map(|position| position.lon))?;
+    values.add(position.map(|position| position.at_ms))?;
+    values.add(position.and_then(|position| position.speed_kmh))?;
+    values.add(position.and_then(|position| position.heading_deg))
 }
 
 const ADD_TRANSITIONS: &str = "
@@ -140,11 +146,7 @@ pub fn heard(rows: &[Checkpoint]) -> anyhow::Result<Groups> {
         values.add(&*key.vehicle)?;
         values.add(*last_seen)?;
         values.add(announced.millis())?;
-        values.add(latest.position.map(|position| position.lat))?;
-        values.add(latest.position.map(|position| position.lon))?;
-        values.add(latest.position.map(|position| position.at_ms))?;
-        values.add(latest.position.and_then(|position| position.speed_kmh))?;
-        values.add(latest.position.and_then(|position| position.heading_deg))?;
+        bind_position(values, latest.position)?;
         values.add(latest.position.and(rank_row(latest.position_rank)))?;
         bind_fact(values, fact_row(latest.battery_pct))?;
         bind_fact(values, fact_row(latest.odometer_km))?;
