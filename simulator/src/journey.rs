@@ -213,8 +213,12 @@ impl Hop {
         self.speed_up_s() + self.cruise_s() + self.slow_down_s()
     }
 
-    /// Metres from the leg's begin, and m/s, at `now_ms`.
+    /// Metres from the leg's begin, and m/s, at `now_ms`. After the drive, of whole milliseconds, it stands: a hop
+    /// without a wait is over by then.
     fn moved(&self, now_ms: i64) -> (f64, f64) {
+        if now_ms >= self.begin_ms + self.drive_ms {
+            return (self.begin_m + self.length_m, 0.0);
+        }
         let t = ((now_ms - self.begin_ms) as f64 / 1000.0).max(0.0);
         let (up, cruise, down) = (self.speed_up_s(), self.cruise_s(), self.slow_down_s());
         if t < up {
@@ -225,10 +229,6 @@ impl Hop {
             return (self.begin_m + up_m + self.cruise * (t - up), self.cruise);
         }
         let left = up + cruise + down - t;
-        if left <= 0.0 {
-            let speed = if self.wait_ms > 0 { 0.0 } else { self.speed_out };
-            return (self.begin_m + self.length_m, speed);
-        }
         let left_m = (self.speed_out + ACCELERATION * left / 2.0) * left;
         (self.begin_m + self.length_m - left_m, self.speed_out + ACCELERATION * left)
     }
@@ -251,21 +251,7 @@ mod tests {
 
         #[test]
         fn vehicle_moves_no_faster_than_its_speed_says(seed: u64, number in 0u64..1000) {
-            let mut journey = Journey::new(seed, number, Kind::Van);
-            let mut before = journey.at(0);
-            for second in 1..7_200 {
-                let now = journey.at(second * 1000);
-                let metres = before.at.distance_m(now.at);
-                let fastest = before.speed_kmh.max(now.speed_kmh).max(3.0) / 3.6 + ACCELERATION;
-                prop_assert!(metres <= fastest * 1.02, "{metres} m in a second at {fastest} m/s");
-                prop_assert!((0.0..=101.0).contains(&now.speed_kmh));
-                prop_assert!((0.0..=100.0).contains(&now.battery_pct));
-                prop_assert!((0.0..360.0).contains(&now.heading_deg));
-                prop_assert!(now.odometer_km >= before.odometer_km - 1e-9);
-                prop_assert!(now.ignition || now.speed_kmh == 0.0, "driving with the ignition off");
-                prop_assert!((now.battery_pct - before.battery_pct).abs() < 1.0);
-                before = now;
-            }
+            follow(seed, number)?;
         }
 
         #[test]
@@ -280,6 +266,31 @@ mod tests {
             }
             prop_assert_eq!(often.at(later), Journey::new(seed, number, Kind::Truck).at(later));
         }
+    }
+
+    fn follow(seed: u64, number: u64) -> Result<(), TestCaseError> {
+        let mut journey = Journey::new(seed, number, Kind::Van);
+        let mut before = journey.at(0);
+        for second in 1..7_200 {
+            let now = journey.at(second * 1000);
+            let metres = before.at.distance_m(now.at);
+            let fastest = before.speed_kmh.max(now.speed_kmh).max(3.0) / 3.6 + ACCELERATION;
+            prop_assert!(metres <= fastest * 1.02, "{metres} m in a second at {fastest} m/s");
+            prop_assert!((0.0..=101.0).contains(&now.speed_kmh));
+            prop_assert!((0.0..=100.0).contains(&now.battery_pct));
+            prop_assert!((0.0..360.0).contains(&now.heading_deg));
+            prop_assert!(now.odometer_km >= before.odometer_km - 1e-9);
+            prop_assert!(now.ignition || now.speed_kmh == 0.0, "driving with the ignition off");
+            prop_assert!((now.battery_pct - before.battery_pct).abs() < 1.0);
+            before = now;
+        }
+        Ok(())
+    }
+
+    /// It was asked within the last millisecond of a drive, which the whole milliseconds had cut off.
+    #[test]
+    fn key_is_turned_when_the_vehicle_stands() {
+        follow(3_370_762_841_865_485_602, 111).unwrap();
     }
 
     #[test]
