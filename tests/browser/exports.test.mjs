@@ -29,7 +29,11 @@ describe("exports", { skip: skip_reason({ needs_binary: false }) }, () => {
     await fake.stop();
   });
 
-  const open = async (path = "/?view=exports", options = {}) => (await open_on(fake, browser, path, options)).page;
+  const open = async (path = "/?view=exports", options = {}) => {
+    const { page } = await open_on(fake, browser, path, options);
+    await page.locator("#export-form").waitFor();
+    return page;
+  };
   const exports = (page) => page.locator("#exports-list li");
   const stands = (page, text) => exports(page).first().filter({ hasText: text }).waitFor();
 

@@ -22,8 +22,9 @@ export class ExportForm {
       period: find("export-period-row"),
       readings: find("export-readings-row"),
     };
-    this.server_now = NaN;
-    this.listed = "";
+    this.server_now = Date.now();
+    /** The customers in the list, one a line; null before it was drawn. @type {string|null} */
+    this.listed = null;
     const kinds = Object.entries(KINDS).map(([kind, { label }]) => new Option(label, kind));
     find("export-kind").replaceChildren(...kinds);
     this.form.addEventListener("change", (event) => this.#changed(/** @type {HTMLElement} */ (event.target).id));
@@ -46,12 +47,13 @@ export class ExportForm {
     this.server_now = server_now;
     const names = fleet.customers.filter((_, number) => fleet.customer_sizes[number] > 0).sort();
     if (names.join("\n") === this.listed) return;
-    const first = this.listed === "";
+    // Whom one looks at stands there from the first, known or not.
+    const chosen = this.listed === null ? customer : this.customer.value;
     this.listed = names.join("\n");
-    const chosen = first && names.includes(customer) ? customer : this.customer.value;
     const known = chosen === "" || names.includes(chosen) ? names : [...names, chosen];
     this.customer.replaceChildren(new Option("All customers", ""), ...known.map((name) => new Option(name, name)));
     this.customer.value = chosen;
+    this.form.hidden = false; // before this, an order would be of everybody, or load the page anew
   }
 
   /** Says what is wrong, beside the order and at the fields. @param {FieldError[]} errors @param {string} [problem] */
@@ -112,8 +114,7 @@ export class ExportForm {
   }
 
   #order() {
-    const now = Number.isNaN(this.server_now) ? Date.now() : this.server_now;
-    const { order, errors } = order_of(this.#chosen(), now);
+    const { order, errors } = order_of(this.#chosen(), this.server_now);
     this.say(errors);
     if (errors.length === 0) this.on_order(order);
   }

@@ -31,13 +31,13 @@ export class Exports {
     /** @type {Map<string, Row>} */ this.rows = new Map();
     this.reading = false;
     this.read_at = -Infinity;
-    this.server_now = NaN;
+    this.server_now = Date.now();
   }
 
   /** @param {import("./panes.js").View} view */
   draw({ state: { fleet }, filters, server_now, now }) {
-    this.server_now = server_now;
-    this.form.draw(fleet, filters.customer, server_now);
+    this.server_now = Number.isNaN(server_now) ? Date.now() : server_now; // the service has not told it yet
+    this.form.draw(fleet, filters.customer, this.server_now);
     const wait_ms = this.exports.some(is_under_way) ? READ_EVERY_MS.busy : READ_EVERY_MS.quiet;
     if (!this.reading && now - this.read_at >= wait_ms) this.#read(now);
   }
