@@ -31,6 +31,8 @@ pub mod settings;
 
 pub mod telemetry;
 
+pub mod background;
+
 pub mod gate;
 
 pub mod store;

@@ -18,10 +18,11 @@ use ring::rand::{SecureRandom, SystemRandom};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
-use super::pace::{Pace, lower_priority};
+use super::pace::Pace;
 use super::rows::{Rows, Sum};
 use super::sink::{self, Output, Sink};
 use super::storage::Storage;
+use crate::background::lower_priority;
 use crate::clock::Clock;
 use crate::domain::export::{Cell, Column, Format, Type};
 use crate::domain::time::Millis;

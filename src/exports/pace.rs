@@ -1,11 +1,8 @@
 //! How much of the store a file may take that nobody waits for: after each page a rest as long as the page took, so
-//! that it takes half of one of the store's readers at most; and a thread that comes last. Used by run.rs and
-//! archive.rs.
+//! that it takes half of one of the store's readers at most. Used by run.rs and archive.rs.
 
 use std::time::{Duration, Instant};
 
-/// How nice the thread is: 10 is about a tenth of what others get, when there is not enough for all.
-const NICE: i32 = 10;
 /// Shorter rests are saved up: a timer is no better than that.
 const REST_LEAST: Duration = Duration::from_millis(5);
 /// A store that was slow for another reason is not waited for as long again.
@@ -26,13 +23,5 @@ impl Pace {
         if self.0 >= REST_LEAST {
             tokio::time::sleep(std::mem::take(&mut self.0)).await;
         }
-    }
-}
-
-/// This thread comes last from now on.
-pub fn lower_priority() {
-    #[cfg(target_os = "linux")]
-    if let Err(error) = rustix::process::setpriority_process(None, NICE) {
-        tracing::debug!("a file is written with the usual priority: {error}");
     }
 }

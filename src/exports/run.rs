@@ -12,10 +12,11 @@ use futures_util::FutureExt;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
-use super::pace::{Pace, lower_priority};
+use super::pace::Pace;
 use super::sink::{self, Output};
 use super::source::{self, Progress, Record};
 use super::{Exports, Ticket};
+use crate::background::lower_priority;
 use crate::domain::export::{Column, Format, ZIP_VEHICLES_MAX};
 use crate::live::feed::Feed;
 use crate::store::exports::StoredExport;

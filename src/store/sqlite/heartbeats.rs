@@ -29,7 +29,7 @@ impl HeartbeatStore for Sqlite {
 
     async fn heartbeats_in_order(&self, sweep: &HeartbeatSweep) -> anyhow::Result<Vec<Kept>> {
         let sweep = sweep.clone();
-        self.read(|connection| Box::pin(in_order(connection, sweep))).await
+        self.read_last(|connection| Box::pin(in_order(connection, sweep))).await
     }
 }
 

@@ -5,6 +5,7 @@ mod access;
 mod archive;
 mod exports;
 mod heartbeats;
+mod historian;
 mod history;
 mod logins;
 mod many;
@@ -31,6 +32,7 @@ use sqlx::sqlite::{SqlitePool, SqlitePoolOptions};
 use sqlx::{ConnectOptions, Connection};
 use tokio::sync::Mutex;
 
+use self::historian::Historian;
 use super::local;
 use super::owned::Owned;
 use super::rows::{Page, Slice};
@@ -75,6 +77,8 @@ pub struct Sqlite {
 struct Connections {
     writer: Mutex<Seat>,
     readers: Option<SqlitePool>,
+    /// The reader of whole histories; in memory there is only the writer.
+    historian: Option<Historian>,
     /// How the writing connection is opened anew; none in memory, where a new one would find nothing.
     again: Option<SqliteConnectOptions>,
 }
@@ -89,9 +93,22 @@ enum Seat {
     Closed,
 }
 
+impl Seat {
+    fn open(writer: SqliteConnection) -> Mutex<Self> {
+        Mutex::new(Self::Open(Box::new(writer)))
+    }
+}
+
 impl Connections {
-    fn new(writer: SqliteConnection, readers: Option<SqlitePool>, again: Option<SqliteConnectOptions>) -> Self {
-        Self { writer: Mutex::new(Seat::Open(Box::new(writer))), readers, again }
+    /// Runs one read, in memory on the only connection.
+    async fn read_alone<T, F>(&self, read: F) -> anyhow::Result<T>
+    where
+        F: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, anyhow::Result<T>>,
+    {
+        match &mut *self.writer.lock().await {
+            Seat::Open(only) => read(only).await,
+            Seat::Lost | Seat::Closed => anyhow::bail!("the store is closed"),
+        }
     }
 
     /// Runs one write, all of it or nothing, on the writing connection.
@@ -167,15 +184,24 @@ impl Sqlite {
     {
         let connections = Arc::clone(&self.connections);
         let work = async move {
-            if let Some(readers) = &connections.readers {
-                return read(&mut *readers.acquire().await?).await;
-            }
-            match &mut *connections.writer.lock().await {
-                Seat::Open(only) => read(only).await,
-                Seat::Lost | Seat::Closed => anyhow::bail!("the store is closed"),
+            match &connections.readers {
+                Some(readers) => read(&mut *readers.acquire().await?).await,
+                None => connections.read_alone(read).await,
             }
         };
         self.owned.run(work).await
+    }
+
+    /// Runs one read of a history that can wait, after all others: on the thread of whoever asks, which comes last too.
+    /// Woken for each row, a worker of the runtime would come before those that nobody should wait for.
+    async fn read_last<T, F>(&self, read: F) -> anyhow::Result<T>
+    where
+        F: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, anyhow::Result<T>>,
+    {
+        match &self.connections.historian {
+            Some(historian) => historian.read(read).await,
+            None => self.connections.read_alone(read).await,
+        }
     }
 
     /// Runs one write, all of it or nothing.
@@ -197,7 +223,7 @@ fn options(path: &str) -> SqliteConnectOptions {
 async fn open_memory() -> anyhow::Result<Connections> {
     let mut only = options(":memory:").connect().await?;
     migrate(&mut only).await?;
-    Ok(Connections::new(only, None, None))
+    Ok(Connections { writer: Seat::open(only), readers: None, historian: None, again: None })
 }
 
 async fn open_file(path: &str) -> anyhow::Result<Connections> {
@@ -212,8 +238,9 @@ async fn open_file(path: &str) -> anyhow::Result<Connections> {
     migrate(&mut writer).await?;
     let readers = SqlitePoolOptions::new().max_connections(READERS).acquire_timeout(BUSY);
     let reading = options.pragma("query_only", "on").row_buffer_size(ROWS_UNDER_WAY);
-    let readers = readers.connect_lazy_with(reading);
-    Ok(Connections::new(writer, Some(readers), Some(writing)))
+    let readers = Some(readers.connect_lazy_with(reading.clone()));
+    let historian = Some(Historian::new(reading));
+    Ok(Connections { writer: Seat::open(writer), readers, historian, again: Some(writing) })
 }
 
 /// The switch to WAL fails at once while another process makes it, whatever the busy timeout; so the waiting is done
@@ -318,6 +345,9 @@ impl Store for Sqlite {
         let work = async move {
             if let Some(readers) = &connections.readers {
                 readers.close().await;
+            }
+            if let Some(historian) = &connections.historian {
+                historian.close().await;
             }
             match std::mem::replace(&mut *connections.writer.lock().await, Seat::Closed) {
                 Seat::Open(writer) => Ok(writer.close().await?),

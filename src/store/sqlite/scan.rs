@@ -1,5 +1,5 @@
 //! History read from its beginning in Sqlite, each statement beside the function that binds it.
-//! Fed by the store's trait; runs on a reading connection, a short page at a time.
+//! Fed by the store's trait; runs on the connection that comes last, a short page at a time.
 
 use async_trait::async_trait;
 use sqlx::sqlite::SqliteConnection;
@@ -110,12 +110,12 @@ pub const STATEMENTS: &[&str] = &[
 impl ScanStore for Sqlite {
     async fn customers_in(&self, log: Log, after: &str, limit: u32) -> anyhow::Result<Vec<String>> {
         let after = after.to_owned();
-        self.read(move |connection| Box::pin(customers(connection, log, after, limit))).await
+        self.read_last(move |connection| Box::pin(customers(connection, log, after, limit))).await
     }
 
     async fn vehicles_in(&self, log: Log, after: &Name, limit: u32) -> anyhow::Result<Vec<String>> {
         let after = after.clone();
-        self.read(move |connection| Box::pin(vehicles(connection, log, after, limit))).await
+        self.read_last(move |connection| Box::pin(vehicles(connection, log, after, limit))).await
     }
 
     async fn transitions_forward(
@@ -128,6 +128,6 @@ impl ScanStore for Sqlite {
         // No number is below 1, so being after number 0 of the first instant is being in the span.
         let (from, seq) = after.unwrap_or((span.from, 0));
         let (span, seq) = (Span { from, ..span }, signed(seq)?);
-        self.read(move |connection| Box::pin(forward(connection, vehicle, span, seq))).await
+        self.read_last(move |connection| Box::pin(forward(connection, vehicle, span, seq))).await
     }
 }
