@@ -31,8 +31,6 @@ pub mod settings;
 
 pub mod telemetry;
 
-pub mod background;
-
 pub mod gate;
 
 pub mod store;

@@ -22,7 +22,6 @@ use super::pace::Pace;
 use super::rows::{Rows, Sum};
 use super::sink::{self, Output, Sink};
 use super::storage::Storage;
-use crate::background::lower_priority;
 use crate::clock::Clock;
 use crate::domain::export::{Cell, Column, Format, Type};
 use crate::domain::time::Millis;
@@ -30,6 +29,7 @@ use crate::fleet::keeper::Archivist;
 use crate::settings::Exports as Settings;
 use crate::store::Store;
 use crate::store::archive::{Archived, Part, columns, place};
+use crate::store::priority::lower_priority;
 use crate::store::retention::Kind;
 
 /// Rows of a page: a statement of some milliseconds, and about a megabyte.

@@ -16,10 +16,10 @@ use super::pace::Pace;
 use super::sink::{self, Output};
 use super::source::{self, Progress, Record};
 use super::{Exports, Ticket};
-use crate::background::lower_priority;
 use crate::domain::export::{Column, Format, ZIP_VEHICLES_MAX};
 use crate::live::feed::Feed;
 use crate::store::exports::StoredExport;
+use crate::store::priority::lower_priority;
 
 /// What to do.
 pub struct Job {

@@ -14,6 +14,7 @@ pub mod logins;
 pub mod mosquitto;
 mod owned;
 mod postgres;
+pub mod priority;
 pub mod registry;
 pub mod retention;
 mod rows;

@@ -8,7 +8,7 @@ use sqlx::{ConnectOptions, Connection};
 use tokio::runtime::Handle;
 use tokio::sync::{Mutex, oneshot};
 
-use crate::background::lower_priority;
+use crate::store::priority::lower_priority;
 
 /// Opens when it is first asked.
 #[derive(Debug)]

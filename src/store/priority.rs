@@ -1,5 +1,4 @@
-//! Threads that come last: what they do for a file that nobody waits for, others never wait for. Used by the exports and
-//! by the store that reads for them.
+//! Threads that come last, for what nobody waits for. Used by the exports, and by the store that reads for them.
 
 /// How nice such a thread is: 10 is about a tenth of what others get, when there is not enough for all.
 #[cfg(target_os = "linux")]
