@@ -88,7 +88,8 @@ async fn until(connection: &mut SqliteConnection, kind: Kind) -> anyhow::Result<
 
 const FIRST_LATE: &str = "SELECT min(at_ms) FROM archive_late WHERE kind = ?1 AND at_ms < ?2";
 
-const FIRST_TRANSITION: &str = "SELECT min(at_ms) FROM transition WHERE at_ms >= ?1";
+const FIRST_TRANSITION: &str = "
+    SELECT (SELECT at_ms FROM transition_of_fleet WHERE at_ms >= ?1 ORDER BY at_ms LIMIT 1)";
 
 /// By leaps from vehicle to vehicle: the log has no index by time alone.
 const FIRST_HEARTBEAT: &str = "
@@ -169,7 +170,7 @@ async fn begin_file(
 
 const TRANSITIONS: &str = "
     SELECT customer, vehicle, at_ms, seq, from_status, to_status, decided_at_ms, cause, evidence
-    FROM transition AS raw
+    FROM transition_of_fleet AS raw
     WHERE (at_ms, customer, vehicle, seq) > (?1, ?2, ?3, ?4) AND at_ms < ?5 AND NOT EXISTS (
         SELECT 1 FROM archive_late AS late WHERE late.kind = 'transitions' AND late.at_ms = raw.at_ms
           AND late.customer = raw.customer AND late.vehicle = raw.vehicle AND late.number = raw.seq)
@@ -365,8 +366,9 @@ pub const STATEMENTS: &[&str] = &[
 
 /// The statements that read rows, and what must serve each.
 #[cfg(test)]
-pub const LISTS: [(&str, &str); 4] = [
-    (TRANSITIONS, "transition_of_fleet ((at_ms,customer,vehicle,seq)>"),
+pub const LISTS: [(&str, &str); 5] = [
+    (FIRST_TRANSITION, "transition_to_status (to_status=? AND at_ms>?)"),
+    (TRANSITIONS, "transition_to_status (to_status=? AND (at_ms,customer,vehicle,seq)>"),
     (LATE_TRANSITIONS, "PRIMARY KEY (customer=? AND vehicle=? AND seq=?)"),
     (HEARTBEATS, "PRIMARY KEY (customer=? AND vehicle=? AND (at_ms,id)>"),
     (MINUTES, "PRIMARY KEY (customer=? AND span_ms=? AND at_ms>? AND at_ms<?)"),

@@ -129,7 +129,8 @@ async fn of_customer(
 }
 
 const OF_FLEET: &str = "
-    SELECT customer, vehicle, seq, from_status, to_status, at_ms, decided_at_ms, cause, evidence FROM transition
+    SELECT customer, vehicle, seq, from_status, to_status, at_ms, decided_at_ms, cause, evidence
+    FROM transition_of_fleet
     WHERE at_ms >= ?1 AND (at_ms, customer, vehicle, seq) < (?2, ?3, ?4, ?5)
     ORDER BY at_ms DESC, customer DESC, vehicle DESC, seq DESC LIMIT ?6";
 
@@ -166,6 +167,6 @@ pub const STATEMENTS: &[&str] =
 pub const LISTS: [(&str, &str); 4] = [
     (OF_VEHICLE, "transition_of_vehicle"),
     (OF_CUSTOMER, "transition_of_customer"),
-    (OF_FLEET, "transition_of_fleet"),
+    (OF_FLEET, "transition_to_status (to_status=? AND at_ms>? AND (at_ms,customer,vehicle,seq)<"),
     (TO_STATUS, "transition_to_status"),
 ];

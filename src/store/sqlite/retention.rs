@@ -99,7 +99,7 @@ const OLD_TRANSITIONS: &str = "
         EXISTS (SELECT 1 FROM archive_late WHERE archive_late.kind = 'transitions' AND archive_late.at_ms = old.at_ms
                   AND archive_late.customer = old.customer AND archive_late.vehicle = old.vehicle
                   AND archive_late.number = old.seq) AS unarchived
-    FROM transition AS old
+    FROM transition_of_fleet AS old
     WHERE at_ms < ?1 AND (at_ms, customer, vehicle, seq) > (?2, ?3, ?4, ?5)
     ORDER BY at_ms, customer, vehicle, seq LIMIT ?6";
 
@@ -188,7 +188,7 @@ pub const STATEMENTS: &[&str] =
 #[cfg(test)]
 pub const LISTS: [(&str, &str); 6] = [
     (DROP_LISTED, "PRIMARY KEY (customer=? AND vehicle=? AND seq=?)"),
-    (OLD_TRANSITIONS, "transition_of_fleet"),
+    (OLD_TRANSITIONS, "transition_to_status (to_status=? AND (at_ms,customer,vehicle,seq)>"),
     (NEXT_VEHICLE, "PRIMARY KEY (customer=? AND vehicle>?"),
     (NEXT_VEHICLE, "PRIMARY KEY (customer>?"),
     (NEXT_CUSTOMER, "PRIMARY KEY (customer>?"),

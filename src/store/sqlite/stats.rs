@@ -74,7 +74,8 @@ const COUNT: &str = concat!(
         SELECT customer FROM rollup_mark WHERE at_ms >= ?1 AND at_ms < ?1 + ?2 UNION SELECT ''
     ),
     moved AS (
-        SELECT customer, at_ms, from_status, to_status FROM transition WHERE at_ms >= ?1 AND at_ms < ?1 + ?2
+        SELECT customer, at_ms, from_status, to_status FROM transition_of_fleet
+        WHERE at_ms >= ?1 AND at_ms < ?1 + ?2
         UNION ALL
         SELECT customer, at_ms, status, 'gone' FROM departure WHERE at_ms >= ?1 AND at_ms < ?1 + ?2
     ),
@@ -186,7 +187,7 @@ const SPENT_SINCE: &str = "
             SELECT at_ms, from_status, to_status FROM transition
             WHERE customer = ?1 AND at_ms >= ?2 - ?2 % ?4 AND at_ms < ?2
             UNION ALL
-            SELECT at_ms, from_status, to_status FROM transition
+            SELECT at_ms, from_status, to_status FROM transition_of_fleet
             WHERE ?1 = '' AND at_ms >= ?2 - ?2 % ?4 AND at_ms < ?2
             UNION ALL
             SELECT at_ms, status, 'gone' FROM departure

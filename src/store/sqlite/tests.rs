@@ -45,6 +45,24 @@ async fn every_statement_is_sound() {
     }
 }
 
+/// The history only grows: no statement may walk through all of it.
+#[tokio::test]
+async fn no_statement_reads_the_whole_history() {
+    let mut connection = memory().await;
+    for statement in FILES.iter().flat_map(|(statements, _)| *statements) {
+        for step in plan(&mut connection, statement).await {
+            assert!(!step.starts_with("SCAN transition") && !step.starts_with("SCAN heartbeat"), "{statement}\n{step}");
+        }
+    }
+}
+
+/// The steps of a statement's plan.
+async fn plan(connection: &mut SqliteConnection, statement: &str) -> Vec<String> {
+    let explain = AssertSqlSafe(format!("EXPLAIN QUERY PLAN {statement}"));
+    let rows = sqlx::query(explain).fetch_all(connection).await.unwrap();
+    rows.iter().map(|row| row.get("detail")).collect()
+}
+
 #[tokio::test]
 async fn every_migration_in_the_folder_is_built_in() {
     let folder = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/migrations/sqlite")).unwrap();
@@ -63,9 +81,7 @@ async fn lists_are_read_from_their_index_without_sorting() {
     let log = heartbeats::LISTS.map(|statement| (statement, "PRIMARY KEY (customer=? AND vehicle"));
     let old = retention::LISTS.into_iter().chain(archive::LISTS);
     for (statement, index) in read::LISTS.into_iter().chain(keyed).chain(log).chain(old) {
-        let explain = AssertSqlSafe(format!("EXPLAIN QUERY PLAN {statement}"));
-        let rows = sqlx::query(explain).fetch_all(&mut connection).await.unwrap();
-        let plan = rows.iter().map(|row| row.get::<String, _>("detail")).collect::<Vec<_>>().join("; ");
+        let plan = plan(&mut connection, statement).await.join("; ");
         assert!(plan.contains(index) && !plan.contains("TEMP B-TREE"), "{statement}\n{plan}");
     }
 }
@@ -74,9 +90,7 @@ async fn lists_are_read_from_their_index_without_sorting() {
 #[tokio::test]
 async fn the_past_of_vehicles_is_read_from_an_index_alone() {
     let mut connection = memory().await;
-    let explain = AssertSqlSafe(format!("EXPLAIN QUERY PLAN {}", history::TURNS));
-    let rows = sqlx::query(explain).fetch_all(&mut connection).await.unwrap();
-    let plan = rows.iter().map(|row| row.get::<String, _>("detail")).collect::<Vec<_>>();
+    let plan = plan(&mut connection, history::TURNS).await;
     let reads: Vec<_> = plan.iter().filter(|step| step.contains(" transition ")).collect();
     assert!(
         reads.len() == 2 && reads.iter().all(|step| step.contains("COVERING INDEX transition_of_vehicle")),
@@ -88,9 +102,7 @@ async fn the_past_of_vehicles_is_read_from_an_index_alone() {
 #[tokio::test]
 async fn a_repair_looks_at_the_last_transition_only() {
     let mut connection = memory().await;
-    let explain = AssertSqlSafe(format!("EXPLAIN QUERY PLAN {}", repair::FAULTY));
-    let rows = sqlx::query(explain).fetch_all(&mut connection).await.unwrap();
-    let plan = rows.iter().map(|row| row.get::<String, _>("detail")).collect::<Vec<_>>().join("; ");
+    let plan = plan(&mut connection, repair::FAULTY).await.join("; ");
     assert!(plan.contains("SEARCH last") && plan.contains("SEARCH transition"), "{plan}");
     assert!(!plan.contains("SCAN transition") && !plan.contains("SCAN last"), "{plan}");
 }
