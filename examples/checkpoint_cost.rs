@@ -98,14 +98,13 @@ fn state(slot: u32, now: Millis) -> Update {
     Update { slot, status: Status::Online, since, seq: 1, last_seen, announced, latest: latest(now), policy }
 }
 
-/// The file of last beats: made three times, the memory used again.
+/// The file of last beats, made three times.
 fn fast(fleet: &Fleet, file: &SeenFile) -> anyhow::Result<()> {
     let source = Source::new(file.clone(), Arc::clone(&fleet.feed), Arc::clone(&fleet.registry));
-    let mut memory = Vec::new();
     for _ in 0..3 {
         let (began, before) = (Instant::now(), cpu());
-        memory = source.write(memory)?;
-        report(&format!("file last_seen, {} bytes", memory.len()), began, before);
+        source.write()?;
+        report(&format!("file last_seen, {} bytes", std::fs::metadata(file.path())?.len()), began, before);
     }
     let (began, before) = (Instant::now(), cpu());
     let seen = file.read()?;

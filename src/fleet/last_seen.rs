@@ -57,21 +57,17 @@ impl LastSeen {
 async fn run(source: Arc<Source>, every: Duration, stop: Arc<Notify>) {
     let mut tick = interval(every);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let (mut used, mut failing, mut stopping) = (Vec::new(), false, false);
+    let (mut failing, mut stopping) = (false, false);
     while !stopping {
         stopping = tokio::select! {
             () = stop.notified() => true,
             _ = tick.tick() => false,
         };
-        let (source, memory) = (Arc::clone(&source), std::mem::take(&mut used));
-        let written = spawn_blocking(move || source.write(memory)).await;
+        let source = Arc::clone(&source);
+        let written = spawn_blocking(move || source.write()).await;
         match written.map_err(anyhow::Error::from).flatten() {
-            Ok(memory) => {
-                used = memory;
-                if std::mem::take(&mut failing) {
-                    tracing::info!("the file last_seen is written again");
-                }
-            }
+            Ok(()) if std::mem::take(&mut failing) => tracing::info!("the file last_seen is written again"),
+            Ok(()) => {}
             Err(error) if !failing => {
                 failing = true;
                 tracing::error!("the file last_seen cannot be written: {error:#}; a crash now forgets up to a minute");
@@ -87,18 +83,18 @@ impl Source {
         Self { file, feed, registry, names: Mutex::default() }
     }
 
-    /// Collects and writes one file, in memory that may have been used for an earlier one; gives it back for the next.
+    /// Collects and writes one file, a slice at a time.
     ///
     /// # Errors
     /// The file cannot be written; the old one is as it was.
-    pub fn write(&self, used: Vec<u8>) -> anyhow::Result<Vec<u8>> {
+    pub fn write(&self) -> anyhow::Result<()> {
         // In this order: everything said until then is on the board that is read from now on.
         let alive_until = alive_until(&self.registry, &self.feed);
         if alive_until == 0 {
             // Not every shard has looked around yet: the file of the last run knows more.
-            return Ok(used);
+            return Ok(());
         }
-        let mut image = self.file.begin(used, alive_until);
+        let mut image = self.file.begin(alive_until)?;
         let (mut from, mut names) = (0, self.names.lock());
         loop {
             let board = self.feed.board();
@@ -115,10 +111,12 @@ impl Source {
                     // The one hash in 2^64 that is none is looked up every time.
                     let name = known.map_or_else(|| self.file.name(&row.key), NonZeroU64::get);
                     *known = NonZeroU64::new(name);
-                    image.add_named(name, last_seen, row.state.announced);
+                    image.add(name, last_seen, row.state.announced);
                 }
             }
+            drop(board);
+            image.write_out()?;
         }
-        self.file.write(image)
+        Ok(self.file.finish(image)?)
     }
 }

@@ -12,9 +12,9 @@
 //! ```
 
 use std::collections::HashMap;
-use std::fs;
+use std::fs::{self, File};
 use std::hash::Hasher;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
@@ -54,11 +54,13 @@ pub struct Seen {
     rows: HashMap<u64, u64, FixedState>,
 }
 
-/// A file in the making.
+/// A file in the making, beside the one whose place it takes.
 #[derive(Debug)]
 pub struct Image {
-    bytes: Vec<u8>,
-    names: Names,
+    file: File,
+    /// What was added and is not written yet.
+    rows: Vec<u8>,
+    sum: crc32fast::Hasher,
 }
 
 /// Hashes the names of vehicles: the same in every run and release, and by the store's identity, so that nobody can
@@ -115,29 +117,35 @@ impl SeenFile {
         self.names.hash(key)
     }
 
-    /// Begins a new content, in memory that may have been used for an earlier one.
-    pub fn begin(&self, used: Vec<u8>, alive_until: Millis) -> Image {
-        let mut bytes = used;
-        bytes.clear();
-        bytes.extend_from_slice(MAGIC);
-        bytes.extend_from_slice(&[0; 4]);
-        bytes.extend_from_slice(&(self.identity.len() as u32).to_le_bytes());
-        bytes.extend_from_slice(self.identity.as_bytes());
-        bytes.extend_from_slice(&alive_until.to_le_bytes());
-        Image { bytes, names: self.names }
+    /// Where a new one is made.
+    fn new_path(&self) -> PathBuf {
+        self.path.with_extension("new")
     }
 
-    /// Puts the new content in the place of the old one, in one step; gives the memory back.
+    /// Begins a new content.
     ///
     /// # Errors
     /// The folder cannot be written, or the disk is full; the old file is as it was.
-    pub fn write(&self, image: Image) -> anyhow::Result<Vec<u8>> {
-        let mut bytes = image.bytes;
-        let sum = crc32fast::hash(&bytes[HEAD_BYTES..]);
-        bytes[MAGIC.len()..HEAD_BYTES].copy_from_slice(&sum.to_le_bytes());
-        let new = self.path.with_extension("new");
-        fs::write(&new, &bytes).and_then(|()| fs::rename(&new, &self.path))?;
-        Ok(bytes)
+    pub fn begin(&self, alive_until: Millis) -> io::Result<Image> {
+        let mut file = File::create(self.new_path())?;
+        file.write_all(MAGIC)?;
+        file.write_all(&[0; HEAD_BYTES - MAGIC.len()])?;
+        let mut rows = (self.identity.len() as u32).to_le_bytes().to_vec();
+        rows.extend_from_slice(self.identity.as_bytes());
+        rows.extend_from_slice(&alive_until.to_le_bytes());
+        Ok(Image { file, rows, sum: crc32fast::Hasher::new() })
+    }
+
+    /// Puts the new content in the place of the old one, in one step.
+    ///
+    /// # Errors
+    /// As [`begin`](Self::begin).
+    pub fn finish(&self, image: Image) -> io::Result<()> {
+        let mut image = image;
+        image.write_out()?;
+        image.file.seek(SeekFrom::Start(MAGIC.len() as u64))?;
+        image.file.write_all(&image.sum.finalize().to_le_bytes())?;
+        fs::rename(self.new_path(), &self.path)
     }
 
     fn decode(&self, bytes: &[u8]) -> anyhow::Result<Seen> {
@@ -175,22 +183,24 @@ impl Seen {
 }
 
 impl Image {
-    /// A vehicle that was heard, and the silence it announced, which is rounded up to seconds.
-    pub fn add(&mut self, key: &VehicleKey, last_seen: Millis, announced: Announced) {
-        self.add_named(self.names.hash(key), last_seen, announced);
-    }
-
-    /// The same by [what its names hash to](SeenFile::name).
-    pub fn add_named(&mut self, name: u64, last_seen: Millis, announced: Announced) {
+    /// A vehicle that was heard, by [what its names hash to](SeenFile::name), and the silence it announced, which is
+    /// rounded up to seconds.
+    pub fn add(&mut self, name: u64, last_seen: Millis, announced: Announced) {
         let announced_s = announced.millis().unsigned_abs().div_ceil(1_000).min(ANNOUNCED_S_MAX);
         let heard = last_seen.max(0).cast_unsigned() << ANNOUNCED_BITS | announced_s;
-        self.bytes.extend_from_slice(&name.to_le_bytes());
-        self.bytes.extend_from_slice(&heard.to_le_bytes());
+        self.rows.extend_from_slice(&name.to_le_bytes());
+        self.rows.extend_from_slice(&heard.to_le_bytes());
     }
 
-    /// How long it is by now, in bytes.
-    pub fn bytes(&self) -> usize {
-        self.bytes.len()
+    /// Writes what was added since the last time: a million vehicles would be 16 MB of memory.
+    ///
+    /// # Errors
+    /// As [`begin`](SeenFile::begin).
+    pub fn write_out(&mut self) -> io::Result<()> {
+        self.sum.update(&self.rows);
+        self.file.write_all(&self.rows)?;
+        self.rows.clear();
+        Ok(())
     }
 }
 
@@ -208,9 +218,15 @@ mod tests {
     }
 
     fn written(file: &SeenFile, vehicles: i64) -> Vec<u8> {
-        let mut image = file.begin(vec![1; 99], 7_000);
-        (0..vehicles).for_each(|n| image.add(&key(&format!("v{n}")), n * 10, Announced::of(n * 1_001)));
-        file.write(image).unwrap()
+        let mut image = file.begin(7_000).unwrap();
+        for n in 0..vehicles {
+            image.add(file.name(&key(&format!("v{n}"))), n * 10, Announced::of(n * 1_001));
+            if n % 7 == 0 {
+                image.write_out().unwrap();
+            }
+        }
+        file.finish(image).unwrap();
+        fs::read(file.path()).unwrap()
     }
 
     /// R23.
