@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use actix_web::{HttpRequest, HttpResponse, web};
+use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
 
 use super::error::Problem;
@@ -23,7 +24,7 @@ struct Place {
 #[derive(Serialize)]
 struct Item {
     customer: Arc<str>,
-    vehicle: Box<str>,
+    vehicle: CompactString,
     #[serde(serialize_with = "time::as_text::serialize")]
     first_seen: Millis,
     #[serde(serialize_with = "time::as_text::serialize")]

@@ -4,6 +4,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
 
 /// Longest customer or vehicle identifier, in bytes.
@@ -61,8 +62,8 @@ fn is_plain(text: &str) -> bool {
 pub struct VehicleKey {
     /// The customer's identifier, shared by all its vehicles.
     pub customer: Arc<str>,
-    /// The vehicle's identifier, unique within its customer.
-    pub vehicle: Box<str>,
+    /// The vehicle's identifier, unique within its customer. One of up to 24 bytes lies here, and not elsewhere.
+    pub vehicle: CompactString,
 }
 
 impl VehicleKey {

@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use compact_str::CompactString;
 use parking_lot::Mutex;
 use serde::Serialize;
 
@@ -43,7 +44,7 @@ pub struct Warning {
     /// Whose vehicle.
     pub customer: Arc<str>,
     /// Which one.
-    pub vehicle: Box<str>,
+    pub vehicle: CompactString,
     /// What is wrong.
     pub kind: Kind,
     /// A sentence for the person who has to mend it.
