@@ -1,5 +1,5 @@
 //! How much of the store a file may take that nobody waits for: after each page a rest as long as the page took, so
-//! that it takes half of one of the store's readers at most. Used by run.rs and archive.rs.
+//! that it takes half of one of the store's connections at most. Used by run.rs and archive.rs.
 
 use std::time::{Duration, Instant};
 

@@ -1,5 +1,6 @@
 //! Work that its caller cannot drop midway: it runs as a task of its own to its end, whoever still waits for it.
-//! Fed by both stores with every statement they run; an HTTP handler whose client hangs up just stops waiting.
+//! Fed by both stores with what they run, but for what SQLite reads for an export on the export's own thread; an HTTP
+//! handler whose client hangs up just stops waiting.
 
 use std::future::Future;
 

@@ -1,5 +1,5 @@
-//! The connection that reads whole histories for files: one for all of them, on a thread that comes last, so that the
-//! readers that somebody waits for have the others, and the processor first.
+//! The connection that reads whole histories for exports: one for all of them, on a thread that comes last, so that
+//! whoever somebody waits for has the other readers, and the processor first.
 
 use anyhow::Context;
 use futures_util::future::BoxFuture;

@@ -1,5 +1,6 @@
 //! The store that needs nothing installed: one SQLite file, or memory for demonstrations and tests.
-//! Fed by the persister through the one writing connection; read at start and by REST through a few reading ones.
+//! Fed by the persister through the one writing connection; read at start and by REST through a few reading ones, by
+//! exports through one that comes last.
 
 mod access;
 mod archive;
