@@ -74,9 +74,12 @@ impl Stage {
         })
     }
 
-    /// A Mosquitto of our own, with the in-flight bound that the service's documentation asks for.
-    pub fn mosquitto(&self) -> anyhow::Result<Server> {
-        let mut server = servers::mosquitto(self.folder(), 2_000)?;
+    /// A Mosquitto of our own in a folder of this name, with the in-flight bound that the service's documentation asks
+    /// for.
+    pub fn mosquitto(&self, name: &str) -> anyhow::Result<Server> {
+        let folder = self.folder().join(name);
+        std::fs::create_dir_all(&folder)?;
+        let mut server = servers::mosquitto(&folder, 2_000)?;
         self.wait(server.start())?;
         Ok(server)
     }

@@ -1,4 +1,5 @@
-//! Bare actix-web-actors: every session gets the same shared frame every tick, unless it is still busy with the last.
+//! Bare actix-web-actors: once all are there, every session gets the same shared frame every tick, unless it is still busy
+//! with the last.
 
 use std::net::SocketAddr;
 use std::sync::Mutex;
@@ -41,7 +42,7 @@ impl StreamHandler<Result<ws::Message, ws::ProtocolError>> for Session {
 }
 
 /// Serves until the process is ended.
-pub fn serve(bytes: usize, tick_ms: u64, ready: impl Fn(SocketAddr)) -> anyhow::Result<()> {
+pub fn serve(bytes: usize, tick_ms: u64, dashboards: usize, ready: impl Fn(SocketAddr)) -> anyhow::Result<()> {
     actix_web::rt::System::new().block_on(async {
         let sessions: Sessions = web::Data::new(Mutex::default());
         let all = sessions.clone();
@@ -59,7 +60,9 @@ pub fn serve(bytes: usize, tick_ms: u64, ready: impl Fn(SocketAddr)) -> anyhow::
             tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
             loop {
                 tick.tick().await;
-                if let Ok(sessions) = all.lock() {
+                if let Ok(sessions) = all.lock()
+                    && sessions.len() >= dashboards
+                {
                     sessions.iter().for_each(|session| drop(session.try_send(frame.clone())));
                 }
             }

@@ -34,6 +34,8 @@ pub enum Kind {
         bytes: usize,
         /// Milliseconds between frames.
         tick_ms: u64,
+        /// It begins when so many are there: what an early one was sent and did not read yet would be counted later.
+        dashboards: usize,
     },
 }
 
@@ -42,7 +44,9 @@ impl Kind {
         match self {
             Self::Hook => vec!["hook".into()],
             Self::Drain { broker } => vec!["drain".into(), broker.to_string()],
-            Self::Fanout { bytes, tick_ms } => vec!["fanout".into(), bytes.to_string(), tick_ms.to_string()],
+            Self::Fanout { bytes, tick_ms, dashboards } => {
+                vec!["fanout".into(), bytes.to_string(), tick_ms.to_string(), dashboards.to_string()]
+            }
         }
     }
 }
@@ -62,7 +66,7 @@ pub fn serve(kind: Kind) -> anyhow::Result<()> {
     match kind {
         Kind::Hook => hook::serve(count, ready),
         Kind::Drain { broker } => drain::serve(broker, count, ready),
-        Kind::Fanout { bytes, tick_ms } => fanout::serve(bytes, tick_ms, ready),
+        Kind::Fanout { bytes, tick_ms, dashboards } => fanout::serve(bytes, tick_ms, dashboards, ready),
     }
 }
 

@@ -16,7 +16,8 @@ const ROW: &str = "external";
 const VEHICLES: usize = 100_000;
 /// Nothing more comes after so long.
 const STALLED: Duration = Duration::from_secs(10);
-const LOOK: Duration = Duration::from_millis(10);
+/// A status costs the service some time, and so does not come more often than the length of a run needs.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// Publishes so many messages and waits until all were counted; messages a second from the first to the last.
 fn drain(
@@ -53,34 +54,30 @@ fn drain(
     })
 }
 
-const QOS: [(bool, &str); 2] = [(false, "QoS 0 behind Mosquitto"), (true, "QoS 1 behind Mosquitto")];
-
-/// The floor first, then the service: one Mosquitto serves one of them at a time.
+/// Floor and service in turn, so that both meet the same machine, each behind a Mosquitto of its own.
 pub fn measure(stage: &Stage, tell: &mut dyn FnMut(Line)) -> anyhow::Result<()> {
-    let mut broker = stage.mosquitto()?;
-    let rounds = stage.size(3, 2);
-    let messages = |acknowledged| stage.size(1_000_000, 400_000) / if acknowledged { 2 } else { 1 };
-    let mut floors = Vec::new();
-    let mut bare = Floor::start(stage, &Kind::Drain { broker: broker.addr })?;
-    for (acknowledged, _) in QOS {
-        let each = (0..rounds).map(|_| drain(broker.addr, acknowledged, messages(acknowledged), || bare.count()));
-        floors.push(median(each.collect::<anyhow::Result<_>>()?));
-    }
-    bare.end(stage)?;
-    let url = format!("mqtt://{}", broker.addr);
+    let mut brokers = [stage.mosquitto("mosquitto-floor")?, stage.mosquitto("mosquitto-service")?];
+    let [below, behind] = [brokers[0].addr, brokers[1].addr];
+    let mut bare = Floor::start(stage, &Kind::Drain { broker: below })?;
+    let url = format!("mqtt://{behind}");
     let flags = ["--store", "sqlite:rollcall.db", "--broker", &url];
     let mut product = stage.product(ROW, &flags, &["fleet.offline_after=10m"])?;
     product.until("it hears", STALLED, |status| status["listening"] == true)?;
     fill(&mut product, VEHICLES)?;
-    for ((acknowledged, what), floor) in QOS.into_iter().zip(floors) {
-        let from = product.usage();
-        let counts = (0..rounds)
-            .map(|_| drain(broker.addr, acknowledged, messages(acknowledged), || product.number("/intake/total")));
-        let figure = median(counts.collect::<anyhow::Result<_>>()?);
-        let to = product.usage();
-        let line = Line::new(ROW, what, figure, "/s").at_least_of(floor, 0.9);
-        tell(line.using(to.rss_bytes, to.share_since(&from)));
+    for (acknowledged, what) in [(false, "QoS 0 behind Mosquitto"), (true, "QoS 1 behind Mosquitto")] {
+        let messages = stage.size(1_000_000, 400_000) / if acknowledged { 2 } else { 1 };
+        let (mut figures, mut floors, mut last) = (Vec::new(), Vec::new(), (0, 0.0));
+        for _ in 0..stage.size(5, 2) {
+            floors.push(drain(below, acknowledged, messages, || bare.count())?);
+            let from = product.usage();
+            figures.push(drain(behind, acknowledged, messages, || product.number("/intake/total"))?);
+            let to = product.usage();
+            last = (to.rss_bytes, to.share_since(&from));
+        }
+        let line = Line::new(ROW, what, median(figures), "/s").at_least_of(median(floors), 0.9);
+        tell(line.using(last.0, last.1));
     }
     stage.end(product)?;
-    stage.wait(broker.stop())
+    bare.end(stage)?;
+    brokers.iter_mut().try_for_each(|broker| stage.wait(broker.stop()))
 }

@@ -40,7 +40,8 @@ fn open(addr: SocketAddr, protocol: Option<&str>) -> anyhow::Result<Dashboards> 
 /// The floor first, then the service.
 pub fn measure(stage: &Stage, tell: &mut dyn FnMut(Line)) -> anyhow::Result<()> {
     let how_long = Duration::from_secs(stage.size(20, 4));
-    let bare = Floor::start(stage, &FloorKind::Fanout { bytes: FRAME_BYTES, tick_ms: TICK_MS })?;
+    let bare =
+        Floor::start(stage, &FloorKind::Fanout { bytes: FRAME_BYTES, tick_ms: TICK_MS, dashboards: DASHBOARDS })?;
     let floor = frames(&mut open(bare.addr, None)?, how_long)?;
     bare.end(stage)?;
     let settings = ["live.tick=50ms", "fleet.beats_per_s_max=0"];
