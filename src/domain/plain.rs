@@ -21,17 +21,17 @@ pub(super) fn read(bytes: &[u8]) -> Option<Payload<'_>> {
         let name = rest.text()?;
         rest.take(b':')?;
         match name {
-            "ts" => once(&mut payload.ts, DeviceTime::Millis(rest.number()?))?,
-            "seq" => once(&mut payload.seq, rest.whole()?)?,
-            "boot" => once(&mut payload.boot, Cow::Borrowed(rest.text()?))?,
-            "lat" => once(&mut payload.lat, rest.number()?)?,
-            "lon" => once(&mut payload.lon, rest.number()?)?,
-            "speed_kmh" => once(&mut payload.speed_kmh, rest.number()?)?,
-            "heading_deg" => once(&mut payload.heading_deg, rest.number()?)?,
-            "battery_pct" => once(&mut payload.battery_pct, rest.number()?)?,
-            "odometer_km" => once(&mut payload.odometer_km, rest.number()?)?,
-            "ignition" => once(&mut payload.ignition, rest.truth()?)?,
-            "next_in_s" => once(&mut payload.next_in_s, rest.number()?)?,
+            b"ts" => once(&mut payload.ts, DeviceTime::Millis(rest.number()?))?,
+            b"seq" => once(&mut payload.seq, rest.whole()?)?,
+            b"boot" => once(&mut payload.boot, Cow::Borrowed(std::str::from_utf8(rest.text()?).ok()?))?,
+            b"lat" => once(&mut payload.lat, rest.number()?)?,
+            b"lon" => once(&mut payload.lon, rest.number()?)?,
+            b"speed_kmh" => once(&mut payload.speed_kmh, rest.number()?)?,
+            b"heading_deg" => once(&mut payload.heading_deg, rest.number()?)?,
+            b"battery_pct" => once(&mut payload.battery_pct, rest.number()?)?,
+            b"odometer_km" => once(&mut payload.odometer_km, rest.number()?)?,
+            b"ignition" => once(&mut payload.ignition, rest.truth()?)?,
+            b"next_in_s" => once(&mut payload.next_in_s, rest.number()?)?,
             _ => return None,
         }
         if rest.take(b'}').is_some() {
@@ -58,13 +58,13 @@ impl<'a> Rest<'a> {
     }
 
     /// Plain ASCII between quotes.
-    fn text(&mut self) -> Option<&'a str> {
+    fn text(&mut self) -> Option<&'a [u8]> {
         self.take(b'"')?;
         let end = self.0.iter().position(|byte| !matches!(byte, b' '..=b'~') || matches!(byte, b'"' | b'\\'))?;
         let (text, rest) = self.0.split_at(end);
         self.0 = rest;
         self.take(b'"')?;
-        std::str::from_utf8(text).ok()
+        Some(text)
     }
 
     fn truth(&mut self) -> Option<bool> {
@@ -97,14 +97,12 @@ impl<'a> Rest<'a> {
 
     /// Appends digits to `value` and counts them; past what anybody accepts it may wrap.
     fn digits(&mut self, mut value: u64) -> (u64, usize) {
-        let is_digit = |byte: &&u8| byte.is_ascii_digit();
-        let count = self.0.iter().take_while(is_digit).count();
-        let (digits, rest) = self.0.split_at(count);
-        for digit in digits {
+        let before = self.0.len();
+        while let Some((digit @ b'0'..=b'9', rest)) = self.0.split_first() {
             value = value.wrapping_mul(10).wrapping_add(u64::from(digit - b'0'));
+            self.0 = rest;
         }
-        self.0 = rest;
-        (value, count)
+        (value, before - self.0.len())
     }
 }
 
