@@ -4,10 +4,11 @@
 //! its connection (acks.rs), which goes on meanwhile; any other that has to wait holds up its own connection. After
 //! [`Patience::limit`] the connection is closed without an acknowledgement.
 
-use std::future::{Future, ready};
+use std::future::{Future, poll_fn, ready};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock, Weak};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use mqtt5::QoS;
@@ -148,7 +149,7 @@ impl Hook {
             return Box::pin(self.queue(event, session, Progress::NotOffered));
         }
         match self.offer(&event, Some(session.number())) {
-            Offer::Settled(action) if acks.is_idle() => Box::pin(ready(action)),
+            Offer::Settled(action) if acks.is_idle() => at_once(action),
             Offer::Settled(PublishAction::Handled) => Box::pin(self.queue(event, session, Progress::Safe)),
             // The broker itself acknowledges it.
             Offer::Settled(action) => Box::pin(async move {
@@ -271,6 +272,14 @@ impl Hook {
     }
 }
 
+/// An answer that is there already. The usual one needs no memory: a box of nothing is none.
+fn at_once<'a>(action: PublishAction) -> Answer<'a, PublishAction> {
+    match action {
+        PublishAction::Handled => Box::pin(poll_fn(|_| Poll::Ready(PublishAction::Handled))),
+        other => Box::pin(ready(other)),
+    }
+}
+
 /// Makes the broker forget the message: no acknowledgement, and no subscriber, not even of `#`, sees this topic.
 fn unacknowledged() -> PublishAction {
     PublishAction::Transform(PublishPacket::new("$rollcall/unacknowledged", Vec::new(), QoS::AtMostOnce))
@@ -279,9 +288,7 @@ fn unacknowledged() -> PublishAction {
 impl BrokerEventHandler for Hook {
     fn on_client_connect<'a>(&'a self, event: ClientConnectEvent) -> Answer<'a, ()> {
         let forges = self.owns_status && event.will_topic.as_deref().is_some_and(is_status);
-        let Some((session, contested)) = self.sessions.open(event.client_id, forges) else {
-            return Box::pin(ready(()));
-        };
+        let (session, contested) = self.sessions.open(event.client_id, forges);
         if let Some(topic) = &event.will_topic {
             session.hear(topic, &self.door);
             if event.will_retain == Some(true) {
@@ -298,24 +305,24 @@ impl BrokerEventHandler for Hook {
         if entrance::is_quiet()
             && !event.user_id.as_ref().is_some_and(|user| may_publish(user, &event.topic, &self.door))
         {
-            return Box::pin(ready(PublishAction::Handled));
+            return at_once(PublishAction::Handled);
         }
-        let session = self.sessions.current();
+        let session = entrance::session();
         if let Some(session) = &session {
             if session.is_muted() {
-                return Box::pin(ready(unacknowledged()));
+                return at_once(unacknowledged());
             }
             session.hear(&event.topic, &self.door);
         }
         if self.is_forged(&event.topic, &event.payload) {
-            return Box::pin(ready(PublishAction::Handled));
+            return at_once(PublishAction::Handled);
         }
         let number = session.as_ref().map(|session| session.number());
         if let Some(session) = session.as_ref().filter(|_| event.qos == QoS::AtLeastOnce) {
             return self.take_in_turn(event, Arc::clone(session));
         }
         let first = match self.offer(&event, number) {
-            Offer::Settled(action) => return Box::pin(ready(action)),
+            Offer::Settled(action) => return at_once(action),
             Offer::Pending(safe) => Progress::Waits(safe),
             Offer::Full => Progress::NotOffered,
         };
@@ -324,7 +331,7 @@ impl BrokerEventHandler for Hook {
 
     fn on_client_disconnect<'a>(&'a self, event: ClientDisconnectEvent) -> Answer<'a, ()> {
         Box::pin(async move {
-            if let Some(session) = self.sessions.current()
+            if let Some(session) = entrance::session()
                 && event.unexpected
                 && self.is_broken(&session, &event.client_id).await
             {

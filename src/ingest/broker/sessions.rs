@@ -2,18 +2,17 @@
 //! Fed by the broker's events; tells the hook whom a broken connection concerns. Bounded by the open connections, each
 //! with at most [`VEHICLES_MAX`] names; a session is freed when its connection ends.
 //!
-//! Sessions are found by the task that serves the connection, not by client id: when a client id connects again, the
-//! old connection's end may be told after the new one's beginning, and an id would then find the wrong one (R33).
+//! Sessions are found by the task that serves the connection (entrance.rs), not by client id: when a client id connects
+//! again, the old connection's end may be told after the new one's beginning, and an id would then find the wrong one
+//! (R33).
 
 use std::collections::HashMap;
-use std::hash::BuildHasher;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use foldhash::fast::RandomState;
 use parking_lot::Mutex;
-use tokio::task::{Id, try_id};
 
 use super::acks::Acks;
 use super::entrance;
@@ -29,8 +28,6 @@ pub const VEHICLES_MAX: usize = 64;
 const TAKEOVERS_MIN: u32 = 5;
 /// ... within this time are two devices.
 const CONTEST_SPAN: Duration = Duration::from_secs(60);
-/// Locks the sessions are spread over, so that connections on different cores seldom meet.
-const SHARDS: usize = 16;
 
 /// One MQTT connection.
 #[derive(Debug)]
@@ -126,22 +123,20 @@ struct Newest {
 
 type Vehicles = Vec<(Box<str>, Box<str>)>;
 
-/// All open connections.
+/// All open connections; touched only when they come and go.
 #[derive(Debug, Default)]
 pub struct Sessions {
-    shards: [Mutex<HashMap<Id, Arc<Session>, RandomState>>; SHARDS],
-    /// Each client id's newest session; touched only when connections come and go.
+    /// By number.
+    open: Mutex<HashMap<u64, Arc<Session>, RandomState>>,
+    /// Each client id's newest session.
     newest: Mutex<HashMap<Arc<str>, Newest, RandomState>>,
-    hasher: RandomState,
     last_number: AtomicU64,
-    open: AtomicUsize,
 }
 
 impl Sessions {
     /// A session for the connection that the present task serves; `forges` when its will is a status. And the vehicles
     /// of the connection it threw out, when its client id goes to and fro between two devices (R35).
-    pub fn open(&self, client: Arc<str>, forges: bool) -> Option<(Arc<Session>, Vehicles)> {
-        let id = try_id()?;
+    pub fn open(&self, client: Arc<str>, forges: bool) -> (Arc<Session>, Vehicles) {
         let number = self.last_number.fetch_add(1, Relaxed) + 1;
         let (muted, heard) = (AtomicBool::new(false), Mutex::default());
         let guest = entrance::guest();
@@ -149,10 +144,9 @@ impl Sessions {
         let session =
             Arc::new(Session { number, client: Arc::clone(&client), guest, muted, forges, heard, acks, line });
         let contested = self.succeed(&session);
-        if self.shard(id).lock().insert(id, Arc::clone(&session)).is_none() {
-            self.open.fetch_add(1, Relaxed);
-        }
-        Some((session, contested))
+        self.open.lock().insert(number, Arc::clone(&session));
+        entrance::change_session(Some(Arc::clone(&session)));
+        (session, contested)
     }
 
     /// Makes a session the newest of its client id. A takeover now and then is a device that lost its network and came
@@ -172,17 +166,10 @@ impl Sessions {
         if contested { loser.session.heard.lock().vehicles.clone() } else { Vec::new() }
     }
 
-    /// The session of the connection that the present task serves.
-    pub fn current(&self) -> Option<Arc<Session>> {
-        let id = try_id()?;
-        self.shard(id).lock().get(&id).map(Arc::clone)
-    }
-
     /// The connection that the present task serves has ended.
     pub fn close(&self) {
-        let Some(id) = try_id() else { return };
-        let Some(session) = self.shard(id).lock().remove(&id) else { return };
-        self.open.fetch_sub(1, Relaxed);
+        let Some(session) = entrance::change_session(None) else { return };
+        self.open.lock().remove(&session.number);
         session.acks.close();
         let mut newest = self.newest.lock();
         if newest.get(&session.client).is_some_and(|newest| newest.session.number == session.number) {
@@ -207,15 +194,11 @@ impl Sessions {
 
     /// All that are open.
     pub fn all(&self) -> Vec<Arc<Session>> {
-        self.shards.iter().flat_map(|shard| shard.lock().values().map(Arc::clone).collect::<Vec<_>>()).collect()
+        self.open.lock().values().map(Arc::clone).collect()
     }
 
     /// How many are open.
     pub fn count(&self) -> usize {
-        self.open.load(Relaxed)
-    }
-
-    fn shard(&self, id: Id) -> &Mutex<HashMap<Id, Arc<Session>, RandomState>> {
-        &self.shards[self.hasher.hash_one(id) as usize % SHARDS]
+        self.open.lock().len()
     }
 }
