@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use actix::Addr;
 use actix_web::http::header::ContentType;
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Serialize;
@@ -12,6 +13,7 @@ use super::error::Problem;
 use super::params::Params;
 use super::vehicles::read_filter;
 use crate::domain::time::{self, Millis};
+use crate::live::relay::Relay;
 use crate::live::session;
 
 /// Upgrades the request; one that is no WebSocket handshake is 400.
@@ -19,12 +21,14 @@ pub async fn upgrade(
     request: HttpRequest,
     body: web::Payload,
     service: web::Data<Service>,
+    relay: web::Data<Addr<Relay>>,
 ) -> Result<HttpResponse, Problem> {
     let params = Params::read(&request, &["customer", "status", "ticket"])?;
     let filter = read_filter(&params)?;
     let ended = Arc::clone(&service.access).ended(Arc::clone(&params.caller().0));
     let ended = Box::pin(async move { ended.await.to_string() });
-    session::start(&request, body, Arc::clone(&service.feed), service.hub.clone(), filter, ended)
+    let pulse = (service.hub.clone(), relay.get_ref().clone());
+    session::start(&request, body, Arc::clone(&service.feed), pulse, filter, ended)
         .map_err(|fault| Problem::unreadable(format!("this is no WebSocket handshake: {fault}")))
 }
 

@@ -75,6 +75,7 @@ use crate::ingest::door::Door;
 use crate::ingest::publisher;
 use crate::live::feed::Feed;
 use crate::live::hub::Hub;
+use crate::live::relay::Relay;
 use crate::settings::{HeartbeatsKept, Map as MapSettings, Origin};
 use crate::store::Store;
 use crate::store::archive::Archives;
@@ -156,7 +157,7 @@ pub struct Service {
     pub demo: Arc<demo::Fleet>,
 }
 
-/// Puts every route into the application.
+/// Puts every route into the application of one worker thread, on that thread.
 pub fn routes(config: &mut web::ServiceConfig, service: web::Data<Service>) {
     let api = web::scope("/api/v1")
         .wrap(DefaultHeaders::new().add(("Cache-Control", "no-store")))
@@ -287,6 +288,7 @@ pub fn routes(config: &mut web::ServiceConfig, service: web::Data<Service>) {
         .default_service(web::to(error::unknown_path));
     config
         .app_data(web::Data::from(Arc::clone(&service.access)))
+        .app_data(web::Data::new(Relay::start_here(service.hub.clone())))
         .app_data(service)
         .app_data(web::PayloadConfig::new(body::BODY_BYTES_MAX))
         .service(get("/healthz", read(Public, status::healthz)))

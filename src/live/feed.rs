@@ -159,6 +159,12 @@ impl Feed {
         self.observation.read().clone()
     }
 
+    /// The same, if it changed after the change of this number.
+    pub fn observation_after(&self, number: u64) -> Option<(u64, Observation)> {
+        let observation = self.observation.read();
+        (observation.0 != number).then(|| observation.clone())
+    }
+
     pub(super) fn set_observation(&self, new: Observation) {
         let mut observation = self.observation.write();
         if observation.1 != new {

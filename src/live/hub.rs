@@ -1,10 +1,10 @@
 //! The hub: the one writer of the board, and the pulse of the live push.
 //!
 //! Owns: the right to write the feed. Receives: updates from shards, durable transitions from the persister, whether
-//! we hear from the supervisor. Sends: `Tick` to sessions. Bound: a shard has one `Updates` under way (it answers when
-//! taken), the persister one batch, of which what the board does not show yet waits four ticks at most; a session's
-//! mailbox holds one tick, a second one is dropped, for the next frame says it all. On death: the process ends, as
-//! there is no truth to show without it.
+//! we hear from the supervisor. Sends: `Tick` to the relays of the worker threads, which hand it on to the sessions (relay.rs).
+//! Bound: a shard has one `Updates` under way (it answers when taken), the persister one batch, of which what the board
+//! does not show yet waits four ticks at most; the mailbox of a relay or session holds one tick, a second one is dropped,
+//! for the next frame says it all. On death: the process ends, as there is no truth to show without it.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -13,6 +13,7 @@ use std::time::Duration;
 use actix::prelude::*;
 
 use super::feed::{Feed, Observation};
+use super::relay::is_there;
 use crate::domain::board::{Registered, Slot, Update};
 use crate::domain::ids::VehicleKey;
 use crate::domain::transition::Transition;
@@ -75,7 +76,12 @@ pub struct Farewell(pub &'static str);
 /// A session follows from now on; answers its number, or nothing when there are too many.
 #[derive(Message)]
 #[rtype(result = "Option<u64>")]
-pub struct Follow(pub Recipient<Tick>, pub Recipient<Farewell>);
+pub struct Follow(pub Recipient<Farewell>);
+
+/// A relay wants every tick from now on.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Engage(pub Recipient<Tick>);
 
 /// A session is gone.
 #[derive(Debug, Message)]
@@ -92,7 +98,8 @@ pub struct Hub {
     feed: Arc<Feed>,
     tick: Duration,
     sessions_max: usize,
-    sessions: HashMap<u64, (Recipient<Tick>, Recipient<Farewell>)>,
+    sessions: HashMap<u64, Recipient<Farewell>>,
+    relays: Vec<Recipient<Tick>>,
     last_session: u64,
     /// Durable transitions, in order, that wait for the board to show the first of them; and for how many ticks it did
     /// not. A shard tells the board every 50 ms, so they are few.
@@ -103,8 +110,8 @@ pub struct Hub {
 impl Hub {
     /// A hub over this feed.
     pub fn new(feed: Arc<Feed>, tick: Duration, sessions_max: usize) -> Self {
-        let (sessions, waiting) = (HashMap::new(), VecDeque::new());
-        Self { feed, tick, sessions_max, sessions, last_session: 0, waiting, waited: 0 }
+        let (sessions, relays, waiting) = (HashMap::new(), Vec::new(), VecDeque::new());
+        Self { feed, tick, sessions_max, sessions, relays, last_session: 0, waiting, waited: 0 }
     }
 
     /// Tells of the durable transitions that the board shows: who hears of one and asks REST is never answered with the
@@ -136,9 +143,7 @@ impl Hub {
     fn pulse(&mut self, _: &mut Context<Self>) {
         self.wait_no_longer();
         self.feed.publish();
-        for (tick, _) in self.sessions.values() {
-            let _ = tick.try_send(Tick);
-        }
+        self.relays.retain(|relay| is_there(relay, Tick));
     }
 }
 
@@ -192,12 +197,12 @@ impl Handler<Observed> for Hub {
 impl Handler<Follow> for Hub {
     type Result = Option<u64>;
 
-    fn handle(&mut self, Follow(tick, farewell): Follow, _: &mut Self::Context) -> Option<u64> {
+    fn handle(&mut self, Follow(farewell): Follow, _: &mut Self::Context) -> Option<u64> {
         if self.sessions.len() >= self.sessions_max {
             return None;
         }
         self.last_session += 1;
-        self.sessions.insert(self.last_session, (tick, farewell));
+        self.sessions.insert(self.last_session, farewell);
         self.feed.set_dashboards(self.sessions.len());
         Some(self.last_session)
     }
@@ -205,6 +210,14 @@ impl Handler<Follow> for Hub {
 
 impl Handler<Unfollow> for Hub {
     type Result = ();
+impl Handler<Engage> for Hub {
+    type Result = ();
+
+    fn handle(&mut self, Engage(relay): Engage, _: &mut Self::Context) {
+        self.relays.push(relay);
+    }
+}
+
 
     fn handle(&mut self, Unfollow(number): Unfollow, _: &mut Self::Context) {
         self.sessions.remove(&number);
@@ -216,7 +229,7 @@ impl Handler<CloseAll> for Hub {
     type Result = ();
 
     fn handle(&mut self, CloseAll(reason): CloseAll, _: &mut Self::Context) {
-        for (_, farewell) in self.sessions.values() {
+        for farewell in self.sessions.values() {
             // Not bounded by the mailbox: it is the last message a session gets, and there is one.
             farewell.do_send(Farewell(reason));
         }

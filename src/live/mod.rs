@@ -6,5 +6,6 @@ pub mod feed;
 pub mod hub;
 pub mod protocol;
 pub mod reader;
+pub mod relay;
 pub mod session;
 pub mod wire;

@@ -114,11 +114,9 @@ impl Reader {
     }
 
     fn observation(&mut self, feed: &Feed) -> Option<Message> {
-        let (number, observation) = feed.observation();
-        (number != self.observation).then(|| {
-            self.observation = number;
-            Feed::observation_frame(&observation).into()
-        })
+        let (number, observation) = feed.observation_after(self.observation)?;
+        self.observation = number;
+        Some(Feed::observation_frame(&observation).into())
     }
 
     /// In columns the snapshot is fetched by HTTP: one answer that is compressed, and shared by whoever asks.

@@ -1,8 +1,8 @@
 //! One dashboard's WebSocket: the only file that names the WebSocket crate.
 //!
-//! Owns: a reader and its credit. Receives: ticks from the hub, frames from the client. Sends: frames to the client.
+//! Owns: a reader and its credit. Receives: ticks from the relay of its thread, farewells from the hub, frames from the client. Sends: frames to the client.
 //! Bound: frames go out only while less than `CREDIT_BYTES` are unanswered; a numbered ping follows after so many
-//! bytes or a second, and its pong gives the credit back. The actor runs inside the response body, so without that a
+//! bytes, and its pong gives the credit back. The actor runs inside the response body, so without that a
 //! client that does not read would freeze it, timers and all. On death: the hub is told, nothing else remains.
 
 use std::collections::VecDeque;
@@ -19,18 +19,18 @@ use super::feed::Feed;
 use super::hub::{Farewell, Follow, Hub, Tick, Unfollow};
 use super::protocol::{ClientMessage, Frame};
 use super::reader::Reader;
+use super::relay::{Pass, Relay};
 use super::wire::{Message, Wire};
 use crate::domain::query::{Filter, Statuses};
 
 /// Unanswered bytes at most: below the socket's send buffer (app.rs sets 512 KiB), so the actor is never frozen.
 const CREDIT_BYTES: usize = 256 * 1024;
-/// Bytes and time after which a ping asks whether what was sent has been read: often enough that a fast client never
-/// runs out of credit, and not after every small frame, which would double the frames.
+/// Bytes after which a ping asks whether what was sent has been read: often enough that a fast client never runs out of
+/// credit, and not after every small frame, which would double the frames.
 const PING_BYTES: usize = 32 * 1024;
-const PING_AFTER: Duration = Duration::from_secs(1);
 /// A client that answers no ping for so long is gone.
 const SILENCE_MAX: Duration = Duration::from_secs(30);
-/// A quiet connection is pinged this often, below the minute after which proxies cut it (R55).
+/// A connection is pinged this often at least, below the minute after which proxies cut it (R55).
 const PING_EVERY: Duration = Duration::from_secs(10);
 /// How long a new client may take to say that it resumes before it gets a whole snapshot.
 const RESUME_WAIT: Duration = Duration::from_millis(100);
@@ -48,13 +48,13 @@ pub fn start(
     request: &HttpRequest,
     body: web::Payload,
     feed: Arc<Feed>,
-    hub: Addr<Hub>,
+    (hub, relay): (Addr<Hub>, Addr<Relay>),
     filter: Filter,
     ended: BoxFuture<'static, String>,
 ) -> Result<HttpResponse, actix_web::Error> {
     let asked = request.headers().get_all(SEC_WEBSOCKET_PROTOCOL).filter_map(|list| list.to_str().ok());
     let wire = asked.filter_map(Wire::first_of).next().unwrap_or_default();
-    let session = Session::new(feed, hub, wire, filter, ended);
+    let session = Session::new(feed, (hub, relay), wire, filter, ended);
     let builder = ws::WsResponseBuilder::new(session, request, body);
     builder.protocols(&[wire.subprotocol()]).frame_size(CLIENT_FRAME_BYTES).start()
 }
@@ -62,6 +62,7 @@ pub fn start(
 struct Session {
     feed: Arc<Feed>,
     hub: Addr<Hub>,
+    relay: Addr<Relay>,
     reader: Reader,
     number: Option<u64>,
     /// Numbered pings under way and the bytes each answers for.
@@ -78,12 +79,19 @@ struct Session {
 }
 
 impl Session {
-    fn new(feed: Arc<Feed>, hub: Addr<Hub>, wire: Wire, filter: Filter, ended: BoxFuture<'static, String>) -> Self {
+    fn new(
+        feed: Arc<Feed>,
+        (hub, relay): (Addr<Hub>, Addr<Relay>),
+        wire: Wire,
+        filter: Filter,
+        ended: BoxFuture<'static, String>,
+    ) -> Self {
         let reader = Reader::new(wire, filter, &feed);
         let now = Instant::now();
         Self {
             feed,
             hub,
+            relay,
             reader,
             number: None,
             unanswered: VecDeque::new(),
@@ -110,9 +118,9 @@ impl Session {
         self.ask(context);
     }
 
-    /// Asks whether what was sent has been read, if that is much or long ago.
+    /// Asks whether what was sent has been read, if that is much.
     fn ask(&mut self, context: &mut ws::WebsocketContext<Self>) {
-        if self.unasked >= PING_BYTES || (self.unasked > 0 && self.pinged_at.elapsed() >= PING_AFTER) {
+        if self.unasked >= PING_BYTES {
             self.ping(context);
         }
     }
@@ -130,8 +138,6 @@ impl Session {
             context.stop();
         } else if self.pinged_at.elapsed() >= PING_EVERY && self.unanswered.is_empty() {
             self.ping(context);
-        } else {
-            self.ask(context);
         }
     }
 
@@ -194,10 +200,12 @@ impl Actor for Session {
     fn started(&mut self, context: &mut Self::Context) {
         context.set_mailbox_capacity(1);
         send(context, self.reader.hello(&self.feed));
-        let follow = Follow(context.address().recipient(), context.address().recipient());
-        let hub = self.hub.send(follow).into_actor(self);
+        let hub = self.hub.send(Follow(context.address().recipient())).into_actor(self);
         let followed = hub.map(|number, session, context| match number {
-            Ok(Some(number)) => session.number = Some(number),
+            Ok(Some(number)) => {
+                session.number = Some(number);
+                session.relay.do_send(Pass(context.address().recipient()));
+            }
             _ => session.bye(context, "too many dashboards", ws::CloseCode::Again),
         });
         context.wait(followed);
