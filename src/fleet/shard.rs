@@ -280,8 +280,9 @@ impl Shard {
         }
         self.telling = true;
         let told = self.parts.hub.send(updates.unwrap_or_default()).into_actor(self);
-        context.spawn(told.map(move |_, shard, _| {
+        context.spawn(told.map(move |told, shard, _| {
             shard.telling = false;
+            told.into_iter().for_each(|told| shard.outbox.borrow_mut().reuse(told));
             shard.parts.registry.report_on_board(shard.index, horizon);
             shard.raise_fallen();
         }));

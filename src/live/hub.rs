@@ -32,9 +32,10 @@ pub struct Joined {
     pub state: Update,
 }
 
-/// What a shard has to tell since last time; answered when it is on the board.
+/// What a shard has to tell since last time; answered when it is on the board, with the emptied list of changes: its
+/// memory serves again.
 #[derive(Debug, Default, Message)]
-#[rtype(result = "()")]
+#[rtype(result = "Vec<Update>")]
 pub struct Updates {
     /// New vehicles.
     pub joined: Vec<Joined>,
@@ -156,14 +157,14 @@ impl Actor for Hub {
 }
 
 impl Handler<Updates> for Hub {
-    type Result = ();
+    type Result = Vec<Update>;
 
-    fn handle(&mut self, updates: Updates, _: &mut Self::Context) {
+    fn handle(&mut self, mut updates: Updates, _: &mut Self::Context) -> Vec<Update> {
         let mut board = self.feed.board_mut();
         for joined in updates.joined {
             board.join(joined.key, joined.registered, joined.state);
         }
-        for update in updates.changed {
+        for update in updates.changed.drain(..) {
             board.apply(update);
         }
         for (slot, registered) in updates.amended {
@@ -174,6 +175,7 @@ impl Handler<Updates> for Hub {
         }
         drop(board);
         self.tell();
+        updates.changed
     }
 }
 
@@ -208,8 +210,6 @@ impl Handler<Follow> for Hub {
     }
 }
 
-impl Handler<Unfollow> for Hub {
-    type Result = ();
 impl Handler<Engage> for Hub {
     type Result = ();
 
@@ -218,6 +218,8 @@ impl Handler<Engage> for Hub {
     }
 }
 
+impl Handler<Unfollow> for Hub {
+    type Result = ();
 
     fn handle(&mut self, Unfollow(number): Unfollow, _: &mut Self::Context) {
         self.sessions.remove(&number);
