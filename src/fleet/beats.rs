@@ -1,39 +1,39 @@
 //! Heartbeats counted by customer, for the statistics: one number a customer and lane, raised when a beat is taken.
-//! Written by the registry under its lane's lock, so no two threads raise one; emptied by the rollup task. Bound: the
-//! number of customers, which the registry's caps bound.
+//! Owned by a lane of the registry, under its lock; emptied by the rollup task. Bound: the number of customers, which the
+//! registry's caps bound.
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-/// One customer's number, shared by the entries of its vehicles.
-#[derive(Debug, Clone, Default)]
-pub struct Beat(Arc<AtomicU64>);
-
-impl Beat {
-    /// One more.
-    pub fn count(&self) {
-        self.0.fetch_add(1, Relaxed);
-    }
-}
+/// Which of a lane's numbers is that of a vehicle's customer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tally(u32);
 
 /// The numbers of one lane.
 #[derive(Debug, Default)]
-pub struct Beats(HashMap<Arc<str>, Beat>);
+pub struct Beats {
+    numbers: Vec<(Arc<str>, u64)>,
+    tallies: HashMap<Arc<str>, Tally>,
+}
 
 impl Beats {
-    /// The number of a customer.
-    pub fn of(&mut self, customer: &Arc<str>) -> Beat {
-        self.0.entry(Arc::clone(customer)).or_default().clone()
+    /// Where the heartbeats of a customer are counted.
+    pub fn of(&mut self, customer: &Arc<str>) -> Tally {
+        *self.tallies.entry(Arc::clone(customer)).or_insert_with(|| {
+            self.numbers.push((Arc::clone(customer), 0));
+            Tally(self.numbers.len() as u32 - 1)
+        })
+    }
+
+    /// One more.
+    pub fn count(&mut self, Tally(number): Tally) {
+        self.numbers[number as usize].1 += 1;
     }
 
     /// Adds what was counted since the last time to `sums`, and begins anew.
-    pub fn take(&self, sums: &mut HashMap<Arc<str>, u64>) {
-        for (customer, beat) in &self.0 {
-            let count = beat.0.swap(0, Relaxed);
-            if count > 0 {
-                *sums.entry(Arc::clone(customer)).or_default() += count;
-            }
+    pub fn take(&mut self, sums: &mut HashMap<Arc<str>, u64>) {
+        for (customer, count) in self.numbers.iter_mut().filter(|(_, count)| *count > 0) {
+            *sums.entry(Arc::clone(customer)).or_default() += std::mem::take(count);
         }
     }
 }
@@ -45,9 +45,9 @@ mod tests {
     #[test]
     fn beats_are_counted_by_customer_and_taken_once() {
         let (mut lane, acme, birch) = (Beats::default(), Arc::from("acme"), Arc::from("birch"));
-        let (one, other) = (lane.of(&acme), lane.of(&acme));
-        for beat in [&one, &other, &lane.of(&birch)] {
-            beat.count();
+        for customer in [&acme, &acme, &birch] {
+            let tally = lane.of(customer);
+            lane.count(tally);
         }
         let mut sums = HashMap::new();
         lane.take(&mut sums);

@@ -5,12 +5,13 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU32, Ordering::Relaxed};
 
-use super::beats::Beat;
+use super::beats::Tally;
 use crate::domain::board::Slot;
 use crate::domain::ids::VehicleKey;
 use crate::domain::time::Millis;
 
-/// A vehicle that is known, shared by ingest and its actor.
+/// A vehicle that is known, shared by ingest and its actor. With the counts of its [`Arc`] it fills one cache line: a
+/// heartbeat of a large fleet finds it in no cache.
 #[derive(Debug)]
 pub struct Entry {
     /// Its two names.
@@ -27,10 +28,8 @@ pub struct Entry {
     pub(super) sign_of_life: AtomicI64,
     /// Queued inputs other than heartbeats, and [`LEAVING`]; while there are any, nothing is steady.
     pub(super) unsteady_inputs: AtomicU32,
-    /// Beats over the limit since the shard last asked.
-    pub(super) over_limit: AtomicU32,
-    /// Its customer's heartbeats.
-    pub(super) beats: Beat,
+    /// Where its customer's heartbeats are counted.
+    pub(super) tally: Tally,
 }
 
 /// No sign of life waits.
@@ -40,7 +39,7 @@ const LEAVING: u32 = 1 << 31;
 
 impl Entry {
     /// One that was never heard.
-    pub(super) fn new(key: Arc<VehicleKey>, slot: Slot, local: u32, beats: Beat) -> Self {
+    pub(super) fn new(key: Arc<VehicleKey>, slot: Slot, local: u32, tally: Tally) -> Self {
         Self {
             key,
             slot,
@@ -49,8 +48,7 @@ impl Entry {
             full_at: AtomicI64::new(0),
             sign_of_life: AtomicI64::new(NO_SIGN),
             unsteady_inputs: AtomicU32::new(0),
-            over_limit: AtomicU32::new(0),
-            beats,
+            tally,
         }
     }
 
@@ -85,11 +83,6 @@ impl Entry {
             return None;
         }
         Some(self.sign_of_life.swap(NO_SIGN, Relaxed)).filter(|sign| *sign != NO_SIGN)
-    }
-
-    /// How many beats were over the limit since the last time.
-    pub fn take_over_limit(&self) -> u32 {
-        self.over_limit.swap(0, Relaxed)
     }
 
     /// Whether a heartbeat that arrives now changes no status.

@@ -20,7 +20,7 @@ use super::proof::Proof;
 use super::token::Token;
 use crate::clock::Clock;
 use crate::domain::heartbeat::{Heartbeat, Refusal};
-use crate::domain::ids::VehicleKey;
+use crate::domain::ids::{self, BadId, VehicleKey};
 use crate::domain::limit::Limit;
 use crate::domain::time::Millis;
 
@@ -75,6 +75,8 @@ pub enum Delivered {
 pub enum NotTaken {
     /// It never will be.
     Refused(Refusal),
+    /// No vehicle can have this name.
+    BadIdentifier(BadId),
     /// The lane is full; there is room again after [`Registry::room`].
     Full,
 }
@@ -127,8 +129,8 @@ struct Inside {
     /// As many as were deleted and are not forgotten in the store.
     departed: HashMap<VehicleKey, u64>,
     queue: Vec<Envelope>,
-    /// Vehicles with beats over the limit; at most each vehicle of the lane once.
-    flooding: Vec<Arc<Entry>>,
+    /// Vehicles with beats over the limit and how many, by place, since the shard last asked.
+    flooding: HashMap<u32, (Arc<Entry>, u32)>,
     beats: Beats,
     /// The shard is woken, or looks by itself before long.
     awake: bool,
@@ -314,12 +316,17 @@ impl Registry {
         let full = inside.queue.len() >= LANE_INPUTS_MAX;
         let entry = match inside.find(hash, customer, vehicle) {
             Some(entry) => Arc::clone(entry),
-            None if full => return Err(NotTaken::Full),
-            // Only who spoke is registered: a broken connection is told of all it named, even in bad messages.
-            None if !input.is_beat() => {
-                return Err(NotTaken::Refused(Refusal::UnknownVehicle));
-            }
             None => {
+                // Names that are known were checked when they came.
+                ids::check_customer(customer).map_err(NotTaken::BadIdentifier)?;
+                ids::check_vehicle(vehicle).map_err(NotTaken::BadIdentifier)?;
+                if full {
+                    return Err(NotTaken::Full);
+                }
+                // Only who spoke is registered: a broken connection is told of all it named, even in bad messages.
+                if !input.is_beat() {
+                    return Err(NotTaken::Refused(Refusal::UnknownVehicle));
+                }
                 let key = self.admit(customer, vehicle).map_err(NotTaken::Refused)?;
                 inside.insert(hash, Arc::new(key), &self.next_slot, &self.hasher)
             }
@@ -341,7 +348,7 @@ impl Registry {
                     // An announced sleep moves the deadline, so it has to reach the actor.
                     None if steady && beat.next_in.is_none() => {
                         entry.sign_of_life.store(arrival, Relaxed);
-                        entry.beats.count();
+                        inside.beats.count(entry.tally);
                         self.note_over_limit(&mut inside, &entry);
                         return Ok(Delivered::Steady);
                     }
@@ -363,7 +370,7 @@ impl Registry {
             }
         };
         if input.is_beat() {
-            entry.beats.count();
+            inside.beats.count(entry.tally);
         }
         let token = if steady { None } else { token() };
         inside.queue.push(Envelope { entry, arrival, input, token });
@@ -373,14 +380,12 @@ impl Registry {
 
     fn note_over_limit(&self, inside: &mut Inside, entry: &Arc<Entry>) {
         self.over_limit.fetch_add(1, Relaxed);
-        if entry.over_limit.fetch_add(1, Relaxed) == 0 {
-            inside.flooding.push(Arc::clone(entry));
-        }
+        inside.flooding.entry(entry.local).or_insert_with(|| (Arc::clone(entry), 0)).1 += 1;
     }
 
-    /// The vehicles of a lane that were over their limit since the last time, each once.
-    pub fn take_flooding(&self, shard: usize) -> Vec<Arc<Entry>> {
-        std::mem::take(&mut self.lanes[shard].inside.lock().flooding)
+    /// The vehicles of a lane that were over their limit since the last time, each with how many beats were.
+    pub fn take_flooding(&self, shard: usize) -> Vec<(Arc<Entry>, u32)> {
+        self.lanes[shard].inside.lock().flooding.drain().map(|(_, flooding)| flooding).collect()
     }
 
     /// Heartbeats taken since the last time, by customer; those that came twice too.
@@ -463,8 +468,8 @@ impl Inside {
     }
 
     fn insert(&mut self, hash: u64, key: Arc<VehicleKey>, next_slot: &AtomicU32, hasher: &RandomState) -> Arc<Entry> {
-        let beats = self.beats.of(&key.customer);
-        let entry = Arc::new(Entry::new(key, next_slot.fetch_add(1, Relaxed), self.places, beats));
+        let tally = self.beats.of(&key.customer);
+        let entry = Arc::new(Entry::new(key, next_slot.fetch_add(1, Relaxed), self.places, tally));
         self.places += 1;
         let rehash = |known: &Arc<Entry>| self::hash(hasher, &known.key.customer, &known.key.vehicle);
         self.known.insert_unique(hash, Arc::clone(&entry), rehash);

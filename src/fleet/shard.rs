@@ -294,10 +294,10 @@ impl Shard {
         let horizon = self.outbox.borrow_mut().horizon();
         let before = std::mem::replace(&mut self.told_until, horizon);
         let flooding = self.parts.registry.take_flooding(self.index);
-        for entry in &flooding {
-            self.parts.warnings.flooding(self.parts.clock.now(), &entry.key, entry.take_over_limit());
+        for (entry, beats) in &flooding {
+            self.parts.warnings.flooding(self.parts.clock.now(), &entry.key, *beats);
         }
-        self.call(flooding.iter().map(|entry| entry.local));
+        self.call(flooding.iter().map(|(entry, _)| entry.local));
         if flooding.is_empty() { horizon } else { before }
     }
 

@@ -259,9 +259,6 @@ impl Door {
         input: Input,
         token: impl FnOnce() -> Option<Token>,
     ) -> Result<Option<Delivered>, Refused> {
-        let bad = |bad: ids::BadId| Refused::new(Refusal::BadIdentifier, bad.to_string());
-        let (customer, vehicle) =
-            (ids::check_customer(customer).map_err(bad)?, ids::check_vehicle(vehicle).map_err(bad)?);
         let beat = matches!(input, Input::Heartbeat(..));
         match self.registry.deliver(customer, vehicle, input, token) {
             Ok(delivered) => {
@@ -273,6 +270,7 @@ impl Door {
                 Ok(Some(delivered))
             }
             Err(NotTaken::Full) => Ok(None),
+            Err(NotTaken::BadIdentifier(bad)) => Err(Refused::new(Refusal::BadIdentifier, bad.to_string())),
             Err(NotTaken::Refused(reason)) => {
                 if beat && reason == Refusal::UnknownVehicle {
                     self.quarantine.hear(customer, vehicle, self.clock.now());
