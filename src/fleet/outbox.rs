@@ -249,9 +249,9 @@ impl Outbox {
         }
     }
 
-    /// A vehicle wants to be looked at once this instant has passed, instead of `before`.
-    pub fn wake_at(&mut self, local: u32, before: Option<Millis>, instant: Millis) {
-        if self.alarms.set(local, before, instant) {
+    /// A vehicle wants to be looked at once this instant has passed, and not before; or not at all.
+    pub fn wake_at(&mut self, local: u32, instant: Option<Millis>) {
+        if self.alarms.want(local, instant) {
             // One at most is under way: the list says so once until the shard has set its timer.
             self.owner.do_send(Arm);
         }

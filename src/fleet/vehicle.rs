@@ -5,7 +5,7 @@
 //! shard's outbox. Bound: its mailbox holds part of one batch; the shard takes no second batch before the first is
 //! handled. On death by panic: its shard makes it anew from the board.
 //!
-//! The alarm is lazy: a heartbeat only moves the deadline; when the alarm goes off early, it is set again for the rest.
+//! The alarm is lazy: a heartbeat only moves the deadline, and the vehicle is woken once it has passed (alarms.rs).
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -27,7 +27,6 @@ use crate::domain::heartbeat::Heartbeat;
 use crate::domain::latest::{self, Fact, Latest};
 use crate::domain::liveness::{self, Liveness, Outcome, Setting};
 use crate::domain::logged::Logged;
-use crate::domain::perhaps::Perhaps;
 use crate::domain::policy::{Policy, PolicySource, Rules};
 use crate::domain::time::Millis;
 use crate::domain::transition::{Change, Evidence, Status, Transition};
@@ -119,17 +118,15 @@ pub struct Vehicle {
     standing: Standing,
     mark: Mark,
     outbox: Rc<RefCell<Outbox>>,
-    /// When it will be told to look.
-    alarm: Perhaps,
 }
 
 impl Vehicle {
     /// A vehicle of this shard.
     pub fn new(origin: Origin, outbox: Rc<RefCell<Outbox>>) -> Self {
         let Origin { entry, registered, liveness, latest, policy, standing } = origin;
-        let (boots, mark, alarm) = (Boots::default(), Mark::default(), Perhaps::NONE);
+        let (boots, mark) = (Boots::default(), Mark::default());
         outbox.borrow().counters.shortest_timeout.note(policy.offline_after);
-        Self { entry, registered, liveness, latest, boots, policy, standing, mark, outbox, alarm }
+        Self { entry, registered, liveness, latest, boots, policy, standing, mark, outbox }
     }
 
     fn step(&mut self, now: Millis, input: liveness::Input<'_>) -> Outcome {
@@ -262,28 +259,16 @@ impl Vehicle {
 
     /// Sees to it that the deadline is looked at when it passes, and tells ingest until when nothing can happen.
     fn watch(&mut self) {
-        let online = self.liveness.status() == Status::Online;
-        let Some(deadline) = self.liveness.deadline() else {
-            self.entry.set_steady_until(Millis::MIN);
-            return;
-        };
-        self.entry.set_steady_until(if online { deadline } else { Millis::MIN });
-        if self.alarm.get().is_some_and(|at| at <= deadline) {
-            return;
-        }
-        let mut outbox = self.outbox.borrow_mut();
-        if deadline < outbox.clock.now() {
+        let deadline = self.liveness.deadline();
+        let steady_until = deadline.filter(|_| self.liveness.status() == Status::Online);
+        self.entry.set_steady_until(steady_until.unwrap_or(Millis::MIN));
+        let (local, mut outbox) = (self.entry.local, self.outbox.borrow_mut());
+        match deadline.filter(|at| !outbox.alarms.will_call(local, *at) && *at < outbox.clock.now()) {
+            None => outbox.wake_at(local, deadline),
             // Passed by the clock, but we are blind, or it has not passed by what was heard. The shard calls back.
-            let blind = !outbox.gaps.listening();
-            if blind {
-                outbox.parked.push(self.entry.local)
-            } else {
-                outbox.hold(self.entry.local, deadline)
-            }
-            return;
+            Some(_) if !outbox.gaps.listening() => outbox.parked.push(local),
+            Some(passed) => outbox.hold(local, passed),
         }
-        outbox.wake_at(self.entry.local, self.alarm.get(), deadline);
-        self.alarm = deadline.into();
     }
 }
 
@@ -324,12 +309,6 @@ impl Handler<Look> for Vehicle {
     type Result = ();
 
     fn handle(&mut self, _: Look, _: &mut Self::Context) {
-        // The shard takes an alarm off its list once its instant has passed.
-        let clock_now = self.outbox.borrow().clock.now();
-        if let Some(at) = self.alarm.get().filter(|at| *at < clock_now) {
-            self.outbox.borrow_mut().alarms.clear(self.entry.local, Some(at));
-            self.alarm = Perhaps::NONE;
-        }
         // The horizon first: every sign of life up to it can be seen then.
         let horizon = self.outbox.borrow_mut().judged_until();
         let sign = self.entry.take_sign_of_life();
@@ -386,7 +365,7 @@ impl Drop for Vehicle {
     fn drop(&mut self) {
         self.count_clock(-1);
         let Ok(mut outbox) = self.outbox.try_borrow_mut() else { return };
-        outbox.alarms.clear(self.entry.local, self.alarm.get());
+        outbox.alarms.want(self.entry.local, None);
         if std::thread::panicking() {
             outbox.fall(&self.entry);
         }
