@@ -38,8 +38,21 @@ fn register(product: &mut Product, vehicles: usize) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Waits until the present minute is over and counted in the statistics. That a whole fleet came online is counted once,
+/// some seconds after it is stored; it has nothing to do with the steady pace.
+fn counted(product: &mut Product) -> anyhow::Result<()> {
+    let (minute, began) = (chrono::Utc::now().timestamp() / 60 * 60, Instant::now());
+    let path = format!("/api/v1/stats?resolution=minute&from={}", minute * 1_000);
+    while product.ask.json(&path)?["items"][0]["complete"] != true {
+        ensure!(began.elapsed() < LIMIT, "the statistics are not complete within {LIMIT:?}");
+        std::thread::sleep(Duration::from_secs(1));
+    }
+    Ok(())
+}
+
 /// CPU microseconds a heartbeat at the steady pace, store and checkpoints included.
 fn cost(product: &mut Product, how_long: Duration) -> anyhow::Result<f64> {
+    counted(product)?;
     let (taken, from) = (product.number("/intake/total")?, product.usage());
     std::thread::sleep(how_long);
     let taken = product.number("/intake/total")? - taken;
