@@ -2,9 +2,9 @@
 //! timer a vehicle, which took some 160 bytes more. Told by vehicles; asked by their shard, which calls those whose
 //! time has come.
 //!
-//! Every heartbeat puts its vehicle's deadline off, so hardly an alarm is still wanted when its time comes. Vehicles are
-//! listed by the second only, and stay where they are listed while they want to be looked at later. A little before a
-//! second begins its list is gone through: who wants a later one by now moves there, without the vehicle being woken;
+//! Every heartbeat puts its vehicle's deadline off, so hardly an alarm is still wanted when its time comes. Vehicles
+//! are listed by the second only, and stay where they are listed while they want to be looked at later. A little before
+//! a second begins its list is gone through: who wants a later one by now moves there, without the vehicle being woken;
 //! the others are put in exact order.
 //!
 //! Bound: one entry a vehicle, in one list.
@@ -53,8 +53,8 @@ fn opening(second: Millis) -> Millis {
 }
 
 impl Alarms {
-    /// A vehicle wants to be looked at once this instant has passed, and not before; or not at all. `true` when the shard
-    /// has to be told, because its timer would fire too late.
+    /// A vehicle wants to be looked at once this instant has passed, and not before; or not at all. `true` when the
+    /// shard has to be told, because its timer would fire too late.
     pub fn want(&mut self, local: u32, at: Option<Millis>) -> bool {
         let (local, at) = (local as usize, at.unwrap_or(NEVER));
         if self.places.len() <= local {
@@ -126,8 +126,8 @@ impl Alarms {
         self.timer = None;
     }
 
-    /// Takes vehicles that wanted to be looked at after an instant before `now`, at most so many. There may be more: the
-    /// timer is to be set anew.
+    /// Takes vehicles that wanted to be looked at after an instant before `now`, at most so many. There may be more:
+    /// the timer is to be set anew.
     pub fn take_before(&mut self, now: Millis, most: usize) -> Vec<u32> {
         let mut moved = self.open(now);
         let mut due = Vec::new();
@@ -255,7 +255,8 @@ mod tests {
                 alarms.want(local, at);
                 exact.insert(local, at);
                 now += pause;
-                let due: Vec<u32> = exact.iter().filter(|(_, at)| at.is_some_and(|at| at < now)).map(|(l, _)| *l).collect();
+                let passed = exact.iter().filter(|(_, at)| at.is_some_and(|at| at < now));
+                let due: Vec<u32> = passed.map(|(local, _)| *local).collect();
                 exact.retain(|local, _| !due.contains(local));
                 prop_assert_eq!(ring(&mut alarms, now, 3), due);
                 let listed = alarms.seconds.values().map(Vec::len).sum::<usize>() + alarms.near.len();

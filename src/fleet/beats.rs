@@ -1,6 +1,6 @@
 //! Heartbeats counted by customer, for the statistics: one number a customer and lane, raised when a beat is taken.
-//! Owned by a lane of the registry, under its lock; emptied by the rollup task. Bound: the number of customers, which the
-//! registry's caps bound.
+//! Owned by a lane of the registry, under its lock; emptied by the rollup task. Bound: the number of customers, which
+//! the registry's caps bound.
 
 use std::collections::HashMap;
 use std::sync::Arc;

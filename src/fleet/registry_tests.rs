@@ -77,8 +77,8 @@ fn a_full_lane_says_so_and_has_room_after_it_was_taken() {
     assert!(beat(&registry, "a", "1").is_ok());
 }
 
-/// A fleet of a million is to fit into 1.6 KB a vehicle; this is the part that ingest keeps of each. With the two counts of
-/// its `Arc` it is one cache line.
+/// A fleet of a million is to fit into 1.6 KB a vehicle; this is the part that ingest keeps of each. With the two
+/// counts of its `Arc` it is one cache line.
 #[test]
 fn what_ingest_keeps_of_a_vehicle_is_48_bytes() {
     assert_eq!(size_of::<Entry>(), 48);

@@ -1,10 +1,11 @@
 //! The hub: the one writer of the board, and the pulse of the live push.
 //!
-//! Owns: the right to write the feed. Receives: updates from shards, durable transitions from the persister, whether
-//! we hear from the supervisor. Sends: `Tick` to the relays of the worker threads, which hand it on to the sessions (relay.rs).
-//! Bound: a shard has one `Updates` under way (it answers when taken), the persister one batch, of which what the board
-//! does not show yet waits four ticks at most; the mailbox of a relay or session holds one tick, a second one is dropped,
-//! for the next frame says it all. On death: the process ends, as there is no truth to show without it.
+//! Owns: the right to write the feed. Receives: updates from shards, durable transitions from the persister, whether we
+//! hear from the supervisor. Sends: `Tick` to the relays of the worker threads, which hand it on to the sessions
+//! (relay.rs). Bound: a shard has one `Updates` under way (it answers when taken), the persister one batch, of which
+//! what the board does not show yet waits four ticks at most; the mailbox of a relay or session holds one tick, a
+//! second one is dropped, for the next frame says it all. On death: the process ends, as there is no truth to show
+//! without it.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;

@@ -4,8 +4,8 @@
 //! its sessions. Bound: its mailbox holds one tick, as a session's does; the list has an entry a session that lives. It
 //! dies with its worker thread only, and so do its sessions.
 //!
-//! Why: to wake a task of another thread takes a lock, and often a system call. With thousands of dashboards the hub did
-//! that for each of them, every tick; now once a thread.
+//! Why: to wake a task of another thread takes a lock, and often a system call. With thousands of dashboards the hub
+//! did that for each of them, every tick; now once a thread.
 
 use actix::prelude::*;
 

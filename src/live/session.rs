@@ -1,9 +1,10 @@
 //! One dashboard's WebSocket: the only file that names the WebSocket crate.
 //!
-//! Owns: a reader and its credit. Receives: ticks from the relay of its thread, farewells from the hub, frames from the client. Sends: frames to the client.
-//! Bound: frames go out only while less than `CREDIT_BYTES` are unanswered; a numbered ping follows after so many
-//! bytes, and its pong gives the credit back. The actor runs inside the response body, so without that a
-//! client that does not read would freeze it, timers and all. On death: the hub is told, nothing else remains.
+//! Owns: a reader and its credit. Receives: ticks from the relay of its thread, farewells from the hub, frames from the
+//! client. Sends: frames to the client. Bound: frames go out only while less than `CREDIT_BYTES` are unanswered; a
+//! numbered ping follows after so many bytes, and its pong gives the credit back. The actor runs inside the response
+//! body, so without that a client that does not read would freeze it, timers and all. On death: the hub is told,
+//! nothing else remains.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

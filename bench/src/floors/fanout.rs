@@ -1,5 +1,5 @@
-//! Bare actix-web-actors: once all are there, every session gets the same shared frame every tick, unless it is still busy
-//! with the last.
+//! Bare actix-web-actors: once all are there, every session gets the same shared frame every tick, unless it is still
+//! busy with the last.
 
 use std::net::SocketAddr;
 use std::sync::Mutex;

@@ -38,8 +38,8 @@ fn register(product: &mut Product, vehicles: usize) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Waits until the present minute is over and counted in the statistics. That a whole fleet came online is counted once,
-/// some seconds after it is stored; it has nothing to do with the steady pace.
+/// Waits until the present minute is over and counted in the statistics. That a whole fleet came online is counted
+/// once, some seconds after it is stored; it has nothing to do with the steady pace.
 fn counted(product: &mut Product) -> anyhow::Result<()> {
     let (minute, began) = (chrono::Utc::now().timestamp() / 60 * 60, Instant::now());
     let path = format!("/api/v1/stats?resolution=minute&from={}", minute * 1_000);
