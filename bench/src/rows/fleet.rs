@@ -52,7 +52,6 @@ fn counted(product: &mut Product) -> anyhow::Result<()> {
 
 /// CPU microseconds a heartbeat at the steady pace, store and checkpoints included.
 fn cost(product: &mut Product, how_long: Duration) -> anyhow::Result<f64> {
-    counted(product)?;
     let (taken, from) = (product.number("/intake/total")?, product.usage());
     std::thread::sleep(how_long);
     let taken = product.number("/intake/total")? - taken;
@@ -116,6 +115,7 @@ pub fn measure(stage: &Stage, tell: &mut dyn FnMut(Line)) -> anyhow::Result<()> 
     beside(&mut product, &mut packets, PER_S, |product, traffic| {
         online(product, vehicles)?;
         product.settle(LIMIT)?;
+        counted(product)?;
         let dear = cost(product, how_long)?;
         let usage = product.usage();
         let each = usage.rss_bytes as f64 / vehicles as f64;
