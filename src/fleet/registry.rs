@@ -385,7 +385,7 @@ impl Registry {
 
     /// The vehicles of a lane that were over their limit since the last time, each with how many beats were.
     pub fn take_flooding(&self, shard: usize) -> Vec<(Arc<Entry>, u32)> {
-        self.lanes[shard].inside.lock().flooding.drain().map(|(_, flooding)| flooding).collect()
+        std::mem::take(&mut self.lanes[shard].inside.lock().flooding).into_values().collect()
     }
 
     /// Heartbeats taken since the last time, by customer; those that came twice too.

@@ -65,7 +65,7 @@ pub fn measure(stage: &Stage, tell: &mut dyn FnMut(Line)) -> anyhow::Result<()> 
     product.until("it hears", STALLED, |status| status["listening"] == true)?;
     fill(&mut product, VEHICLES)?;
     for (acknowledged, what) in [(false, "QoS 0 behind Mosquitto"), (true, "QoS 1 behind Mosquitto")] {
-        let messages = stage.size(1_000_000, 400_000) / if acknowledged { 2 } else { 1 };
+        let messages = stage.size(1_000_000, 200_000) / if acknowledged { 2 } else { 1 };
         let (mut figures, mut floors, mut last) = (Vec::new(), Vec::new(), (0, 0.0));
         for _ in 0..stage.size(5, 2) {
             floors.push(drain(below, acknowledged, messages, || bare.count())?);

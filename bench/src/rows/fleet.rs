@@ -38,16 +38,20 @@ fn register(product: &mut Product, vehicles: usize) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Waits until the present minute is over and counted in the statistics. That a whole fleet came online is counted
-/// once, some seconds after it is stored; it has nothing to do with the steady pace.
-fn counted(product: &mut Product) -> anyhow::Result<()> {
-    let (minute, began) = (chrono::Utc::now().timestamp() / 60 * 60, Instant::now());
-    let path = format!("/api/v1/stats?resolution=minute&from={}", minute * 1_000);
-    while product.ask.json(&path)?["items"][0]["complete"] != true {
-        ensure!(began.elapsed() < LIMIT, "the statistics are not complete within {LIMIT:?}");
+/// Waits until the statistics have counted that so many came online. That is done once, some seconds after it is stored,
+/// and has nothing to do with the steady pace.
+fn counted(product: &mut Product, vehicles: usize) -> anyhow::Result<()> {
+    let began = Instant::now();
+    loop {
+        let stats = product.ask.json("/api/v1/stats?resolution=hour")?;
+        let hours = stats["items"].as_array().context("no hours")?;
+        let online: u64 = hours.iter().flat_map(|hour| hour["went_online"].as_u64()).sum();
+        if online >= vehicles as u64 {
+            return Ok(());
+        }
+        ensure!(began.elapsed() < LIMIT, "the statistics know of {online} of {vehicles} vehicles after {LIMIT:?}");
         std::thread::sleep(Duration::from_secs(1));
     }
-    Ok(())
 }
 
 /// CPU microseconds a heartbeat at the steady pace, store and checkpoints included.
@@ -115,7 +119,7 @@ pub fn measure(stage: &Stage, tell: &mut dyn FnMut(Line)) -> anyhow::Result<()> 
     beside(&mut product, &mut packets, PER_S, |product, traffic| {
         online(product, vehicles)?;
         product.settle(LIMIT)?;
-        counted(product)?;
+        counted(product, vehicles)?;
         let dear = cost(product, how_long)?;
         let usage = product.usage();
         let each = usage.rss_bytes as f64 / vehicles as f64;
