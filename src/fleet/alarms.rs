@@ -25,7 +25,7 @@ const NEVER: Millis = Millis::MAX;
 struct Place {
     /// When it wants to be looked at.
     wanted: Millis,
-    /// The instant under which it is listed, never later than `wanted`; [`NEVER`] while it is in no list.
+    /// The instant under which it is listed, never later than `wanted`; [`NEVER`]: in no list.
     listed: Millis,
 }
 

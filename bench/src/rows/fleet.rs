@@ -38,8 +38,8 @@ fn register(product: &mut Product, vehicles: usize) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Waits until the statistics have counted that so many came online. That is done once, some seconds after it is stored,
-/// and has nothing to do with the steady pace.
+/// Waits until the statistics have counted that so many came online. That is done once, some seconds after it is
+/// stored, and has nothing to do with the steady pace.
 fn counted(product: &mut Product, vehicles: usize) -> anyhow::Result<()> {
     let began = Instant::now();
     loop {
