@@ -3,6 +3,7 @@
 //! What it keeps for ordinary subscribers (retained messages, queues of sessions) is bounded below and lives in memory.
 
 mod acks;
+mod connection;
 mod entrance;
 #[cfg(test)]
 mod gateway_tests;

@@ -6,7 +6,6 @@
 //! Bound: `mqtt.connections_max` in all and `mqtt.connections_per_address_max` from one address. Full, a connection
 //! that still has to say who it is makes room, the oldest first; when all have said it, the new one is turned away.
 
-use std::cell::{OnceCell, RefCell};
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -26,8 +25,7 @@ use tokio::sync::{broadcast, mpsc};
 use tokio::task::AbortHandle;
 use tokio_rustls::TlsAcceptor;
 
-use super::logins::Guest;
-use super::sessions::Session;
+use super::connection;
 use super::wire::{Line, Wire};
 use crate::settings::Mqtt;
 
@@ -36,52 +34,6 @@ use crate::settings::Mqtt;
 const WAITING_MAX: usize = 2_000;
 /// Pause after the system refused a connection, for instance because files are used up: asking on would only burn.
 const REFUSED_PAUSE: Duration = Duration::from_millis(100);
-
-/// A connection, as the task knows it that serves it.
-struct Connection {
-    ticket: u64,
-    /// Who that turned out to be, once its CONNECT was taken.
-    guest: OnceCell<Guest>,
-    /// The way to its client from outside that task.
-    line: Arc<Line>,
-    /// From its CONNECT until its end.
-    session: RefCell<Option<Arc<Session>>>,
-}
-
-tokio::task_local! {
-    /// That of the present task.
-    static PRESENT: Connection;
-}
-
-/// The way to the client of the present task's connection.
-pub fn line() -> Arc<Line> {
-    PRESENT.try_with(|present| Arc::clone(&present.line)).unwrap_or_default()
-}
-
-/// Remembers who the connection of the present task is.
-pub fn note_guest(guest: Guest) {
-    let _ = PRESENT.try_with(|present| present.guest.set(guest));
-}
-
-/// Whether the connection of the present task is refused by silence, as its version wants it.
-pub fn is_quiet() -> bool {
-    PRESENT.try_with(|present| present.guest.get().is_some_and(|guest| guest.is_quiet)).unwrap_or(false)
-}
-
-/// Who the connection of the present task is, where anybody was asked.
-pub fn guest() -> Option<Guest> {
-    PRESENT.try_with(|present| present.guest.get().cloned()).ok().flatten()
-}
-
-/// The session of the present task's connection.
-pub fn session() -> Option<Arc<Session>> {
-    PRESENT.try_with(|present| present.session.borrow().clone()).ok().flatten()
-}
-
-/// Puts another in its place, or none, and says which was there.
-pub fn change_session(session: Option<Arc<Session>>) -> Option<Arc<Session>> {
-    PRESENT.try_with(|present| present.session.replace(session)).ok().flatten()
-}
 
 /// Everybody inside, and who of them is still silent.
 #[derive(Debug)]
@@ -114,7 +66,7 @@ impl Lobby {
 
     /// The connection of the present task has sent its whole CONNECT. `false` when it had to make room meanwhile.
     pub fn has_spoken(&self) -> bool {
-        PRESENT.try_with(|present| self.waiting.lock().remove(&present.ticket).is_some()).unwrap_or(true)
+        connection::ticket().is_none_or(|ticket| self.waiting.lock().remove(&ticket).is_some())
     }
 
     /// Connections that were not let in, or had to make room.
@@ -286,8 +238,7 @@ impl Entrance {
         });
         let (ticket, limit) = (visit.ticket, self.connect_timeout);
         let task = tokio::spawn(async move {
-            let (guest, session) = (OnceCell::new(), RefCell::new(None));
-            let serving = PRESENT.scope(Connection { ticket, guest, line, session }, handling);
+            let serving = connection::serve(ticket, line, handling);
             tokio::pin!(serving);
             let ended = tokio::time::timeout(limit, &mut serving).await.is_ok();
             // Until its CONNECT is whole nothing is known of it outside this task, so it can simply be dropped.

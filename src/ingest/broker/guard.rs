@@ -13,7 +13,7 @@ use mqtt5::broker::{AllowAllAuthProvider, AuthProvider, AuthResult};
 use mqtt5::packet::connect::ConnectPacket;
 use mqtt5::types::ReasonCode;
 
-use super::entrance;
+use super::connection;
 use super::hook::Hook;
 use super::logins::{Logins, may_publish, may_subscribe};
 
@@ -49,7 +49,7 @@ impl AuthProvider for Guard {
             Ok(match logins.admit(connect, address, taken_by, self.hook.door()) {
                 Ok(guest) => {
                     let user = guest.user.to_string();
-                    entrance::note_guest(guest);
+                    connection::note_guest(guest);
                     AuthResult::success_with_user(user)
                 }
                 Err(refused) => refused,
@@ -65,12 +65,12 @@ impl AuthProvider for Guard {
             // To a quiet one the broker would answer with a packet that its version does not know: the hook drops its
             // message instead. Its will was judged at CONNECT.
             let allowed = || user.is_some_and(|user| may_publish(user, topic, self.hook.door()));
-            return Box::pin(ready(entrance::is_quiet() || allowed()));
+            return Box::pin(ready(connection::is_quiet() || allowed()));
         }
         if !self.hook.owns_status() {
             return Box::pin(ready(true));
         }
-        let may_be_will = || entrance::session().is_none_or(|session| session.forges());
+        let may_be_will = || connection::session().is_none_or(|session| session.forges());
         Box::pin(ready(!(may_be_will() && self.hook.is_forged(topic, b""))))
     }
 

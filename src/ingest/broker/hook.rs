@@ -21,7 +21,8 @@ use mqtt5::packet::publish::PublishPacket;
 use tokio::sync::{oneshot, watch};
 
 use super::acks::{Progress, Waiting};
-use super::entrance::{self, Lobby};
+use super::connection;
+use super::entrance::Lobby;
 use super::logins::may_publish;
 use super::sessions::{Session, Sessions};
 use crate::domain::heartbeat::{Refusal, Refused};
@@ -302,12 +303,12 @@ impl BrokerEventHandler for Hook {
     }
 
     fn on_client_publish<'a>(&'a self, event: ClientPublishEvent) -> Answer<'a, PublishAction> {
-        if entrance::is_quiet()
+        if connection::is_quiet()
             && !event.user_id.as_ref().is_some_and(|user| may_publish(user, &event.topic, &self.door))
         {
             return at_once(PublishAction::Handled);
         }
-        let session = entrance::session();
+        let session = connection::session();
         if let Some(session) = &session {
             if session.is_muted() {
                 return at_once(unacknowledged());
@@ -331,7 +332,7 @@ impl BrokerEventHandler for Hook {
 
     fn on_client_disconnect<'a>(&'a self, event: ClientDisconnectEvent) -> Answer<'a, ()> {
         Box::pin(async move {
-            if let Some(session) = entrance::session()
+            if let Some(session) = connection::session()
                 && event.unexpected
                 && self.is_broken(&session, &event.client_id).await
             {

@@ -2,9 +2,9 @@
 //! Fed by the broker's events; tells the hook whom a broken connection concerns. Bounded by the open connections, each
 //! with at most [`VEHICLES_MAX`] names; a session is freed when its connection ends.
 //!
-//! Sessions are found by the task that serves the connection (entrance.rs), not by client id: when a client id connects
-//! again, the old connection's end may be told after the new one's beginning, and an id would then find the wrong one
-//! (R33).
+//! Sessions are found by the task that serves the connection (connection.rs), not by client id: when a client id
+//! connects again, the old connection's end may be told after the new one's beginning, and an id would then find the
+//! wrong one (R33).
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use foldhash::fast::RandomState;
 use parking_lot::Mutex;
 
 use super::acks::Acks;
-use super::entrance;
+use super::connection;
 use super::logins::Guest;
 use super::wire::Line;
 use crate::domain::access::Principal;
@@ -139,13 +139,13 @@ impl Sessions {
     pub fn open(&self, client: Arc<str>, forges: bool) -> (Arc<Session>, Vehicles) {
         let number = self.last_number.fetch_add(1, Relaxed) + 1;
         let (muted, heard) = (AtomicBool::new(false), Mutex::default());
-        let guest = entrance::guest();
-        let (acks, line) = (Acks::default(), entrance::line());
+        let guest = connection::guest();
+        let (acks, line) = (Acks::default(), connection::line());
         let session =
             Arc::new(Session { number, client: Arc::clone(&client), guest, muted, forges, heard, acks, line });
         let contested = self.succeed(&session);
         self.open.lock().insert(number, Arc::clone(&session));
-        entrance::change_session(Some(Arc::clone(&session)));
+        connection::change_session(Some(Arc::clone(&session)));
         (session, contested)
     }
 
@@ -168,7 +168,7 @@ impl Sessions {
 
     /// The connection that the present task serves has ended.
     pub fn close(&self) {
-        let Some(session) = entrance::change_session(None) else { return };
+        let Some(session) = connection::change_session(None) else { return };
         self.open.lock().remove(&session.number);
         session.acks.close();
         let mut newest = self.newest.lock();
